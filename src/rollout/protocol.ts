@@ -1,0 +1,65 @@
+/**
+ * The words of the conversation: how a question is put, how passages are shown, what an invalid action is told.
+ *
+ * Search-R1's shape: the policy writes `<think>`, `<search> query </search>` or `<answer> text </answer>`, the environment answers a search
+ * with `<information>`. A protocol is text alone; the loop that speaks it is `rollout.ts`.
+ */
+import type { Passage } from '../search/passage.js';
+
+export interface Protocol {
+  readonly name: string;
+  /** Searches (and invalid actions) before the closing turn. Paper and Search-R1: 4. */
+  readonly maxTurns: number;
+  /** Passages shown per search. Search-R1: 3; classroom: 1. */
+  readonly passagesPerSearch: number;
+  /** Own tokens a turn may have. Search-R1: 500. */
+  readonly maxTurnTokens: number;
+  /** Tokens of an observation before it is cut. Search-R1: 500. */
+  readonly maxObservationTokens: number;
+  /** The standard prompt. */
+  prompt(question: string): string;
+  /** The privileged prompt: the same, with a reference attempt shown (the teacher's view). */
+  privilegedPrompt(question: string, reference: string): string;
+  /** What follows a search. */
+  observation(passages: readonly Passage[]): string;
+  /** What follows an action that is neither a search nor an answer. */
+  readonly invalidFeedback: string;
+}
+
+/** What a turn's own text asks for: its first complete search or answer tag. */
+export type Action = { readonly kind: 'search' | 'answer'; readonly content: string } | { readonly kind: 'invalid'; readonly reason: string };
+
+const TAG = /<(search|answer)>([\s\S]*?)<\/\1>/;
+
+/** Reads the action of a turn. An empty search or answer is invalid. */
+export function parseAction(ownText: string): Action {
+  const match = TAG.exec(ownText);
+  if (!match) return { kind: 'invalid', reason: /<\/(search|answer)>/.test(ownText) ? 'closing tag without its opening tag' : 'no search and no answer' };
+  const content = match[2].trim();
+  if (content === '') return { kind: 'invalid', reason: `empty <${match[1]}>` };
+  return { kind: match[1] as 'search' | 'answer', content };
+}
+
+/** True as soon as a turn's own text holds a closing search or answer tag: the turn ends there. */
+export const endsTurn = (ownText: string): boolean => /<\/(search|answer)>/.test(ownText);
+
+/**
+ * The classroom protocol: the same tags, one token each in Tinypedia's tokenizer, without the instructions that a real language model needs.
+ *
+ *     <question> who is the mother of the author of Amber Falcon ?</question>
+ *     <think> the author of Amber Falcon</think><search> Amber Falcon author</search>
+ *     <information> Amber Falcon : a book . author Ada Stone . publisher Red Mill Press .</information>
+ *     <think> Ada Stone . next the mother of Ada Stone</think><search> Ada Stone mother</search> ...
+ *     <think> Eva Lind . done</think><answer> Eva Lind</answer>
+ */
+export const classroomProtocol: Protocol = {
+  name: 'classroom',
+  maxTurns: 4,
+  passagesPerSearch: 1,
+  maxTurnTokens: 48,
+  maxObservationTokens: 64,
+  prompt: (question) => `<question> ${question}</question>`,
+  privilegedPrompt: (question, reference) => `<question> ${question}</question><reference>${reference}</reference>`,
+  observation: (passages) => `<information>${passages.length ? passages.map((p) => ` ${p.title} : ${p.text}`).join('') : ' nothing found'}</information>`,
+  invalidFeedback: '<information> invalid action</information>',
+};

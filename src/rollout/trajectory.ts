@@ -1,0 +1,37 @@
+/** What an episode leaves behind. Token in, token out: `tokens` holds exactly what was sampled and what was shown, never re-tokenised text. */
+import type { ScoredPassage } from '../search/passage.js';
+import type { Question } from './question.js';
+
+/** One action of the policy and the environment's reply. `start` and `end` index `Trajectory.tokens`: the policy's own tokens of the turn. */
+export type Turn = { readonly start: number; readonly end: number } & (
+  | { readonly kind: 'search'; readonly query: string; readonly passages: readonly ScoredPassage[] }
+  | { readonly kind: 'answer'; readonly answer: string }
+  | { readonly kind: 'invalid'; readonly reason: string }
+);
+
+export interface Trajectory {
+  readonly question: Question;
+  /** Token ids of the prompt. */
+  readonly prompt: readonly number[];
+  /** Token ids after the prompt: the policy's own, and those the environment put in. */
+  readonly tokens: readonly number[];
+  /** True where the policy wrote the token; false for passages and feedback, which no loss may see. Same length as `tokens`. */
+  readonly own: readonly boolean[];
+  /** log p of each own token when it was sampled, in nats, at the sampling temperature; 0 where not own. Same length as `tokens`. */
+  readonly logProbs: readonly number[];
+  readonly turns: readonly Turn[];
+  /** Searches that were carried out. */
+  readonly searches: number;
+  /** Text of the last complete answer in own text; null where there was none. */
+  readonly answer: string | null;
+  /** Why it ended: an answer, the closing turn spent without one, the token limit, or an end-of-sequence token in the closing turn. */
+  readonly finish: 'answer' | 'turns' | 'length' | 'end';
+  /** Exact match, 1 or 0. */
+  readonly reward: number;
+}
+
+/** The attempts at one question: what GRPO compares and what siblings are chosen from. */
+export interface Group {
+  readonly question: Question;
+  readonly trajectories: readonly Trajectory[];
+}
