@@ -1,0 +1,102 @@
+/**
+ * Builds `dist` when it is stale and links node_modules/search-e1 to the project, so that the notebooks import the package by its own name.
+ *
+ * npm runs this as the `prepare` step: after `npm ci` and `npm install` in this project and before `npm pack`, never where the packed package is
+ * installed. `--force` builds in any case. Everything is printed to stderr, because `npm pack --json` owns stdout.
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, sep } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const dist = join(root, 'dist');
+const stamp = join(dist, '.built-from');
+const kernels = { script: join(root, 'scripts', 'build-kernels.mjs'), output: join(root, 'src', 'tensors', 'kernels', 'module.generated.ts') };
+
+/** Builds if needed. Returns false, with the reason printed, where the build tools are not installed. Throws where the build fails. */
+export function prepare({ force = false } = {}) {
+  const started = Date.now();
+  const wanted = fingerprint();
+  const fresh = existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted && (existsSync(kernels.output) || !existsSync(kernels.script));
+  if (fresh && !force) {
+    linkToItself();
+    return true;
+  }
+  const bundler = join(root, 'node_modules', 'tsdown', 'dist', 'run.mjs');
+  if (!existsSync(bundler)) {
+    say('dist was not built: the development dependencies are missing (installed with --omit=dev?). Run `npm ci` for a full installation.');
+    return false;
+  }
+  if (existsSync(kernels.script)) run('the kernels', [kernels.script]);
+  const next = join(root, `dist.next-${process.pid}`);
+  try {
+    run('the package', [bundler, '--out-dir', relative(root, next)]);
+    writeFileSync(join(next, '.built-from'), wanted);
+    swapIn(next);
+  } finally {
+    rmSync(next, { recursive: true, force: true });
+  }
+  linkToItself();
+  say(`built dist in ${((Date.now() - started) / 1000).toFixed(1)} s`);
+  return true;
+}
+
+/** A hash over everything the build reads, names and contents; 5 ms. */
+function fingerprint() {
+  const hash = createHash('sha256');
+  const sources = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter((path) => path !== kernels.output);
+  const others = ['package.json', 'tsconfig.json', 'tsdown.config.ts'].map((name) => join(root, name)).concat(existsSync(kernels.script) ? kernels.script : []);
+  for (const path of [...sources, ...others].sort()) hash.update(`${relative(root, path).split(sep).join('/')}\0`).update(readFileSync(path)).update('\0');
+  return hash.digest('hex');
+}
+
+/** Readers of the old `dist` see the old one or the new one, never half of it. */
+function swapIn(next) {
+  const old = join(root, `dist.old-${process.pid}`);
+  if (existsSync(dist)) renameSync(dist, old);
+  renameSync(next, dist);
+  rmSync(old, { recursive: true, force: true });
+}
+
+/** node_modules/search-e1 -> the project. tslab resolves as Node10 and does not know a package's references to itself. */
+function linkToItself() {
+  const link = join(root, 'node_modules', 'search-e1');
+  try {
+    if (lstatSync(link).isSymbolicLink() && existsSync(link) && realpathSync(link) === realpathSync(root)) return;
+    rmSync(link, { recursive: true, force: true });
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error;
+  }
+  mkdirSync(dirname(link), { recursive: true });
+  try {
+    symlinkSync(process.platform === 'win32' ? root : '..', link, process.platform === 'win32' ? 'junction' : 'dir');
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error; // another process was first
+  }
+}
+
+function run(what, args) {
+  const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined };
+  const result = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8', maxBuffer: 2 ** 26 });
+  if (result.status === 0) return;
+  throw new Error(`building ${what} failed (node ${args.join(' ')}):\n${result.stdout ?? ''}${result.stderr ?? ''}${result.error ?? ''}`);
+}
+
+function say(text) {
+  process.stderr.write(`search-e1: ${text}\n`);
+}
+
+if (process.argv[1] && realpathSync(process.argv[1]) === realpathSync(fileURLToPath(import.meta.url))) {
+  try {
+    prepare({ force: process.argv.includes('--force') });
+  } catch (error) {
+    say(error.message);
+    process.exitCode = 1;
+  }
+}

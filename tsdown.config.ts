@@ -1,0 +1,24 @@
+/**
+ * The bundle: `search-e1` and `search-e1/display` as ESM and CommonJS with declarations for both, and the command as ESM.
+ *
+ * Called by scripts/prepare.mjs, which builds beside `dist` and swaps it in whole.
+ */
+import { existsSync } from 'node:fs';
+import { defineConfig, type UserConfig } from 'tsdown';
+
+const library = { index: 'src/index.ts', ...(existsSync('src/display/index.ts') ? { display: 'src/display/index.ts' } : {}) };
+
+const shared: UserConfig = {
+  platform: 'node',
+  target: 'node20.19',
+  fixedExtension: false, // .js is ESM ("type": "module"), .cjs is CommonJS: the names package.json points at
+  shims: true, // `__dirname` and `__filename` in the ESM output
+  clean: false,
+  report: false,
+  logLevel: 'warn',
+};
+
+export default defineConfig([
+  { ...shared, format: 'esm', entry: { ...library, cli: 'src/cli/main.ts' }, dts: { entry: Object.values(library) } },
+  { ...shared, format: 'cjs', entry: library, dts: true },
+]);
