@@ -1,0 +1,217 @@
+/**
+ * Questions about a Tinypedia world: one way of asking for each of the seven benchmarks, in miniature.
+ *
+ * A question is drawn as a chain of steps through the world; its text is made from the chain, and the chain stays in its metadata, so that
+ * every answer can be checked and every mistake explained. Eight of the 62 ways of joining two relations are held out of everything but
+ * Bamboogle-mini.
+ */
+import { type Random, random } from '../random.js';
+import type { Question } from '../rollout/question.js';
+import { type Half, lookUp, RELATIONS, type Relation, type World } from './world.js';
+
+/** How a question is asked. `threeHop` and `fourHop` nest as `twoHop` does; `heldOut` is a `twoHop` over a held-out pair. */
+export type QuestionKind = 'oneHop' | 'paraphrase' | 'possessive' | 'twoHop' | 'comparison' | 'threeHop' | 'fourHop' | 'heldOut';
+
+/** One look-up: what `relation` of `entity` is. */
+export interface Step {
+  readonly entity: string;
+  readonly relation: Relation;
+  readonly value: string;
+}
+
+/** `Question.metadata` of every Tinypedia question. */
+export interface TinypediaMetadata {
+  readonly kind: QuestionKind;
+  /** Searches that a perfect agent needs. */
+  readonly hops: number;
+  /** In the order of the searches: each step starts at the value of the one before it. Of a comparison: the two births. */
+  readonly chain: readonly Step[];
+}
+
+export interface TinypediaQuestion extends Question {
+  readonly metadata: TinypediaMetadata & Readonly<Record<string, unknown>>;
+}
+
+/** The mini sets in the order of the paper's tables. */
+export const MINI_SETS = [
+  'nq-mini',
+  'triviaqa-mini',
+  'popqa-mini',
+  'hotpotqa-mini',
+  '2wiki-mini',
+  'musique-mini',
+  'bamboogle-mini',
+] as const;
+export type MiniSet = (typeof MINI_SETS)[number];
+
+/** The shares of the kinds in each set (the classroom prototype's). */
+export const SET_KINDS: Readonly<Record<MiniSet, Readonly<Partial<Record<QuestionKind, number>>>>> = {
+  'nq-mini': { oneHop: 1 },
+  'triviaqa-mini': { paraphrase: 1 },
+  'popqa-mini': { possessive: 1 },
+  'hotpotqa-mini': { twoHop: 1 },
+  '2wiki-mini': { twoHop: 0.6, comparison: 0.4 },
+  'musique-mini': { threeHop: 0.6, fourHop: 0.4 },
+  'bamboogle-mini': { heldOut: 1 },
+};
+
+/** Pairs of relations, first look-up first, that only Bamboogle-mini asks for. */
+export const HELD_OUT_PAIRS: readonly (readonly [Relation, Relation])[] = [
+  ['author', 'birthplace'],
+  ['director', 'spouse'],
+  ['mayor', 'employer'],
+  ['founder', 'mother'],
+  ['president', 'birthyear'],
+  ['spouse', 'employer'],
+  ['publisher', 'base'],
+  ['birthplace', 'river'],
+];
+
+/** All 62 pairs of relations that can follow each other. */
+export const RELATION_PAIRS: readonly (readonly [Relation, Relation])[] = RELATIONS.flatMap((first) =>
+  RELATIONS.filter((second) => second.of === first.to).map((second) => [first.name, second.name] as const),
+);
+
+/**
+ * `n` questions of one mini set about one half of `world`, all different. `avoid` holds texts not to be asked again, and is added to.
+ *
+ * @throws RangeError where the world has fewer such questions.
+ */
+export function makeQuestions(world: World, set: MiniSet, half: Half, n: number, avoid: Set<string> = new Set()): TinypediaQuestion[] {
+  const source = random(world.seed, 'tinypedia', 'questions', set, half);
+  const questions: TinypediaQuestion[] = [];
+  for (let tries = 0; questions.length < n; tries++) {
+    if (tries > 100 * n + 1000)
+      throw new RangeError(
+        `Tinypedia ${world.seed} has fewer than ${n} questions for ${set} (${half}); ask for at most ${questions.length}`,
+      );
+    const drawn = drawQuestion(world, drawKind(SET_KINDS[set], source), source, { half });
+    if (avoid.has(drawn.question)) continue;
+    avoid.add(drawn.question);
+    questions.push({ ...drawn, id: `${half}-${set}-${questions.length}`, dataset: set });
+  }
+  return questions;
+}
+
+/** One kind, with the probability that its share gives. */
+export function drawKind<K extends string>(shares: Readonly<Partial<Record<K, number>>>, source: Random): K {
+  const kinds = Object.entries(shares) as [K, number][];
+  let left = source.uniform() * kinds.reduce((sum, [, share]) => sum + share, 0);
+  for (const [kind, share] of kinds) {
+    left -= share;
+    if (left < 0) return kind;
+  }
+  return kinds[kinds.length - 1][0];
+}
+
+/** One question of a kind, its relations drawn evenly. A possessive question asks for an entity with a rare name. */
+export function drawQuestion(world: World, kind: QuestionKind, source: Random, { half }: { readonly half?: Half } = {}): TinypediaQuestion {
+  for (let tries = 0; tries < 1000; tries++) {
+    const chain = kind === 'comparison' ? drawBirths(world, source, half) : drawChain(world, kind, source, half);
+    if (!chain) continue;
+    const answer = kind === 'comparison' ? earlier(chain).entity : chain[chain.length - 1].value;
+    return {
+      id: kind,
+      dataset: 'tinypedia',
+      question: wording(kind, chain, source),
+      goldenAnswers: [answer],
+      metadata: { kind, hops: chain.length, chain },
+    };
+  }
+  throw new RangeError(`Tinypedia ${world.seed} has no ${kind} question${half ? ` in its ${half} half` : ''}`);
+}
+
+/** Of a comparison's two steps the one with the earlier year. */
+export const earlier = ([a, b]: readonly Step[]): Step => (a.value < b.value ? a : b);
+
+/** `the mother of the author of Amber Falcon` for the steps author, mother from Amber Falcon. */
+export const nounPhrase = (chain: readonly Step[]): string =>
+  `${chain
+    .map((step) => `the ${step.relation} of `)
+    .reverse()
+    .join('')}${chain[0].entity}`;
+
+const isHeldOut = (first: Relation, second: Relation): boolean => HELD_OUT_PAIRS.some(([a, b]) => a === first && b === second);
+
+/** Every run of `length` relations that can follow each other, without the held-out pairs. */
+function relationChains(length: number): readonly (readonly Relation[])[] {
+  if (length === 1) return RELATIONS.map((relation) => [relation.name]);
+  const next = (chain: readonly Relation[]) =>
+    RELATION_PAIRS.filter(([a, b]) => a === chain[chain.length - 1] && !isHeldOut(a, b)).map(([, b]) => b);
+  return relationChains(length - 1).flatMap((chain) => next(chain).map((relation) => [...chain, relation]));
+}
+
+const CHAINS: Readonly<Record<Exclude<QuestionKind, 'comparison'>, readonly (readonly Relation[])[]>> = {
+  oneHop: relationChains(1),
+  paraphrase: relationChains(1),
+  possessive: relationChains(1),
+  twoHop: relationChains(2),
+  threeHop: relationChains(3),
+  fourHop: relationChains(4),
+  heldOut: HELD_OUT_PAIRS,
+};
+
+/** Steps from a random entity, or null where they come back to an entity already named. */
+function drawChain(world: World, kind: Exclude<QuestionKind, 'comparison'>, source: Random, half: Half | undefined): Step[] | null {
+  const relations = source.pick(CHAINS[kind]);
+  const type = RELATIONS.find((relation) => relation.name === relations[0])?.of;
+  const starts = world.entities.filter(
+    (entity) => entity.type === type && (!half || entity.half === half) && (kind !== 'possessive' || entity.tail),
+  );
+  if (starts.length === 0) return null;
+  const chain: Step[] = [];
+  let entity = source.pick(starts).name;
+  for (const relation of relations) {
+    const value = lookUp(world, entity, relation);
+    if (value === entity || chain.some((step) => step.entity === value)) return null;
+    chain.push({ entity, relation, value });
+    entity = value;
+  }
+  return chain;
+}
+
+function drawBirths(world: World, source: Random, half: Half | undefined): Step[] | null {
+  const persons = world.entities.filter((entity) => entity.type === 'person' && (!half || entity.half === half));
+  const births = [0, 1].map(() => {
+    const entity = source.pick(persons).name;
+    return { entity, relation: 'birthyear' as const, value: lookUp(world, entity, 'birthyear') };
+  });
+  return births[0].value === births[1].value ? null : births;
+}
+
+function wording(kind: QuestionKind, chain: readonly Step[], source: Random): string {
+  const { entity, relation } = chain[0];
+  if (kind === 'comparison') return `who is born first , ${entity} or ${chain[1].entity} ?`;
+  const asked = chain[chain.length - 1].relation;
+  const pronoun = RELATIONS.find((each) => each.name === asked)?.to === 'person' ? 'who' : 'what';
+  if (kind === 'possessive') return `${pronoun} is ${entity}'s ${relation} ?`;
+  if (kind === 'paraphrase')
+    return source.pick([
+      `tell me the ${relation} for ${entity} .`,
+      `name the ${relation} , ${entity} .`,
+      `${entity} ${PARAPHRASES[relation]} ?`,
+    ]);
+  return `${pronoun} is ${nounPhrase(chain)} ?`;
+}
+
+/** TriviaQA-mini's third wording does not name the relation. */
+export const PARAPHRASES: Readonly<Record<Relation, string>> = {
+  birthplace: 'was born where',
+  mother: 'is child of who',
+  spouse: 'is married to who',
+  employer: 'earns money where',
+  birthyear: 'was born when',
+  country: 'lies in which nation',
+  river: 'lies on which stream',
+  mayor: 'is led by who',
+  author: 'was written by who',
+  publisher: 'was printed by who',
+  director: 'was filmed by who',
+  composer: 'was scored by who',
+  founder: 'was started by who',
+  base: 'has its seat where',
+  capital: 'is ruled from where',
+  president: 'is ruled by who',
+  mouth: 'ends where',
+  source: 'begins where',
+};

@@ -1,0 +1,30 @@
+/** Tinypedia in one call: the encyclopedia, the training questions and the seven mini sets. */
+import { MINI_SETS, type MiniSet, makeQuestions, type TinypediaQuestion } from './questions.js';
+import { makeWorld, type World } from './world.js';
+
+export interface Tinypedia extends World {
+  /** 400 one-hop (nq-mini) and 400 two-hop (hotpotqa-mini) questions about the train half, in turn. */
+  readonly train: readonly TinypediaQuestion[];
+  /** The seven evaluation sets, all about the eval half. */
+  readonly sets: Readonly<Record<MiniSet, readonly TinypediaQuestion[]>>;
+}
+
+export interface TinypediaOptions {
+  /** Questions in each evaluation set; default 100, the classroom prototype's. */
+  readonly questionsPerSet?: number;
+  /** Training questions of each of the two kinds; default 400, the classroom prototype's. */
+  readonly trainPerSet?: number;
+}
+
+/** The classroom world. World 1 is the one that lessons and records use; base policies are trained on other worlds (`makePretrainingWorld`). */
+export function tinypedia(seed = 1, { questionsPerSet = 100, trainPerSet = 400 }: TinypediaOptions = {}): Tinypedia {
+  const world = makeWorld(seed);
+  const oneHop = makeQuestions(world, 'nq-mini', 'train', trainPerSet);
+  const twoHop = makeQuestions(world, 'hotpotqa-mini', 'train', trainPerSet);
+  const avoid = new Set<string>();
+  const sets = Object.fromEntries(MINI_SETS.map((set) => [set, makeQuestions(world, set, 'eval', questionsPerSet, avoid)])) as Record<
+    MiniSet,
+    TinypediaQuestion[]
+  >;
+  return { ...world, train: oneHop.flatMap((question, i) => [question, twoHop[i]]), sets };
+}
