@@ -1,39 +1,62 @@
 /**
  * Where a policy runs and learns, in the shape of the Tinker API: sample, forward, forwardBackward, optimStep, save.
  *
- * The method's steps are written once against this interface; `in-process.ts` is TensorFlow.js on this machine.
+ * The method's steps are written once against this interface. `in-process.ts` is TensorFlow.js on this machine. A loss names itself, for an engine
+ * that computes it elsewhere, and brings its formula, for the one that computes it here.
  */
+import type * as tf from '@tensorflow/tfjs-core';
+import type { GenerateOptions, SampledSequence } from '../policy/generate.js';
+import type { LoraOptions } from '../policy/lora.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
+import type { AdamWSettings } from '../tensors/adamW.js';
 
-/** What the environment does after a sampled token: nothing, end the sequence, or put its own tokens in. */
-export type Reply = 'continue' | 'end' | readonly number[];
-
-export interface SampleOptions {
-  /** 0 is greedy. */
-  readonly temperature: number;
-  /** One stream of uniforms a sequence is derived from `seed` and the sequence's index, so a draw does not depend on the batch. */
-  readonly seed: number;
-  /** Tokens after the prompt, own and retrieved, before the sequence is cut. */
-  readonly maxTokens: number;
-  /** Called after each own token. Promises of several sequences are awaited together. */
-  readonly onToken: (sequence: number, token: number) => Reply | Promise<Reply>;
-  /** Called with the number of finished sequences. */
-  readonly onProgress?: (finished: number, total: number) => void;
-  readonly signal?: AbortSignal;
-  /** Which weights; default `current`. */
-  readonly weights?: Weights;
+/** A sequence and the positions in it that are scored: position t is scored by the distribution that the policy reads off tokens[0 .. t - 1], so t >= 1. */
+export interface Scored {
+  readonly tokens: readonly number[];
+  readonly scored: readonly number[];
 }
 
-export interface SampledSequence {
-  readonly tokens: number[];
-  readonly own: boolean[];
-  readonly logProbs: number[];
-  /** True where `maxTokens` cut it. */
-  readonly truncated: boolean;
+/** Student and teacher score the same tokens after different prompts: both `scored` have one length and name the same tokens. */
+export interface Paired extends Scored {
+  readonly teacher: Scored;
 }
 
-/** `current`: as trained so far, adapter on. `frozen`: adapter off. Or a snapshot taken earlier. */
-export type Weights = 'current' | 'frozen' | Snapshot;
+/** Values of the loss and of named metrics, one a scored token [N]. */
+export interface TokenValues {
+  readonly loss: tf.Tensor1D;
+  readonly metrics?: Readonly<Record<string, tf.Tensor1D>>;
+}
+
+/** A loss over log-probabilities of the scored tokens. `data` is the slice of `Loss.data` the rows [N] belong to, in order. */
+export interface LogProbLoss<D extends Scored = Scored> {
+  readonly name: 'grpo' | 'cross_entropy';
+  readonly reads: 'logProbs';
+  readonly data: readonly D[];
+  perToken(logProbs: tf.Tensor1D, data: readonly D[]): TokenValues;
+}
+
+/** A loss over whole next-token distributions, student's and frozen teacher's. */
+export interface DistributionLoss<D extends Paired = Paired> {
+  readonly name: 'forward_kl';
+  readonly reads: 'logits';
+  readonly data: readonly D[];
+  perToken(teacherLogits: tf.Tensor2D, studentLogits: tf.Tensor2D): TokenValues;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a loss is invariant in its data; the engine only hands back slices of what it was given
+export type Loss = LogProbLoss<any> | DistributionLoss<any>;
+
+/** Means over the scored tokens of the loss's data. */
+export interface LossReport {
+  readonly loss: number;
+  /** How many tokens were scored. */
+  readonly tokens: number;
+  /** `entropy` (nats) where the loss reads log-probabilities, and the loss's own metrics. */
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+/** `current`: as trained so far, adapter on. `frozen`: the weights without the adapter. Or a snapshot taken earlier. */
+export type WeightsChoice = 'current' | 'frozen' | Snapshot;
 
 /** A frozen copy of the weights, such as GRPO's reference policy. */
 export interface Snapshot {
@@ -41,66 +64,30 @@ export interface Snapshot {
   dispose(): void;
 }
 
-/** A sequence and the positions in it that are scored: t is scored by the distribution read after tokens[t - 1]. Positions are at least 1. */
-export interface Scored {
-  readonly tokens: readonly number[];
-  readonly scored: readonly number[];
-}
-
-export interface GrpoDatum extends Scored {
-  /** One number for the whole trajectory. */
-  readonly advantage: number;
-  /** log p when sampled, one a scored position. */
-  readonly oldLogProbs: ArrayLike<number>;
-  /** log p under the reference policy, one a scored position. */
-  readonly referenceLogProbs: ArrayLike<number>;
-}
-
-/** Student and teacher score the same tokens after different prompts: `scored` and `teacher.scored` have one length and name the same tokens. */
-export interface DistilDatum extends Scored {
-  readonly teacher: Scored;
-}
-
-export type LossSpec =
-  | { readonly kind: 'grpo'; readonly data: readonly GrpoDatum[]; readonly clip: number; readonly beta: number }
-  | { readonly kind: 'forwardKl'; readonly data: readonly DistilDatum[]; readonly clamp: number }
-  | { readonly kind: 'crossEntropy'; readonly data: readonly Scored[] };
-
-/** Sums over scored tokens unless said otherwise. */
-export interface LossReport {
-  /** Mean over scored tokens: what was differentiated. */
-  readonly loss: number;
-  readonly tokens: number;
-  /** Named means over scored tokens, such as `kl`, `entropy`, `clip_ratio`, `kl_unclamped`. */
-  readonly metrics: Readonly<Record<string, number>>;
-}
-
-export interface AdamSettings {
-  readonly learningRate: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly epsilon: number;
-  readonly weightDecay: number;
-  /** Global norm; 0 switches clipping off. */
-  readonly clipNorm: number;
-}
-
 export interface Engine {
   readonly tokenizer: Tokenizer;
   /** Writes on from each prompt until the environment ends it. Results are in the order of the prompts. */
-  sample(prompts: readonly (readonly number[])[], options: SampleOptions): Promise<SampledSequence[]>;
-  /** log p (nats, temperature 1) of every scored token. */
-  forward(data: readonly Scored[], weights?: Weights): Promise<Float32Array[]>;
-  /** Adds the gradient of the mean loss over all scored tokens of `loss.data` to what `optimStep` will apply. */
-  forwardBackward(loss: LossSpec): Promise<LossReport>;
-  /** One AdamW step with the gradients gathered so far; returns their norm before clipping. */
-  optimStep(adam: AdamSettings): Promise<{ gradNorm: number }>;
+  sample(prompts: readonly (readonly number[])[], options: GenerateOptions & { readonly weights?: WeightsChoice }): Promise<SampledSequence[]>;
+  /** log p in nats of every scored token, at temperature 1. */
+  forward(data: readonly Scored[], weights?: WeightsChoice): Promise<Float32Array[]>;
+  /** Per scored token, the teacher's (adapter off) and the student's (current) view: KL(teacher || student) in nats and both log-probabilities of the token itself. */
+  compare(data: readonly Paired[]): Promise<{ readonly kl: Float32Array; readonly teacher: Float32Array; readonly student: Float32Array }[]>;
+  /** Adds the gradient of the mean loss over all scored tokens to what `optimStep` will apply. */
+  forwardBackward(loss: Loss): Promise<LossReport>;
+  /** One AdamW step with the gradients gathered so far; `gradNorm` is their global norm before clipping. */
+  optimStep(settings: AdamWSettings): Promise<{ readonly gradNorm: number }>;
+  /** Forgets the optimiser's moments: a new stage begins. */
+  resetOptimizer(): void;
   snapshot(): Snapshot;
   /** Adds a fresh LoRA adapter: from now on only it is trained. */
-  addAdapter(options: { readonly rank: number; readonly alpha: number; readonly seed: number }): void;
+  addAdapter(options: LoraOptions): void;
   /** Adds the adapter into the weights and drops it. */
   mergeAdapter(): void;
-  /** Writes an HF folder (config, safetensors, tokenizer), and optimiser state beside it. */
+  /** Takes the adapter off without a trace. */
+  dropAdapter(): void;
+  /** Writes the weights as a Hugging Face folder, with the optimiser's state beside them; an adapter must be merged first. */
   save(folder: string): Promise<void>;
+  /** Takes weights and, where the folder has it, optimiser state of an earlier `save`, so that training goes on as if never interrupted. */
+  load(folder: string): Promise<void>;
   dispose(): void;
 }

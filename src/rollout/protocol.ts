@@ -27,7 +27,10 @@ export interface Protocol {
 }
 
 /** What a turn's own text asks for: its first complete search or answer tag. */
-export type Action = { readonly kind: 'search' | 'answer'; readonly content: string } | { readonly kind: 'invalid'; readonly reason: string };
+export type Action =
+  | { readonly kind: 'search'; readonly content: string }
+  | { readonly kind: 'answer'; readonly content: string }
+  | { readonly kind: 'invalid'; readonly reason: string };
 
 const TAG = /<(search|answer)>([\s\S]*?)<\/\1>/;
 

@@ -2,12 +2,13 @@
 import type { ScoredPassage } from '../search/passage.js';
 import type { Question } from './question.js';
 
-/** One action of the policy and the environment's reply. `start` and `end` index `Trajectory.tokens`: the policy's own tokens of the turn. */
-export type Turn = { readonly start: number; readonly end: number } & (
+export type TurnContent =
   | { readonly kind: 'search'; readonly query: string; readonly passages: readonly ScoredPassage[] }
   | { readonly kind: 'answer'; readonly answer: string }
-  | { readonly kind: 'invalid'; readonly reason: string }
-);
+  | { readonly kind: 'invalid'; readonly reason: string };
+
+/** One action of the policy and the environment's reply. `start` and `end` index `Trajectory.tokens`: the policy's own tokens of the turn. */
+export type Turn = { readonly start: number; readonly end: number } & TurnContent;
 
 export interface Trajectory {
   readonly question: Question;

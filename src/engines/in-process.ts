@@ -1,0 +1,251 @@
+/**
+ * The engine in process: TensorFlow.js on the active backend.
+ *
+ * Training batches are cut into micro-batches of neighbours in length up to a budget of padded tokens; gradients are summed over them, each weighted
+ * so that the total is the gradient of the mean over all scored tokens. Sequences are padded on the right, where causality makes padding
+ * invisible; logits exist for scored positions only.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import { assignWeights, loadOptimizer, saveOptimizer, savePolicy } from '../policy/checkpoint.js';
+import { type DecoderWeights, decode, headOf } from '../policy/decoder.js';
+import { generate } from '../policy/generate.js';
+import type { Policy } from '../policy/policy.js';
+import type { Tokenizer } from '../policy/tokenizer.js';
+import { AdamW } from '../tensors/adamW.js';
+import { embedding } from '../tensors/embedding.js';
+import { forwardKl } from '../tensors/forward-kl.js';
+import { linear } from '../tensors/linear.js';
+import { selectedLogProbs } from '../tensors/selected-log-probs.js';
+import type { Engine, Loss, LossReport, Paired, Scored, Snapshot, TokenValues, WeightsChoice } from './engine.js';
+
+export interface InProcessOptions {
+  /** Padded tokens of one micro-batch: bounds memory, changes no result beyond rounding. */
+  readonly tokensPerMicroBatch?: number;
+  /** Copied beside every checkpoint, so that the folder is complete. */
+  readonly tokenizerFolder?: string;
+}
+
+interface FrozenWeights extends Snapshot {
+  readonly weights: ReadonlyMap<string, tf.Tensor>;
+}
+
+/** The engine over a policy that is already on the backend. The policy belongs to the engine from here on. */
+export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: InProcessOptions = {}): Engine & { readonly policy: Policy } {
+  const { tokensPerMicroBatch = 4096, tokenizerFolder } = options;
+  let optimizer = new AdamW(Object.fromEntries(policy.trainable));
+  let gradients = new Map<string, tf.Tensor>();
+  let snapshots = 0;
+
+  const model = (choice: WeightsChoice = 'current'): DecoderWeights => {
+    if (choice === 'current') return policy;
+    if (choice === 'frozen') return { config: policy.config, weights: policy.weights };
+    return { config: policy.config, weights: (choice as FrozenWeights).weights };
+  };
+
+  /** Runs `work` on micro-batches of `data`, in order of length; `indices` are positions in `data`. */
+  const microBatches = async (data: readonly Scored[], work: (indices: readonly number[]) => Promise<void>) => {
+    for (const indices of cutByLength(data, tokensPerMicroBatch)) {
+      await work(indices);
+      await new Promise(setImmediate); // lets progress, interrupts and displays through
+    }
+  };
+
+  const addGradients = (fresh: Record<string, tf.Tensor>) => {
+    for (const [name, gradient] of Object.entries(fresh)) {
+      const before = gradients.get(name);
+      gradients.set(name, before ? tf.add(before, gradient) : tf.keep(gradient));
+      if (before) {
+        before.dispose();
+        gradient.dispose();
+      }
+    }
+  };
+
+  return {
+    policy,
+    tokenizer,
+
+    sample: (prompts, { weights, ...generateOptions }) => generate(model(weights), prompts, generateOptions),
+
+    async forward(data, weights) {
+      const results = data.map(() => new Float32Array());
+      await microBatches(data, async (indices) => {
+        const chunk = indices.map((i) => data[i]);
+        const logProbs = tf.tidy(() => {
+          const hidden = scoredHidden(model(weights), chunk);
+          return selectedLogProbs(hidden, headOf(model(weights)), targetsOf(chunk)).logProbs;
+        });
+        splitByItem(await logProbs.data<'float32'>(), chunk).forEach((values, i) => {
+          results[indices[i]] = values;
+        });
+        logProbs.dispose();
+      });
+      return results;
+    },
+
+    async compare(data) {
+      const results: { kl: Float32Array; teacher: Float32Array; student: Float32Array }[] = [];
+      await microBatches(data, async (indices) => {
+        const chunk = indices.map((i) => data[i]);
+        const tensors = tf.tidy(() => {
+          const teacher = teacherLogits(model('frozen'), chunk);
+          const student = scoredLogits(model('current'), chunk);
+          const select = (logits: tf.Tensor2D) =>
+            tf.sum(tf.mul(tf.logSoftmax(logits), tf.oneHot(targetsOf(chunk), policy.config.vocabSize)), 1) as tf.Tensor1D;
+          return [forwardKl(teacher, student, { clamp: Number.POSITIVE_INFINITY }).perToken, select(teacher), select(student)];
+        });
+        const [kl, teacher, student] = await Promise.all(tensors.map(async (t) => splitByItem(await t.data<'float32'>(), chunk)));
+        for (const t of tensors) t.dispose();
+        indices.forEach((at, i) => {
+          results[at] = { kl: kl[i], teacher: teacher[i], student: student[i] };
+        });
+      });
+      return results;
+    },
+
+    async forwardBackward(loss) {
+      const total = loss.data.reduce((sum, { scored }) => sum + scored.length, 0);
+      if (total === 0) throw new Error(`${loss.name}: no token to score in ${loss.data.length} sequences`);
+      const sums = new Map<string, number>();
+      const trainable = [...policy.trainable.values()];
+      const nameOf = new Map([...policy.trainable].map(([name, variable]) => [variable.name, name]));
+      await microBatches(loss.data, async (indices) => {
+        const chunk = indices.map((i) => loss.data[i]);
+        const metrics: Record<string, tf.Scalar> = {};
+        const { value, grads } = tf.tidy(() => {
+          // The teacher is the same weights with the adapter off: a second forward pass, no second copy, and outside the tape.
+          const teacher = loss.reads === 'logits' ? teacherLogits(model('frozen'), chunk as readonly Paired[]) : null;
+          const result = tf.variableGrads(() => {
+            const { values, entropy } = tokenValues(policy, loss, chunk, teacher);
+            for (const [name, each] of Object.entries({ ...values.metrics, ...(entropy && { entropy }) })) metrics[name] = tf.keep(tf.sum(each) as tf.Scalar);
+            return tf.div(tf.sum(values.loss), total) as tf.Scalar;
+          }, trainable);
+          return { value: result.value, grads: Object.fromEntries(Object.entries(result.grads).map(([name, g]) => [nameOf.get(name) as string, g])) };
+        });
+        addGradients(grads);
+        const add = async (name: string, tensor: tf.Tensor) => {
+          sums.set(name, (sums.get(name) ?? 0) + (await tensor.data())[0]);
+          tensor.dispose();
+        };
+        await add('loss', value);
+        for (const [name, tensor] of Object.entries(metrics)) await add(name, tensor);
+      });
+      const { loss: mean = 0, ...rest } = Object.fromEntries(sums);
+      const metrics = Object.fromEntries(Object.entries(rest).map(([name, sum]) => [name, sum / total]));
+      return { loss: mean, tokens: total, metrics } satisfies LossReport;
+    },
+
+    async optimStep(settings) {
+      if (gradients.size === 0) throw new Error('optimStep without gradients: call forwardBackward first');
+      const gradNorm = await optimizer.step(Object.fromEntries(gradients), settings);
+      for (const gradient of gradients.values()) gradient.dispose();
+      gradients = new Map();
+      return { gradNorm };
+    },
+
+    resetOptimizer() {
+      optimizer.dispose();
+      optimizer = new AdamW(Object.fromEntries(policy.trainable));
+    },
+
+    snapshot() {
+      const weights = policy.copyWeights();
+      const frozen: FrozenWeights = {
+        id: snapshots++,
+        weights,
+        dispose() {
+          for (const tensor of weights.values()) tensor.dispose();
+        },
+      };
+      return frozen;
+    },
+
+    addAdapter(lora) {
+      policy.addAdapter(lora);
+      this.resetOptimizer();
+    },
+
+    mergeAdapter() {
+      policy.mergeAdapter();
+      this.resetOptimizer();
+    },
+
+    dropAdapter() {
+      policy.dropAdapter();
+      this.resetOptimizer();
+    },
+
+    async save(folder) {
+      await savePolicy(policy, folder, { tokenizerFolder });
+      await saveOptimizer(folder, await optimizer.state(), policy);
+    },
+
+    async load(folder) {
+      await assignWeights(policy, folder);
+      this.resetOptimizer();
+      const state = await loadOptimizer(folder);
+      if (state) optimizer.restore(state);
+    },
+
+    dispose() {
+      for (const gradient of gradients.values()) gradient.dispose();
+      optimizer.dispose();
+      policy.dispose();
+    },
+  };
+}
+
+function tokenValues(policy: Policy, loss: Loss, chunk: readonly Scored[], teacher: tf.Tensor2D | null): { values: TokenValues; entropy?: tf.Tensor1D } {
+  if (loss.reads === 'logits') return { values: loss.perToken(teacher as tf.Tensor2D, scoredLogits(policy, chunk)) };
+  const { logProbs, entropy } = selectedLogProbs(scoredHidden(policy, chunk), headOf(policy), targetsOf(chunk));
+  return { values: loss.perToken(logProbs, chunk), entropy };
+}
+
+/** Hidden states [N, d] that predict the scored tokens of all sequences, in order. */
+function scoredHidden(model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D {
+  const T = Math.max(...data.map(({ scored }) => scored[scored.length - 1])); // the last scored token is predicted, never read
+  const tokens = new Int32Array(data.length * T); // [B, T], padded on the right
+  data.forEach((item, row) => {
+    if (item.scored[0] < 1) throw new RangeError('position 0 cannot be scored: nothing comes before it');
+    tokens.set(item.tokens.slice(0, T), row * T);
+  });
+  const hidden = tf.reshape(decode(model, tokens, [data.length, T]), [data.length * T, model.config.hiddenSize]); // [B*T, d]
+  const rows = Int32Array.from(data.flatMap(({ scored }, row) => scored.map((t) => row * T + t - 1)));
+  return embedding(hidden as tf.Tensor2D, tf.tensor1d(rows, 'int32')); // [N, d]
+}
+
+const scoredLogits = (model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D => linear(scoredHidden(model, data), headOf(model)) as tf.Tensor2D; // [N, V]
+
+const teacherLogits = (model: DecoderWeights, data: readonly Paired[]): tf.Tensor2D =>
+  scoredLogits(
+    model,
+    data.map(({ teacher }) => teacher),
+  ); // [N, V]
+
+const targetsOf = (data: readonly Scored[]): tf.Tensor1D =>
+  tf.tensor1d(
+    data.flatMap(({ tokens, scored }) => scored.map((t) => tokens[t])),
+    'int32',
+  ); // [N]
+
+/** One array an item, in the order the rows were scored. */
+function splitByItem(values: Float32Array, data: readonly Scored[]): Float32Array[] {
+  let at = 0;
+  return data.map(({ scored }) => values.slice(at, (at += scored.length)));
+}
+
+/** Indices of items with something to score, neighbours in length together, each group within the budget of padded tokens. */
+function cutByLength(data: readonly Scored[], budget: number): number[][] {
+  const length = (i: number) => {
+    const teacher = (data[i] as Partial<Paired>).teacher;
+    return Math.max(data[i].tokens.length, teacher?.tokens.length ?? 0);
+  };
+  const order = data.flatMap(({ scored }, i) => (scored.length ? [i] : [])).sort((a, b) => length(a) - length(b) || a - b);
+  const groups: number[][] = [];
+  for (const i of order) {
+    const group = groups[groups.length - 1];
+    if (group && (group.length + 1) * length(i) <= budget) group.push(i);
+    else groups.push([i]);
+  }
+  return groups;
+}

@@ -1,0 +1,86 @@
+/**
+ * The Qwen2 decoder: token ids in, hidden states out.
+ *
+ *     h = embed(tokens)
+ *     for each block:  h += o(attention(rotary(q(x)), rotary(k(x)), v(x)))   with x = rmsNorm(h)
+ *                      h += down(silu(gate(x)) * up(x))                      with x = rmsNorm(h)
+ *     hidden = rmsNorm(h);   logits = hidden head^T
+ *
+ * As Transformers' Qwen2Model (biases on q, k and v only). Logits are not computed here: losses and samplers ask for them at the few positions
+ * they need. Left out: dropout, sliding windows, rope scaling.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import { attention } from '../tensors/attention.js';
+import { embedding } from '../tensors/embedding.js';
+import type { KeyValueCache } from '../tensors/kv-cache.js';
+import { linear } from '../tensors/linear.js';
+import { rmsNorm } from '../tensors/rms-norm.js';
+import { rotary, rotaryTables } from '../tensors/rotary.js';
+import { swiglu } from '../tensors/swiglu.js';
+import type { PolicyConfig } from './config.js';
+import { adapterName, type LoraAdapter } from './lora.js';
+import type { WeightMap } from './policy.js';
+
+export interface DecoderWeights {
+  readonly config: PolicyConfig;
+  readonly weights: WeightMap;
+  /** Absent or null: adapter off. */
+  readonly adapter?: LoraAdapter | null;
+}
+
+export interface DecoderOptions {
+  /** [B, T] rotary positions; default 0, 1, ... after what the cache holds. */
+  readonly positions?: Int32Array;
+  /** [B, T] with 0 where a key is padding. Right-padded batches need none: causality hides the padding from what comes before it. */
+  readonly keyMask?: tf.Tensor2D;
+  /** Keys and values of earlier positions; those of this call are appended. */
+  readonly cache?: KeyValueCache;
+}
+
+/** Final hidden states [B, T, d] of `tokens` [B, T] (row-major ids). Call inside tf.tidy or tf.variableGrads. */
+export function decode(model: DecoderWeights, tokens: Int32Array, [B, T]: readonly [number, number], options: DecoderOptions = {}): tf.Tensor3D {
+  const { config, weights } = model;
+  const { heads, kvHeads, headDim, hiddenSize: d } = config;
+  const { cache, keyMask } = options;
+  const start = cache?.length ?? 0;
+  const positions = options.positions ?? Int32Array.from({ length: T }, (_, t) => start + t);
+  const tables = rotaryTables(positions, headDim, config.ropeTheta); // [T or B*T, hd]
+  const weight = (name: string) => {
+    const w = weights.get(name);
+    if (!w) throw new Error(`the policy has no weight ${name}`);
+    return w;
+  };
+  const project = (x: tf.Tensor, name: string) => projection(model, x, name);
+
+  let h = tf.reshape(embedding(weight('model.embed_tokens.weight') as tf.Tensor2D, tf.tensor1d(tokens, 'int32')), [B, T, d]); // [B, T, d]
+  for (let layer = 0; layer < config.layers; layer++) {
+    const at = `model.layers.${layer}`;
+    const x = rmsNorm(h, weight(`${at}.input_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
+    const q = rotary(tf.reshape(project(x, `${at}.self_attn.q_proj`), [B, T, heads, headDim]), tables); // [B, T, H, hd]
+    let k = rotary(tf.reshape(project(x, `${at}.self_attn.k_proj`), [B, T, kvHeads, headDim]), tables); // [B, T, Hkv, hd]
+    let v: tf.Tensor4D = tf.reshape(project(x, `${at}.self_attn.v_proj`), [B, T, kvHeads, headDim]); // [B, T, Hkv, hd]
+    if (cache) ({ k, v } = cache.append(layer, k, v)); // [B, start + T, Hkv, hd]
+    const mixed = tf.reshape(attention(q, k, v, { keyMask }), [B, T, heads * headDim]); // [B, T, H*hd]
+    h = tf.add(h, project(mixed, `${at}.self_attn.o_proj`)); // [B, T, d]
+    const y = rmsNorm(h, weight(`${at}.post_attention_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
+    const inner = swiglu(project(y, `${at}.mlp.gate_proj`), project(y, `${at}.mlp.up_proj`)); // [B, T, inner]
+    h = tf.add(h, project(inner, `${at}.mlp.down_proj`)); // [B, T, d]
+  }
+  return rmsNorm(h, weight('model.norm.weight') as tf.Tensor1D, config.rmsNormEpsilon) as tf.Tensor3D; // [B, T, d]
+}
+
+/** The output head [V, d]: the embedding table where the two are tied. */
+export function headOf({ config, weights }: DecoderWeights): tf.Tensor2D {
+  return weights.get(config.tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight') as tf.Tensor2D;
+}
+
+/** x W^T + b, plus the adapter's (alpha / rank) (x A^T) B^T where it is on. */
+function projection({ weights, adapter }: DecoderWeights, x: tf.Tensor, layer: string): tf.Tensor {
+  const weight = weights.get(`${layer}.weight`) as tf.Tensor2D | undefined;
+  if (!weight) throw new Error(`the policy has no weight ${layer}.weight`);
+  const y = linear(x, weight, weights.get(`${layer}.bias`) as tf.Tensor1D | undefined);
+  const a = adapter?.variables.get(adapterName(`${layer}.weight`, 'A')) as tf.Tensor2D | undefined;
+  const b = adapter?.variables.get(adapterName(`${layer}.weight`, 'B')) as tf.Tensor2D | undefined;
+  if (!adapter || !a || !b) return y;
+  return tf.add(y, tf.mul(linear(linear(x, a), b), adapter.alpha / adapter.rank));
+}

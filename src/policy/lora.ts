@@ -1,0 +1,55 @@
+/**
+ * LoRA (Hu et al. 2021): W x + (alpha / rank) B (A x), with A [rank, in] random and B [out, rank] zero, on all seven linear layers of a block.
+ *
+ * Names and initialisation are PEFT's: A is Kaiming-uniform with a = sqrt(5), that is uniform in +-1/sqrt(in); B is 0, so a fresh adapter changes nothing.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import { random } from '../random.js';
+import { createVariable } from '../tensors/variable.js';
+import { type PolicyConfig, weightShapes } from './config.js';
+
+export interface LoraOptions {
+  readonly rank: number;
+  /** The update is scaled by alpha / rank. */
+  readonly alpha: number;
+  readonly seed: number;
+}
+
+export interface LoraAdapter {
+  readonly rank: number;
+  readonly alpha: number;
+  /** PEFT names without the `base_model.model.` prefix: `<layer>.lora_A.weight` [rank, in] and `<layer>.lora_B.weight` [out, rank]. */
+  readonly variables: ReadonlyMap<string, tf.Variable>;
+}
+
+/** The linear layers that carry an adapter: all of a block, not the embedding and the head (OPSD v3, paper: "LoRA"). */
+export const ADAPTED = /\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)\.weight$/;
+
+export function createAdapter(config: PolicyConfig, { rank, alpha, seed }: LoraOptions): LoraAdapter {
+  if (!Number.isInteger(rank) || rank < 1) throw new RangeError(`LoRA rank: expected a positive integer, got ${rank}`);
+  const variables = new Map<string, tf.Variable>();
+  for (const [name, [out, inputs]] of weightShapes(config)) {
+    if (!ADAPTED.test(name)) continue;
+    const stream = random(seed, 'lora', name);
+    const bound = 1 / Math.sqrt(inputs);
+    const a = Float32Array.from({ length: rank * inputs }, () => bound * (2 * stream.uniform() - 1));
+    for (const [part, value, shape] of [
+      ['A', a, [rank, inputs]],
+      ['B', new Float32Array(out * rank), [out, rank]],
+    ] as const) {
+      const key = adapterName(name, part);
+      variables.set(key, createVariable(key, value, shape));
+    }
+  }
+  return { rank, alpha, variables };
+}
+
+export const adapterName = (weight: string, part: 'A' | 'B'): string => weight.replace(/\.weight$/, `.lora_${part}.weight`);
+
+/** W + (alpha / rank) B A, or null where the weight carries no adapter. */
+export function mergedWeight(adapter: LoraAdapter, name: string, weight: tf.Tensor): tf.Tensor | null {
+  const a = adapter.variables.get(adapterName(name, 'A')) as tf.Tensor2D | undefined; // [rank, in]
+  const b = adapter.variables.get(adapterName(name, 'B')) as tf.Tensor2D | undefined; // [out, rank]
+  if (!a || !b) return null;
+  return tf.tidy(() => tf.add(weight, tf.mul(tf.matMul(b, a), adapter.alpha / adapter.rank))); // [out, in]
+}

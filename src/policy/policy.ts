@@ -1,0 +1,99 @@
+/**
+ * A policy: the weights of a Qwen2 decoder on the active TensorFlow.js backend, and at most one LoRA adapter on top.
+ *
+ * Only the life cycle is here. What the weights compute is `decoder.ts`; how they come from and go to disk is `checkpoint.ts`.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Random } from '../random.js';
+import { createVariable } from '../tensors/variable.js';
+import { type PolicyConfig, weightShapes } from './config.js';
+import { createAdapter, type LoraAdapter, type LoraOptions, mergedWeight } from './lora.js';
+
+export type WeightMap = ReadonlyMap<string, tf.Tensor>;
+
+export class Policy {
+  readonly config: PolicyConfig;
+  /** By Hugging Face name; variables, so that an optimiser can move them. */
+  readonly weights: ReadonlyMap<string, tf.Variable>;
+  adapter: LoraAdapter | null = null;
+
+  private constructor(config: PolicyConfig, weights: ReadonlyMap<string, tf.Variable>) {
+    this.config = config;
+    this.weights = weights;
+  }
+
+  /** Takes values by Hugging Face name; their number and shapes must be those of `weightShapes(config)`. */
+  static fromValues(config: PolicyConfig, values: ReadonlyMap<string, Float32Array>): Policy {
+    const weights = new Map<string, tf.Variable>();
+    for (const [name, shape] of weightShapes(config)) {
+      const value = values.get(name);
+      const size = shape.reduce((a, b) => a * b, 1);
+      if (value?.length !== size) throw new Error(`weight ${name}: expected ${size} values for shape [${shape}], got ${value?.length ?? 'none'}`);
+      weights.set(name, createVariable(name, value, shape));
+    }
+    return new Policy(config, weights);
+  }
+
+  /** Random weights: normal with deviation `scale` (output projections scaled down by depth as in GPT-2), norms 1, biases 0. */
+  static initialize(config: PolicyConfig, random: Random, { scale = 0.02 }: { readonly scale?: number } = {}): Policy {
+    const values = new Map<string, Float32Array>();
+    for (const [name, shape] of weightShapes(config)) {
+      const size = shape.reduce((a, b) => a * b, 1);
+      const stream = random.fork(name);
+      const deviation = /(o_proj|down_proj)\.weight$/.test(name) ? scale / Math.sqrt(2 * config.layers) : scale;
+      if (name.endsWith('norm.weight')) values.set(name, new Float32Array(size).fill(1));
+      else if (name.endsWith('bias')) values.set(name, new Float32Array(size));
+      else values.set(name, Float32Array.from({ length: size }, () => deviation * stream.normal()));
+    }
+    return Policy.fromValues(config, values);
+  }
+
+  /** What an optimiser moves: the adapter where there is one, else every weight. */
+  get trainable(): ReadonlyMap<string, tf.Variable> {
+    return this.adapter ? this.adapter.variables : this.weights;
+  }
+
+  get parameters(): number {
+    return [...this.weights.values()].reduce((sum, w) => sum + w.size, 0);
+  }
+
+  addAdapter(options: LoraOptions): void {
+    if (this.adapter) throw new Error('this policy has an adapter already: merge or drop it first');
+    this.adapter = createAdapter(this.config, options);
+  }
+
+  /** W <- W + (alpha / rank) B A for every adapted weight; the adapter is gone afterwards. */
+  mergeAdapter(): void {
+    const adapter = this.adapter;
+    if (!adapter) throw new Error('this policy has no adapter to merge');
+    for (const [name, weight] of this.weights) {
+      const merged = mergedWeight(adapter, name, weight);
+      if (!merged) continue;
+      weight.assign(merged);
+      merged.dispose();
+    }
+    this.dropAdapter();
+  }
+
+  dropAdapter(): void {
+    for (const variable of this.adapter?.variables.values() ?? []) variable.dispose();
+    this.adapter = null;
+  }
+
+  /** A frozen copy of the weights (without adapter). The caller disposes the tensors. */
+  copyWeights(): Map<string, tf.Tensor> {
+    return new Map([...this.weights].map(([name, weight]) => [name, tf.clone(weight)]));
+  }
+
+  /** Values by name, read back from the backend. */
+  async values(): Promise<Map<string, Float32Array>> {
+    const values = new Map<string, Float32Array>();
+    for (const [name, weight] of this.weights) values.set(name, Float32Array.from(await weight.data<'float32'>()));
+    return values;
+  }
+
+  dispose(): void {
+    this.dropAdapter();
+    for (const variable of this.weights.values()) variable.dispose();
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * The base policy: a small Qwen2 decoder trained from nothing on supervised episodes in other worlds than the classroom's.
+ *
+ * Every batch is made of fresh traces about 20 pretraining worlds, so nothing about the classroom's world can be memorised: what is learned is to speak the protocol, to copy from a
+ * passage, to follow a reference in the prompt, and the bad habits (guessing, stopping early, looking twice) that GRPO and OFSD are to work on.
+ * Only own tokens carry loss. Settings: the classroom prototype's (datasets and sizes in the record beside the weights).
+ */
+import type { Engine, Scored } from '../engines/engine.js';
+import { crossEntropyLoss } from '../engines/cross-entropy.js';
+import { random } from '../random.js';
+import type { Tokenizer } from '../policy/tokenizer.js';
+import type { PolicyConfig } from '../policy/config.js';
+import { makeTrace, TRACE_KINDS, type Trace } from './traces.js';
+import { makePretrainingWorld } from './world.js';
+
+export interface PretrainSettings {
+  readonly steps: number;
+  /** Traces an optimiser step. */
+  readonly batchSize: number;
+  readonly learningRate: number;
+  readonly warmUpSteps: number;
+  readonly weightDecay: number;
+  readonly worlds: number;
+  readonly seed: number;
+}
+
+export const pretrainSettings: PretrainSettings = { steps: 3500, batchSize: 16, learningRate: 3e-3, warmUpSteps: 50, weightDecay: 0.05, worlds: 20, seed: 1 };
+
+/** The classroom policy's shape: 3 blocks of width 96. */
+export function basePolicyConfig(tokenizer: Tokenizer): PolicyConfig {
+  return {
+    vocabSize: tokenizer.size,
+    hiddenSize: 96,
+    intermediateSize: 256,
+    layers: 3,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 24,
+    ropeTheta: 10000,
+    rmsNormEpsilon: 1e-6,
+    tiedEmbeddings: true,
+    maxPositions: 1024,
+    endIds: tokenizer.endIds,
+    padId: tokenizer.padId,
+  };
+}
+
+export interface PretrainMetrics {
+  readonly step: number;
+  readonly loss: number;
+  /** Own tokens scored and all tokens read, since the start. */
+  readonly scored_tokens: number;
+  readonly tokens: number;
+  readonly grad_norm: number;
+  readonly learning_rate: number;
+}
+
+export interface PretrainOptions {
+  readonly startStep?: number;
+  readonly onStep?: (metrics: PretrainMetrics) => void | Promise<void>;
+  readonly signal?: AbortSignal;
+}
+
+/** Trains the engine's fresh policy in place. */
+export async function pretrain(engine: Engine, settings: PretrainSettings, { onStep, signal, startStep = 0 }: PretrainOptions = {}): Promise<void> {
+  const worlds = Array.from({ length: settings.worlds }, (_, index) => makePretrainingWorld(index));
+  let tokens = 0;
+  let scoredTokens = 0;
+  for (let step = startStep; step < settings.steps; step++) {
+    signal?.throwIfAborted();
+    const source = random(settings.seed, 'pretrain', step);
+    const data = Array.from({ length: settings.batchSize }, () => scoredTrace(makeTrace(source.pick(worlds), TRACE_KINDS, source), engine.tokenizer));
+    const report = await engine.forwardBackward(crossEntropyLoss(data));
+    const learningRate = settings.learningRate * cosine(step, settings);
+    const { gradNorm } = await engine.optimStep({ learningRate, beta1: 0.9, beta2: 0.98, weightDecay: settings.weightDecay, clipNorm: 1 });
+    tokens += data.reduce((sum, item) => sum + item.tokens.length, 0);
+    scoredTokens += report.tokens;
+    await onStep?.({ step: step + 1, loss: report.loss, tokens, scored_tokens: scoredTokens, grad_norm: gradNorm, learning_rate: learningRate });
+  }
+}
+
+/** A trace as token ids, tokenised piece by piece as an episode would be. */
+export function scoredTrace({ prompt, segments }: Trace, tokenizer: Tokenizer): Scored {
+  const tokens = tokenizer.encode(prompt);
+  const scored: number[] = [];
+  for (const segment of segments) {
+    const ids = tokenizer.encode(segment.text);
+    if (segment.scored) scored.push(...ids.map((_, i) => tokens.length + i));
+    tokens.push(...ids);
+  }
+  return { tokens, scored };
+}
+
+/** Linear warm-up, then half a cosine down to 2 %. */
+function cosine(step: number, { steps, warmUpSteps }: PretrainSettings): number {
+  if (step < warmUpSteps) return (step + 1) / warmUpSteps;
+  const progress = (step - warmUpSteps) / Math.max(1, steps - warmUpSteps);
+  return 0.02 + 0.98 * 0.5 * (1 + Math.cos(Math.PI * progress));
+}
