@@ -99,11 +99,15 @@ export function makeWorld(seed: number, { half, tailShare = 1 }: WorldOptions = 
   };
 }
 
-/** How many worlds a base policy is trained on: enough for every rare word to occur, and for no single fact to be worth remembering. */
+/** How many worlds a base policy is trained on: so many that no single fact is worth remembering. Every rare word occurs in the first 20. */
 export const PRETRAINING_WORLDS = 60;
 
-/** World number `index` for training a base policy: half the size, other seeds than any world of lessons, one name in 40 with a rare word. */
-export const makePretrainingWorld = (index: number): World => makeWorld(1_000_000 + index, { half: 'train', tailShare: 0.1 });
+/**
+ * World number `index` for training a base policy: one half, with one name in 40 that holds a rare word.
+ *
+ * Their seeds count up from 1000; lessons use smaller ones.
+ */
+export const makePretrainingWorld = (index: number): World => makeWorld(1000 + index, { half: 'train', tailShare: 0.1 });
 
 /** The entity called `name`. @throws RangeError where the world has none. */
 export function entityOf(world: World, name: string): Entity {
