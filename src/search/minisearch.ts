@@ -1,0 +1,84 @@
+/**
+ * BM25 over passages in memory, by MiniSearch 7.
+ *
+ * Two fields are scored and added up: the whole contents (title and text, as Search-R1's corpus holds them) and the title again, boosted:
+ * most gold passages are the page of an entity that the question names. MiniSearch's formula is BM25+ (Lv and Zhai 2011):
+ *
+ *     idf(t) * (d + tf (k + 1) / (tf + k (1 - b + b |field| / average |field|)))
+ *
+ * summed over query terms and fields, then multiplied by the number of distinct query terms found (a passage that holds all of them goes
+ * first, as with the coordination factor of old Lucene). MiniSearch counts |field| in distinct words.
+ *
+ * One setting serves every corpus. k, b and d are the library's own; of analysis (stop words, stems) and title boost the best was taken by
+ * recall@2 + recall@5, averaged over the development halves of HotpotQA, 2WikiMultiHopQA and MuSiQue. Lucene's k 1.2, b 0.75, d 0 came out
+ * equal there (58.7 both) and the library's defaults were kept.
+ */
+import MiniSearch from 'minisearch';
+import { type AnalysisOptions, createAnalysis } from './analyze.js';
+import type { Passage, ScoredPassage, Searcher } from './passage.js';
+
+export interface SearcherOptions extends AnalysisOptions {
+  /** Term frequency saturation, k of BM25. Default 1.2 (MiniSearch, Lucene); Pyserini's is 0.9. */
+  readonly k1?: number;
+  /** Length normalisation, 0 (none) to 1 (full). Default 0.7 (MiniSearch); Lucene 0.75, Pyserini 0.4. */
+  readonly b?: number;
+  /** BM25+'s lower bound for a matching term however long the field. Default 0.5 (MiniSearch); 0 is plain BM25. */
+  readonly delta?: number;
+  /**
+   * Weight of the title field beside the contents' 1. Default 2, the best of 0.5, 1, 1.5, 2 and 3 on the development halves.
+   * 0 leaves the title to the contents alone.
+   */
+  readonly titleBoost?: number;
+}
+
+/**
+ * Indexes the passages and returns their searcher. About 10,000 passages a second; an index of 24,000 takes some 100 MB.
+ *
+ * Passages with equal scores come in the order given. An empty query, or one of stop words only, finds nothing. Throws on a
+ * duplicate id and on options outside their range.
+ */
+export function createSearcher(passages: Iterable<Passage>, options: SearcherOptions = {}): Searcher {
+  const { k1 = 1.2, b = 0.7, delta = 0.5, titleBoost = 2, ...analysis } = options;
+  checkRange('k1', k1, 0, Number.POSITIVE_INFINITY);
+  checkRange('b', b, 0, 1);
+  checkRange('delta', delta, 0, Number.POSITIVE_INFINITY);
+  checkRange('titleBoost', titleBoost, 0, Number.POSITIVE_INFINITY);
+
+  const documents: (Passage & { readonly number: number })[] = [];
+  const ids = new Set<string>();
+  for (const { id, title, text } of passages) {
+    if (ids.has(id)) throw new Error(`two passages have the id "${id}": ids must be unique within one searcher`);
+    ids.add(id);
+    documents.push({ number: documents.length, id, title, text });
+  }
+  const index = new MiniSearch<Passage & { readonly number: number }>({
+    idField: 'number',
+    fields: titleBoost > 0 ? ['title', 'contents'] : ['contents'],
+    extractField: (document, field) =>
+      field === 'contents' ? `${document.title} ${document.text}` : document[field as 'title' | 'number'],
+    ...createAnalysis(analysis),
+    searchOptions: { bm25: { k: k1, b, d: delta }, boost: { title: titleBoost } },
+  });
+  index.addAll(documents);
+
+  const best = (query: string, topK: number): ScoredPassage[] =>
+    index
+      .search(query)
+      .sort((x, y) => y.score - x.score || x.id - y.id)
+      .slice(0, topK)
+      .map((hit) => {
+        const { id, title, text } = documents[hit.id];
+        return { id, title, text, score: hit.score };
+      });
+
+  return {
+    search: async (queries, topK) => {
+      if (!Number.isInteger(topK) || topK < 1) throw new RangeError(`search(queries, topK): expected a positive integer, got ${topK}`);
+      return queries.map((query) => best(query, topK));
+    },
+  };
+}
+
+function checkRange(name: string, value: number, low: number, high: number): void {
+  if (!(value >= low && value <= high)) throw new RangeError(`createSearcher: ${name} must lie in [${low}, ${high}], got ${value}`);
+}

@@ -1,0 +1,50 @@
+/**
+ * Recall@k: which share of a question's gold passages is among the k best, averaged over questions (HippoRAG, arXiv 2405.14831, section 4).
+ *
+ * A question's own text is the query: this measures the retriever, not the agent.
+ */
+import type { Question } from '../rollout/question.js';
+import type { Searcher } from './passage.js';
+
+export interface Recall {
+  readonly k: number;
+  /** Mean share of gold passages in the top k, 0 to 1. */
+  readonly recall: number;
+  /** Share of questions with all their gold passages in the top k. */
+  readonly complete: number;
+  /** Questions with gold passages: the others are left out. */
+  readonly questions: number;
+}
+
+/** Ids of the passages that support the answer (`metadata.supporting_ids`); empty where the corpus holds none. */
+export function supportingIds(question: Question): readonly string[] {
+  const ids = question.metadata?.supporting_ids;
+  return Array.isArray(ids) ? ids.map(String) : [];
+}
+
+/** Recall at each k. Throws when no question has gold passages. */
+export async function measureRecall(searcher: Searcher, questions: readonly Question[], ks: readonly number[] = [2, 5]): Promise<Recall[]> {
+  const withGold = questions.filter((question) => supportingIds(question).length > 0);
+  if (withGold.length === 0) {
+    throw new Error(
+      `none of ${questions.length} questions has metadata.supporting_ids: recall needs questions whose gold passages are in the corpus`,
+    );
+  }
+  const found = await searcher.search(
+    withGold.map((question) => question.question),
+    Math.max(...ks),
+  );
+  return ks.map((k) => {
+    const shares = withGold.map((question, i) => {
+      const top = new Set(found[i].slice(0, k).map((passage) => passage.id));
+      const gold = supportingIds(question);
+      return gold.filter((id) => top.has(id)).length / gold.length;
+    });
+    return {
+      k,
+      recall: shares.reduce((sum, share) => sum + share, 0) / shares.length,
+      complete: shares.filter((share) => share === 1).length / shares.length,
+      questions: shares.length,
+    };
+  });
+}

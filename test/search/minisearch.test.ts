@@ -1,0 +1,81 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createAnalysis } from '../../src/search/analyze.js';
+import { createSearcher } from '../../src/search/minisearch.js';
+
+const passage = (id: string, title: string, text: string) => ({ id, title, text });
+const terms = (text: string) => {
+  const { tokenize, processTerm } = createAnalysis();
+  return tokenize(text).flatMap((word) => processTerm(word) ?? []);
+};
+
+describe('the analysis of English text', () => {
+  it('drops stop words and question words and stems the rest', () => {
+    expect(terms('In which city were the Amber Falcons directed?')).toEqual(['citi', 'amber', 'falcon', 'direct']);
+  });
+  it('treats accents, capitals, possessives and curly apostrophes alike', () => {
+    expect(terms('MAŁGORZATA’s Café')).toEqual(terms("Malgorzata's cafe"));
+    expect(terms("O'Brien")).toEqual(terms('O’Brien'));
+  });
+  it('keeps digits and splits at hyphens', () => {
+    expect(terms('1994–95 co-founder')).toEqual(['1994', '95', 'co', 'founder']);
+  });
+});
+
+describe('a searcher', () => {
+  const searcher = createSearcher([
+    passage('lind', 'Eva Lind', 'Eva Lind is a painter. Her mother is Ada Stone.'),
+    passage('stone', 'Ada Stone', 'Ada Stone is the author of Amber Falcon.'),
+    passage('falcon', 'Amber Falcon', 'A book about birds.'),
+  ]);
+
+  it('ranks the page of the named entity before pages that mention it', async () => {
+    const [hits] = await searcher.search(['Who is the mother of Ada Stone?'], 3);
+    expect(hits.map((hit) => hit.id)).toEqual(['stone', 'lind']);
+    expect(hits[0].score).toBeGreaterThan(hits[1].score);
+    expect(hits[0]).toMatchObject({ title: 'Ada Stone', text: 'Ada Stone is the author of Amber Falcon.' });
+  });
+
+  it('answers each query apart, with nothing for words it does not know and for stop words alone', async () => {
+    const found = await searcher.search(['falcons', 'zebra', 'who is the', ''], 1);
+    expect(found.map((hits) => hits.map((hit) => hit.id))).toEqual([['falcon'], [], [], []]);
+  });
+
+  it('scores one field as BM25+ does by hand', async () => {
+    const only = createSearcher([passage('a', 'falcon falcon stone', ''), passage('b', 'stone', '')], {
+      titleBoost: 0,
+      k1: 1.2,
+      b: 0.7,
+      delta: 0.5,
+    });
+    const [[hit]] = await only.search(['falcon'], 1);
+    // N = 2, one match: idf = ln(1 + (2 - 1 + 0.5) / (1 + 0.5)) = ln 2. tf = 2; MiniSearch's field length counts distinct words: 2, average 1.5.
+    expect(hit.id).toBe('a');
+    expect(hit.score).toBeCloseTo(Math.log(2) * (0.5 + (2 * 2.2) / (2 + 1.2 * (0.3 + (0.7 * 2) / 1.5))), 12);
+  });
+
+  it('returns at most topK, best first, whatever the passages', async () => {
+    const word = fc.constantFrom('amber', 'falcon', 'stone', 'ada', 'the', 'painting');
+    const text = fc.array(word, { maxLength: 8 }).map((words) => words.join(' '));
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(text, text), { maxLength: 8 }),
+        text,
+        fc.integer({ min: 1, max: 5 }),
+        async (pages, query, topK) => {
+          const made = createSearcher(pages.map(([title, body], i) => passage(String(i), title, body)));
+          const [hits] = await made.search([query], topK);
+          expect(hits.length).toBeLessThanOrEqual(topK);
+          expect(hits.map((hit) => hit.score)).toEqual(hits.map((hit) => hit.score).sort((x, y) => y - x));
+          expect(new Set(hits.map((hit) => hit.id)).size).toBe(hits.length);
+        },
+      ),
+    );
+  });
+
+  it('refuses duplicate ids, settings out of range and a topK that is no count', async () => {
+    expect(() => createSearcher([passage('a', '', ''), passage('a', '', '')])).toThrow(/two passages have the id "a"/);
+    expect(() => createSearcher([], { b: 1.5 })).toThrow(/b must lie in \[0, 1\], got 1.5/);
+    await expect(searcher.search(['x'], 0)).rejects.toThrow(/positive integer, got 0/);
+  });
+});
