@@ -14,13 +14,13 @@ import { fileURLToPath } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
 const stamp = join(dist, '.built-from');
-const kernels = { script: join(root, 'scripts', 'build-kernels.mjs'), output: join(root, 'src', 'tensors', 'kernels', 'module.generated.ts') };
+const kernels = { script: join(root, 'scripts', 'build-kernels.mjs'), folder: join(root, 'src', 'tensors', 'kernels') };
 
 /** Builds if needed. Returns false, with the reason printed, where the build tools are not installed. Throws where the build fails. */
 export function prepare({ force = false } = {}) {
   const started = Date.now();
   const wanted = fingerprint();
-  const fresh = existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted && (existsSync(kernels.output) || !existsSync(kernels.script));
+  const fresh = existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted && existsSync(kernels.folder) && readdirSync(kernels.folder).some(isGenerated);
   if (fresh && !force) {
     linkToItself();
     return true;
@@ -30,7 +30,7 @@ export function prepare({ force = false } = {}) {
     say('dist was not built: the development dependencies are missing (installed with --omit=dev?). Run `npm ci` for a full installation.');
     return false;
   }
-  if (existsSync(kernels.script)) run('the kernels', [kernels.script]);
+  run('the kernels', [kernels.script]);
   const next = join(root, `dist.next-${process.pid}`);
   try {
     run('the package', [bundler, '--out-dir', relative(root, next)]);
@@ -50,10 +50,15 @@ function fingerprint() {
   const sources = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
-    .filter((path) => path !== kernels.output);
+    .filter((path) => !path.endsWith('.generated.ts'));
   const others = ['package.json', 'tsconfig.json', 'tsdown.config.ts'].map((name) => join(root, name)).concat(existsSync(kernels.script) ? kernels.script : []);
   for (const path of [...sources, ...others].sort()) hash.update(`${relative(root, path).split(sep).join('/')}\0`).update(readFileSync(path)).update('\0');
   return hash.digest('hex');
+}
+
+/** Written by scripts/build-kernels.mjs from the installed packages. */
+function isGenerated(path) {
+  return path.endsWith('.generated.ts');
 }
 
 /** Readers of the old `dist` see the old one or the new one, never half of it. */

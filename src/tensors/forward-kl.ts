@@ -1,0 +1,50 @@
+/**
+ * Forward KL over the whole vocabulary with the pointwise clip of OPSD v3: for each token
+ *
+ *     sum over v of min(p_T(v) (log p_T(v) - log p_S(v)), clamp)
+ *
+ * The clip is from above and before the sum: a cut entry passes no gradient, a negative one stays, so a clipped sum may be negative.
+ * The gradient is written out (one array as wide as the vocabulary is kept instead of six):
+ * `d logits_S = p_S sum(kept p_T) - kept p_T`, where `kept` is 0 for cut entries.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+
+export interface ForwardKlOptions {
+  /** Largest contribution of one vocabulary entry, nats; `Infinity` clips nothing. */
+  readonly clamp: number;
+}
+
+export interface ForwardKl {
+  /** The clipped sum of each token, nats; [N]. Differentiable in the student's logits. */
+  readonly perToken: tf.Tensor1D;
+  /** KL(teacher || student) of each token without the clip, nats; [N]. A metric: its gradient is zero. */
+  readonly unclamped: tf.Tensor1D;
+}
+
+/**
+ * @param teacherLogits [N, V], a constant
+ * @param studentLogits [N, V]
+ */
+export function forwardKl(teacherLogits: tf.Tensor2D, studentLogits: tf.Tensor2D, { clamp }: ForwardKlOptions): ForwardKl {
+  if (`${teacherLogits.shape}` !== `${studentLogits.shape}`) {
+    throw new RangeError(`forwardKl: teacher [${teacherLogits.shape}] and student [${studentLogits.shape}] should have one shape`);
+  }
+  if (!(clamp > 0)) throw new RangeError(`forwardKl: clamp should be positive (Infinity for none), got ${clamp}`);
+  const both = tf.customGrad((student, save) => {
+    const teacherLogProbs = tf.logSoftmax(teacherLogits); // [N, V]
+    const teacher = tf.exp(teacherLogProbs);
+    const entries = tf.mul(teacher, tf.sub(teacherLogProbs, tf.logSoftmax(student as tf.Tensor2D))); // [N, V]
+    const kept = tf.mul(teacher, tf.cast(tf.lessEqual(entries, clamp), 'float32')); // [N, V]
+    (save as tf.GradSaveFunc)([student as tf.Tensor, kept]);
+    return {
+      value: tf.stack([tf.sum(tf.minimum(entries, clamp), 1), tf.sum(entries, 1)]), // [2, N]
+      gradFunc: (dy: tf.Tensor, [student, kept]: tf.Tensor[]) => {
+        const dPerToken = tf.reshape(tf.slice(dy, [0, 0], [1, -1]), [-1, 1]); // [N, 1]
+        const dStudent = tf.sub(tf.mul(tf.softmax(student), tf.sum(kept, 1, true)), kept); // [N, V]
+        return tf.mul(dStudent, dPerToken);
+      },
+    };
+  });
+  const [perToken, unclamped] = tf.unstack(both(studentLogits)) as tf.Tensor1D[];
+  return { perToken, unclamped };
+}

@@ -1,0 +1,71 @@
+/**
+ * Rotary position embedding (Su et al., 2021) in the "rotate half" layout of Hugging Face: dimension i turns together with i + headDim / 2,
+ * by the angle `position * theta^(-2i / headDim)`. The gradient is the rotation by the opposite angle.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+
+/** Cosines and sines of every position, each angle twice: once for each half of the head. */
+export interface RotaryTables {
+  readonly cos: tf.Tensor2D; // [rows, headDim]
+  readonly sin: tf.Tensor2D; // [rows, headDim]
+}
+
+/**
+ * Tables for given positions: either one for each of the B * T tokens in row order, or one for each of T positions that all rows share.
+ * The caller owns the two tensors. Angles are computed in double precision.
+ *
+ * @param positions [B * T] or [T]
+ * @param headDim even
+ * @param theta base of the wavelengths; Qwen2.5: 1e6
+ */
+export function rotaryTables(positions: ArrayLike<number>, headDim: number, theta: number): RotaryTables {
+  if (headDim % 2 !== 0) throw new RangeError(`rotaryTables: headDim should be even, got ${headDim}`);
+  const half = headDim / 2;
+  const cos = new Float32Array(positions.length * headDim);
+  const sin = new Float32Array(positions.length * headDim);
+  for (let i = 0; i < half; i++) {
+    const frequency = theta ** (-i / half);
+    for (let row = 0; row < positions.length; row++) {
+      const angle = positions[row] * frequency;
+      const at = row * headDim + i;
+      cos[at] = cos[at + half] = Math.cos(angle);
+      sin[at] = sin[at + half] = Math.sin(angle);
+    }
+  }
+  const shape: [number, number] = [positions.length, headDim];
+  return { cos: tf.tensor2d(cos, shape), sin: tf.tensor2d(sin, shape) };
+}
+
+/**
+ * Turns queries or keys by their positions. No gradient flows to the tables.
+ *
+ * @param x [B, T, H, headDim]
+ * @param tables of B * T or of T rows
+ * @returns [B, T, H, headDim]
+ */
+export function rotary(x: tf.Tensor4D, tables: RotaryTables): tf.Tensor4D {
+  const [batch, length, , headDim] = x.shape;
+  const rows = tables.cos.shape[0];
+  if ((rows !== length && rows !== batch * length) || tables.cos.shape[1] !== headDim) {
+    throw new RangeError(
+      `rotary: tables [${tables.cos.shape}] do not fit x [${x.shape}]: expected ${length} or ${batch * length} rows of ${headDim}`,
+    );
+  }
+  const shape: [number, number, number, number] = [rows === length ? 1 : batch, length, 1, headDim];
+  const cos: tf.Tensor4D = tf.reshape(tables.cos, shape);
+  const sin: tf.Tensor4D = tf.reshape(tables.sin, shape);
+  const turn = tf.customGrad((input, save) => {
+    (save as tf.GradSaveFunc)([cos, sin]);
+    return {
+      value: rotate(input as tf.Tensor4D, cos, sin),
+      gradFunc: (dy: tf.Tensor, [cos, sin]: tf.Tensor[]) => rotate(dy as tf.Tensor4D, cos as tf.Tensor4D, tf.neg(sin as tf.Tensor4D)),
+    };
+  });
+  return turn(x) as tf.Tensor4D;
+}
+
+/** `x cos + (-x2, x1) sin`, where x1 and x2 are the halves of the head. */
+function rotate(x: tf.Tensor4D, cos: tf.Tensor4D, sin: tf.Tensor4D): tf.Tensor4D {
+  const [first, second] = tf.split(x, 2, 3); // [B, T, H, headDim / 2]
+  return tf.add(tf.mul(x, cos), tf.mul(tf.concat([tf.neg(second), first], 3), sin));
+}

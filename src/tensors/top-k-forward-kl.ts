@@ -1,0 +1,40 @@
+/**
+ * Forward KL on the teacher's K most probable tokens, for teachers that send no more than those (vLLM, Tinker-shaped servers).
+ *
+ * `renormalise: true` compares the two distributions conditioned on these K tokens; `false` keeps full-vocabulary probabilities and drops the
+ * tail. The pointwise clip is that of `forward-kl.ts`. Autodiff is right and cheap here: all but the student's logits is K wide.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+
+export interface TopKForwardKlOptions {
+  /** Largest contribution of one entry, nats; `Infinity` clips nothing. */
+  readonly clamp: number;
+  /** Whether both distributions are made to sum to 1 over the K tokens. */
+  readonly renormalise: boolean;
+}
+
+/**
+ * @param teacherLogProbs [N, K], full-vocabulary log-probabilities of the K tokens, a constant
+ * @param indices int32 [N, K], which tokens they are
+ * @param studentLogits [N, V]
+ * @returns the clipped sum of each token, nats; [N]. Differentiable in the student's logits.
+ */
+export function topKForwardKl(
+  teacherLogProbs: tf.Tensor2D,
+  indices: tf.Tensor2D,
+  studentLogits: tf.Tensor2D,
+  { clamp, renormalise }: TopKForwardKlOptions,
+): tf.Tensor1D {
+  const [rows, vocabulary] = studentLogits.shape;
+  const starts = tf.tensor2d(
+    Int32Array.from({ length: rows }, (_, row) => row * vocabulary),
+    [rows, 1],
+    'int32',
+  ); // of each row in [N * V]
+  const positions: tf.Tensor2D = tf.add(indices, starts); // [N, K]
+  const studentLogProbs = tf.gather(tf.reshape(tf.logSoftmax(studentLogits), [-1]), positions); // [N, K]
+  const conditioned = (logProbs: tf.Tensor) => (renormalise ? tf.logSoftmax(logProbs) : logProbs);
+  const teacher = conditioned(teacherLogProbs);
+  const entries = tf.mul(tf.exp(teacher), tf.sub(teacher, conditioned(studentLogProbs))); // [N, K]
+  return tf.sum(clamp === Number.POSITIVE_INFINITY ? entries : tf.minimum(entries, clamp), 1); // [N]
+}

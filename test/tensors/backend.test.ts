@@ -1,0 +1,72 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { afterEach, describe, expect, test } from 'vitest';
+import { measureMatMul, startBackend } from '../../src/tensors/backend.js';
+import { expectClose } from './fixtures.js';
+
+describe('startBackend', () => {
+  afterEach(() => {
+    delete process.env.SEARCH_E1_BACKEND;
+  });
+
+  test('takes the best backend that starts, says so, and says why not a better one', async () => {
+    const report = await startBackend();
+    expect(tf.getBackend()).toBe(report.name);
+    expect(['tensorflow', 'wasm']).toContain(report.name);
+    if (report.name === 'wasm') expect(report.notes.join()).toMatch(/^tensorflow: /);
+    expect(await startBackend()).toEqual(report);
+  });
+
+  test('switches to a backend that is named, and comes back', async () => {
+    expect((await startBackend({ backend: 'cpu' })).name).toBe('cpu');
+    expect(tf.getBackend()).toBe('cpu');
+    expect((await startBackend({ backend: 'wasm' })).name).toBe('wasm');
+    expect(tf.getBackend()).toBe('wasm');
+  });
+
+  test('lets SEARCH_E1_BACKEND override the option, and refuses a name it does not know', async () => {
+    process.env.SEARCH_E1_BACKEND = 'cpu';
+    expect((await startBackend({ backend: 'wasm' })).name).toBe('cpu');
+    process.env.SEARCH_E1_BACKEND = 'gpu';
+    await expect(startBackend()).rejects.toThrow(/expected auto, tensorflow, wasm, cpu; got gpu/);
+  });
+
+  test('measures a speed', async () => {
+    await startBackend({ backend: 'wasm' });
+    expect(await measureMatMul(64)).toBeGreaterThan(0);
+  });
+});
+
+describe('the wasm backend', () => {
+  test.each([
+    [
+      [5, 7],
+      [7, 3],
+    ],
+    [
+      [2, 5, 7],
+      [2, 7, 3],
+    ],
+    [
+      [2, 3, 5, 7],
+      [2, 3, 7, 3],
+    ],
+  ])('multiplies %j by %j in every transposition as the cpu backend does', async (left, right) => {
+    const turned = (shape: number[], turn: boolean) =>
+      turn ? [...shape.slice(0, -2), shape[shape.length - 1], shape[shape.length - 2]] : shape;
+    for (const transposeA of [false, true]) {
+      for (const transposeB of [false, true]) {
+        const product = async (backend: 'cpu' | 'wasm') => {
+          await startBackend({ backend });
+          return tf.tidy(() => {
+            const a = tf.randomNormal(turned(left, transposeA), 0, 1, 'float32', 1);
+            const b = tf.randomNormal(turned(right, transposeB), 0, 1, 'float32', 2);
+            return tf.matMul(a, b, transposeA, transposeB).arraySync();
+          });
+        };
+        const expected = await product('cpu');
+        const actual = await product('wasm');
+        tf.tidy(() => expectClose(tf.tensor(actual as number[][]), expected, 1e-5));
+      }
+    }
+  });
+});
