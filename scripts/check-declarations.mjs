@@ -26,7 +26,9 @@ const options = {
   noEmit: true,
 };
 const program = ts.createProgram(entries, options);
-const ours = program.getSourceFiles().filter((file) => entries.includes(join(file.fileName)) || file.fileName.startsWith(join(root, 'dist')));
+const ours = program
+  .getSourceFiles()
+  .filter((file) => entries.includes(join(file.fileName)) || file.fileName.startsWith(join(root, 'dist')));
 const diagnostics = ours.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)]);
 for (const missing of entries.filter((entry) => !program.getSourceFile(entry))) {
   console.error(`no such declaration file: ${missing}; run \`npm run build\``);

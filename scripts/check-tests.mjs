@@ -7,6 +7,8 @@ if (!path || !existsSync(path)) {
   console.log('0 1');
 } else {
   const report = JSON.parse(readFileSync(path, 'utf8'));
-  const brokenFiles = report.testResults.filter((file) => file.status === 'failed' && !file.assertionResults.some((test) => test.status === 'failed'));
+  const brokenFiles = report.testResults.filter(
+    (file) => file.status === 'failed' && !file.assertionResults.some((test) => test.status === 'failed'),
+  );
   console.log(`${report.numPassedTests} ${report.numFailedTests + brokenFiles.length}`);
 }

@@ -6,7 +6,18 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +31,11 @@ const kernels = { script: join(root, 'scripts', 'build-kernels.mjs'), folder: jo
 export function prepare({ force = false } = {}) {
   const started = Date.now();
   const wanted = fingerprint();
-  const fresh = existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted && existsSync(kernels.folder) && readdirSync(kernels.folder).some(isGenerated);
+  const fresh =
+    existsSync(stamp) &&
+    readFileSync(stamp, 'utf8') === wanted &&
+    existsSync(kernels.folder) &&
+    readdirSync(kernels.folder).some(isGenerated);
   if (fresh && !force) {
     linkToItself();
     return true;
@@ -51,8 +66,14 @@ function fingerprint() {
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
     .filter((path) => !path.endsWith('.generated.ts'));
-  const others = ['package.json', 'tsconfig.json', 'tsdown.config.ts'].map((name) => join(root, name)).concat(existsSync(kernels.script) ? kernels.script : []);
-  for (const path of [...sources, ...others].sort()) hash.update(`${relative(root, path).split(sep).join('/')}\0`).update(readFileSync(path)).update('\0');
+  const others = ['package.json', 'tsconfig.json', 'tsdown.config.ts']
+    .map((name) => join(root, name))
+    .concat(existsSync(kernels.script) ? kernels.script : []);
+  for (const path of [...sources, ...others].sort())
+    hash
+      .update(`${relative(root, path).split(sep).join('/')}\0`)
+      .update(readFileSync(path))
+      .update('\0');
   return hash.digest('hex');
 }
 

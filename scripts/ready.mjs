@@ -35,7 +35,9 @@ export function say(text) {
 function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major > 20 || (major === 20 && minor >= 19)) return;
-  say(`this is Node ${process.versions.node}; Node 20.19 or newer is needed. Get it from nodejs.org, or without installing: npx --package node@22 npm start`);
+  say(
+    `this is Node ${process.versions.node}; Node 20.19 or newer is needed. Get it from nodejs.org, or without installing: npx --package node@22 npm start`,
+  );
   process.exit(1);
 }
 
