@@ -1,0 +1,68 @@
+/**
+ * One output with several mime types, and outputs that are replaced in place: the only place that knows tslab's inside.
+ *
+ * tslab 1.0.22 shows one mime type an output; its kernel's own `lastWriteDisplayData` takes a whole bundle. Where no tslab kernel runs, the
+ * text is printed instead, so that the same code works in a script.
+ */
+import { randomUUID } from 'node:crypto';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+/** Data by mime type: text as it is, images in base64, `application/...+json` as an object. `text/plain` is what is shown where nothing else can be. */
+export interface Bundle {
+  readonly 'text/plain': string;
+  readonly [mimeType: string]: unknown;
+}
+
+/** Hints for a mime type's renderer, such as `{ 'image/png': { width: 720 } }` (CSS pixels). */
+export type BundleMetadata = Readonly<Record<string, unknown>>;
+
+/** An output that changes. */
+export interface LiveOutput {
+  /** Shows the bundle in place of what was shown. */
+  update(bundle: Bundle): void;
+}
+
+type WriteDisplayData = (message: { data: object; metadata: object; transient: { display_id?: string } }, update?: boolean) => void;
+
+/** Shows a bundle below the running cell; outside of a notebook prints its `text/plain`. */
+export function show(bundle: Bundle, metadata: BundleMetadata = {}): void {
+  const write = writer();
+  if (write) write({ data: bundle, metadata, transient: {} }, false);
+  else console.log(bundle['text/plain']);
+}
+
+/** HTML with its plain-text twin. The caller has escaped what came from elsewhere. */
+export function showHtml(html: string, text: string): void {
+  show({ 'text/html': html, 'text/plain': text });
+}
+
+/** An output of the running cell that can be replaced, also after the cell has ended. Undefined outside of a notebook. */
+export function liveOutput(): LiveOutput | undefined {
+  const write = writer();
+  if (!write) return undefined;
+  const transient = { display_id: randomUUID() };
+  let shown = false;
+  return {
+    update(bundle) {
+      write({ data: bundle, metadata: {}, transient }, shown);
+      shown = true;
+    },
+  };
+}
+
+/** True inside a cell of a tslab notebook. */
+export const inNotebook = (): boolean => writer() !== undefined;
+
+/** Text made safe for HTML, inside of elements and of quoted attributes. */
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+}
+
+/** The kernel's writer, found in the module that is already loaded: the kernel's own copy of tslab, wherever it was installed. */
+function writer(): WriteDisplayData | undefined {
+  const { cache } = createRequire(join(process.cwd(), 'noop.js'));
+  const path = Object.keys(cache).find((name) => /[\\/]tslab[\\/]dist[\\/]jupyter\.js$/.test(name));
+  const kernel = path === undefined ? undefined : (cache[path]?.exports as { lastWriteDisplayData?: WriteDisplayData | null } | undefined);
+  return kernel?.lastWriteDisplayData ?? undefined;
+}

@@ -1,0 +1,85 @@
+/** One line of progress with the time left, replaced in place: below a cell in a notebook, on stderr elsewhere. */
+import { escapeHtml, liveOutput } from './bundle.js';
+
+export interface ProgressOptions {
+  /** What is being done, such as `GRPO`. */
+  readonly label: string;
+  /** Steps to be done. */
+  readonly total: number;
+  /** What a step is, in the plural; default `steps`. */
+  readonly unit?: string;
+  /** Milliseconds between two updates of the line, at least; default 100, and 5000 where stderr is no terminal. */
+  readonly interval?: number;
+}
+
+export interface Progress {
+  /** `done` steps are done; `note` says how it stands, such as `reward 0.31`. */
+  update(done: number, note?: string): void;
+  /** The last word: the line stays as it is. */
+  finish(note?: string): void;
+}
+
+export function progress({ label, total, unit = 'steps', interval }: ProgressOptions): Progress {
+  const started = performance.now();
+  const notebook = liveOutput();
+  const terminal = process.stderr.isTTY === true;
+  const pause = interval ?? (notebook || terminal ? 100 : 5000);
+  let last = { done: 0, note: '' };
+  let shownAt = Number.NEGATIVE_INFINITY;
+  let finished = false;
+
+  const line = () => {
+    const seconds = (performance.now() - started) / 1000;
+    const time = finished
+      ? `in ${duration(seconds)}`
+      : last.done > 0
+        ? `${duration((seconds / last.done) * Math.max(0, total - last.done))} left`
+        : 'time left unknown';
+    return `${label}: ${last.done} of ${total} ${unit}, ${time}${last.note ? ` · ${last.note}` : ''}`;
+  };
+  const draw = () => {
+    shownAt = performance.now();
+    const text = line();
+    if (notebook) {
+      const bar = finished ? '' : `<progress value="${last.done}" max="${total}" style="vertical-align:middle"></progress> `;
+      notebook.update({ 'text/plain': text, 'text/html': `<div>${bar}${escapeHtml(text)}</div>` });
+    } else
+      process.stderr.write(terminal ? `\r${text.slice(0, (process.stderr.columns ?? 80) - 1)}\x1b[K${finished ? '\n' : ''}` : `${text}\n`);
+  };
+  draw();
+  return {
+    update(done, note = last.note) {
+      if (finished) return;
+      last = { done, note };
+      if (performance.now() - shownAt >= pause) draw();
+    },
+    finish(note = last.note) {
+      if (finished) return;
+      finished = true;
+      last = { ...last, note };
+      draw();
+    },
+  };
+}
+
+/** The items one by one, with a progress line; the line ends when the loop does, early or not. */
+export function* tracked<T>(items: readonly T[], options: Omit<ProgressOptions, 'total'>): Generator<T, void, void> {
+  const line = progress({ ...options, total: items.length });
+  try {
+    for (const [index, item] of items.entries()) {
+      yield item;
+      line.update(index + 1);
+    }
+  } finally {
+    line.finish();
+  }
+}
+
+/** Seconds for people: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`. */
+export function duration(seconds: number): string {
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}

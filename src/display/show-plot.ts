@@ -1,0 +1,35 @@
+/** A plot as notebook output: text for everyone, a picture for GitHub and the book, Plotly's JSON where the reader can zoom. */
+import { inNotebook, show } from './bundle.js';
+import { type Figure, type Layout, plot, type Trace } from './figure.js';
+import { figurePng } from './still-picture.js';
+
+/**
+ * Shows a figure, or traces with a layout, below the running cell. Outside of a notebook prints one line.
+ *
+ *     await showPlot([{ x: steps, y: reward, name: 'GRPO' }], { xaxis: 'step', yaxis: 'exact match (0 to 1)' });
+ */
+export async function showPlot(figure: Figure | readonly Trace[], layout?: Layout): Promise<void> {
+  const complete = 'layout' in figure ? plot(figure.data, { ...figure.layout, ...layout }) : plot(figure, layout);
+  const { width, height } = complete.layout;
+  const text = describe(complete);
+  if (!inNotebook()) {
+    show({ 'text/plain': text });
+    return;
+  }
+  const png = Buffer.from(await figurePng(complete)).toString('base64');
+  const bundle = {
+    'text/plain': text,
+    'image/png': png,
+    'application/vnd.plotly.v1+json': { ...complete, config: { displaylogo: false } },
+  };
+  show(bundle, { 'image/png': { width, height } });
+}
+
+/** `Plot "Reward": exact match (0 to 1) over step; traces: GRPO, OFSD`. */
+function describe({ data, layout }: Figure): string {
+  const title = (key: string) => (layout[key] as { title?: { text?: string } } | undefined)?.title?.text;
+  const heading = (layout.title as { text?: string } | undefined)?.text;
+  const names = data.map((trace) => trace.name).filter(Boolean);
+  const axes = title('xaxis') && title('yaxis') ? `: ${title('yaxis')} over ${title('xaxis')}` : '';
+  return `Plot${heading ? ` "${heading}"` : ''}${axes}${names.length ? `; traces: ${names.join(', ')}` : ''}`.replace(/<[^>]*>/g, '');
+}
