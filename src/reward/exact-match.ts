@@ -1,0 +1,33 @@
+/**
+ * Exact match: the only reward of Search-E1, and the score of all seven benchmarks (Search-R1, `qa_em.py`).
+ *
+ * 1 where the normalised answer equals any normalised gold answer, else 0. No format bonus, no partial credit.
+ */
+import { normalizeAnswer } from './normalize.js';
+
+/** The reward of an answer; null (no answer) earns 0. */
+export function exactMatch(answer: string | null, goldenAnswers: readonly string[]): 0 | 1 {
+  if (answer === null) return 0;
+  const normalized = normalizeAnswer(answer);
+  return goldenAnswers.some((gold) => normalizeAnswer(gold) === normalized) ? 1 : 0;
+}
+
+/**
+ * PopQA's own accuracy: some gold answer, as it is, in lower case or capitalised, occurs in the prediction. Rewards long answers:
+ * shown beside exact match only where a result in that measure is to be compared.
+ */
+export function coverMatch(answer: string | null, goldenAnswers: readonly string[]): 0 | 1 {
+  if (answer === null) return 0;
+  return goldenAnswers.some((gold) => [gold, gold.toLowerCase(), capitalize(gold)].some((form) => answer.includes(form))) ? 1 : 0;
+}
+
+/** Python's `capitalize()`: the first character in title case, all others lower. */
+function capitalize(text: string): string {
+  const [first = '', ...rest] = text;
+  const upper = first.toUpperCase();
+  const title = TITLE_DIGRAPHS[upper] ?? upper.slice(0, 1) + upper.slice(1).toLowerCase();
+  return title + rest.join('').toLowerCase();
+}
+
+/** The Latin digraphs that have a title case of their own. */
+const TITLE_DIGRAPHS: Readonly<Record<string, string>> = { Ǆ: 'ǅ', Ǉ: 'ǈ', Ǌ: 'ǋ', Ǳ: 'ǲ' };

@@ -1,0 +1,50 @@
+/**
+ * Token F1: how much of the gold answer's words the answer holds, and the other way round. Reported beside exact match, never a reward.
+ *
+ *     F1 = 2 P R / (P + R),  P = shared / words of the answer,  R = shared / words of the gold answer  (multisets, normalised)
+ */
+import { normalizeAnswer } from './normalize.js';
+
+export interface F1Options {
+  /**
+   * `squad` (default): SQuAD 2.0 and MuSiQue; two answers without words score 1. `hotpotqa`: HotpotQA, 2Wiki and FlashRAG; 0 where either side is
+   * yes, no or noanswer and they differ, and 0 for two answers without words.
+   */
+  readonly rule?: 'squad' | 'hotpotqa';
+}
+
+/** The best F1 over the gold answers, in [0, 1]; null (no answer) scores 0. */
+export function f1(answer: string | null, goldenAnswers: readonly string[], { rule = 'squad' }: F1Options = {}): number {
+  if (answer === null) return 0;
+  const normalized = normalizeAnswer(answer);
+  return goldenAnswers.reduce((best, gold) => Math.max(best, f1Of(normalized, normalizeAnswer(gold), rule)), 0);
+}
+
+function f1Of(answer: string, gold: string, rule: 'squad' | 'hotpotqa'): number {
+  if (rule === 'hotpotqa' && answer !== gold && (CLOSED.has(answer) || CLOSED.has(gold))) return 0;
+  if (rule === 'squad' && answer === '' && gold === '') return 1;
+  const answerWords = words(answer);
+  const goldWords = words(gold);
+  const shared = countShared(answerWords, goldWords);
+  if (shared === 0) return 0;
+  const precision = shared / answerWords.length;
+  const recall = shared / goldWords.length;
+  return (2 * precision * recall) / (precision + recall);
+}
+
+const CLOSED: ReadonlySet<string> = new Set(['yes', 'no', 'noanswer']);
+
+const words = (normalized: string): string[] => (normalized === '' ? [] : normalized.split(' '));
+
+/** Size of the multiset intersection. */
+function countShared(left: readonly string[], right: readonly string[]): number {
+  const counts = new Map<string, number>();
+  for (const word of left) counts.set(word, (counts.get(word) ?? 0) + 1);
+  let shared = 0;
+  for (const word of right) {
+    const count = counts.get(word) ?? 0;
+    if (count > 0) shared++;
+    counts.set(word, count - 1);
+  }
+  return shared;
+}
