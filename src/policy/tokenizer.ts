@@ -1,7 +1,12 @@
-/** Text to token ids and back, over any Hugging Face `tokenizer.json`. */
+/**
+ * Text to token ids and back, over any Hugging Face `tokenizer.json`.
+ *
+ * Encoding is the library's; byte-level decoding is done here, by table, and held to the library's in the tests.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+import { BYTE_ALPHABET } from './bpe-trainer.js';
 
 export interface Tokenizer {
   /** Entries, added tokens included. */
@@ -16,7 +21,7 @@ export interface Tokenizer {
 }
 
 export interface TokenizerOptions {
-  /** Texts whose ids are kept, for prompts and passages that come again; default 4096. 0 keeps none. */
+  /** Number of texts whose ids are kept, for prompts and passages that come again; default 4096. 0 keeps none. */
   readonly cacheSize?: number;
 }
 
@@ -45,21 +50,74 @@ export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOpt
   const generation = existsSync(join(folder, 'generation_config.json')) ? readJson(folder, 'generation_config.json') : {};
   const moreEnds = [generation.eos_token_id ?? []].flat() as number[];
 
-  const cache = new Map<string, readonly number[]>();
+  const vocabulary = inner.get_vocab();
+  const ids = new Map<string, readonly number[]>();
   return {
-    size: inner.get_vocab().size,
+    size: vocabulary.size,
     endIds: [...new Set([eos, ...moreEnds])],
     padId: idOf('pad_token') ?? eos,
     encode(text) {
-      const kept = cache.get(text);
+      const kept = ids.get(text);
       if (kept) return [...kept];
-      const { ids } = inner.encode(text, { add_special_tokens: false });
-      if (cache.size >= cacheSize) cache.clear();
-      if (cacheSize > 0) cache.set(text, ids);
-      return [...ids];
+      const encoded = inner.encode(text, { add_special_tokens: false }).ids;
+      if (ids.size >= cacheSize) ids.clear();
+      if (cacheSize > 0) ids.set(text, encoded);
+      return [...encoded];
     },
-    decode: (ids) => (ids.length === 0 ? '' : inner.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false })),
+    decode: isByteLevel(definition)
+      ? byteLevelDecode(vocabulary, definition.added_tokens as readonly AddedToken[])
+      : (tokens) => plainDecode(inner, tokens),
   };
+}
+
+interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+}
+
+const isByteLevel = ({ decoder }: Record<string, unknown>): boolean => (decoder as { type?: string } | null)?.type === 'ByteLevel';
+
+const plainDecode = (inner: HuggingFaceTokenizer, ids: readonly number[]): string =>
+  ids.length === 0 ? '' : inner.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+
+/**
+ * Decoding by table, since an episode is decoded again after every token: most tokens are whole characters and need no look at their bytes.
+ * Ids without a token (a padded embedding table has them) are left out, as Hugging Face's `tokenizers` does.
+ */
+function byteLevelDecode(vocabulary: ReadonlyMap<string, number>, added: readonly AddedToken[]): (ids: readonly number[]) => string {
+  const byteOf = new Map(BYTE_ALPHABET.map((char, byte) => [char, byte]));
+  const tokens: string[] = [];
+  for (const [token, id] of vocabulary) tokens[id] = token;
+  const addedTexts = new Map(added.map(({ id, content }) => [id, content]));
+  const bytesOf = (id: number): Uint8Array => {
+    const text = addedTexts.get(id);
+    return text === undefined ? Uint8Array.from(tokens[id] ?? '', (char) => byteOf.get(char) ?? 0) : new TextEncoder().encode(text);
+  };
+  /** The token as text; null where its bytes are a part of a character. */
+  const texts = new Map<number, string | null>();
+  const textOf = (id: number): string | null => {
+    let text = texts.get(id);
+    if (text === undefined) {
+      text = wholeText(bytesOf(id));
+      texts.set(id, text);
+    }
+    return text;
+  };
+  const lenient = new TextDecoder('utf-8', { ignoreBOM: true });
+  return (ids) => {
+    const pieces = ids.map(textOf);
+    return pieces.includes(null) ? lenient.decode(Uint8Array.from(ids.flatMap((id) => [...bytesOf(id)]))) : pieces.join('');
+  };
+}
+
+const STRICT = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function wholeText(bytes: Uint8Array): string | null {
+  try {
+    return STRICT.decode(bytes);
+  } catch {
+    return null;
+  }
 }
 
 function readJson(folder: string, name: string): Record<string, unknown> {

@@ -7,7 +7,7 @@
  */
 import { type Random, random } from '../random.js';
 import type { Question } from '../rollout/question.js';
-import { type Half, lookUp, RELATIONS, type Relation, type World } from './world.js';
+import { type Entity, type EntityType, type Half, lookUp, RELATIONS, type Relation, type World } from './world.js';
 
 /** How a question is asked. `threeHop` and `fourHop` nest as `twoHop` does; `heldOut` is a `twoHop` over a held-out pair. */
 export type QuestionKind = 'oneHop' | 'paraphrase' | 'possessive' | 'twoHop' | 'comparison' | 'threeHop' | 'fourHop' | 'heldOut';
@@ -155,9 +155,7 @@ const CHAINS: Readonly<Record<Exclude<QuestionKind, 'comparison'>, readonly (rea
 function drawChain(world: World, kind: Exclude<QuestionKind, 'comparison'>, source: Random, half: Half | undefined): Step[] | null {
   const relations = source.pick(CHAINS[kind]);
   const type = RELATIONS.find((relation) => relation.name === relations[0])?.of;
-  const starts = world.entities.filter(
-    (entity) => entity.type === type && (!half || entity.half === half) && (kind !== 'possessive' || entity.tail),
-  );
+  const starts = candidates(world, type, half).filter((entity) => kind !== 'possessive' || entity.tail);
   if (starts.length === 0) return null;
   const chain: Step[] = [];
   let entity = source.pick(starts).name;
@@ -171,12 +169,24 @@ function drawChain(world: World, kind: Exclude<QuestionKind, 'comparison'>, sour
 }
 
 function drawBirths(world: World, source: Random, half: Half | undefined): Step[] | null {
-  const persons = world.entities.filter((entity) => entity.type === 'person' && (!half || entity.half === half));
+  const persons = candidates(world, 'person', half);
   const births = [0, 1].map(() => {
     const entity = source.pick(persons).name;
     return { entity, relation: 'birthyear' as const, value: lookUp(world, entity, 'birthyear') };
   });
   return births[0].value === births[1].value ? null : births;
+}
+
+const candidatesOf = new WeakMap<World, Map<string, readonly Entity[]>>();
+
+/** The entities of a type, remembered for each world: pretraining draws tens of thousands of questions from it. */
+function candidates(world: World, type: EntityType | undefined, half: Half | undefined): readonly Entity[] {
+  const known = candidatesOf.get(world) ?? new Map<string, readonly Entity[]>();
+  candidatesOf.set(world, known);
+  const key = `${type} ${half}`;
+  const entities = known.get(key) ?? world.entities.filter((entity) => entity.type === type && (!half || entity.half === half));
+  known.set(key, entities);
+  return entities;
 }
 
 function wording(kind: QuestionKind, chain: readonly Step[], source: Random): string {

@@ -1,4 +1,5 @@
 /** Tinypedia in one call: the encyclopedia, the training questions and the seven mini sets. */
+import type { SearcherOptions } from '../search/minisearch.js';
 import { MINI_SETS, type MiniSet, makeQuestions, type TinypediaQuestion } from './questions.js';
 import { makeWorld, type World } from './world.js';
 
@@ -8,6 +9,9 @@ export interface Tinypedia extends World {
   /** The seven evaluation sets, all about the eval half. */
   readonly sets: Readonly<Record<MiniSet, readonly TinypediaQuestion[]>>;
 }
+
+/** Search in the classroom: plain BM25 over whole words, each of which means something, title counted double. Show one passage (top-1). */
+export const CLASSROOM_SEARCH: SearcherOptions = { k1: 1.2, b: 0.75, delta: 0, titleBoost: 1, stem: false, stopWords: new Set() };
 
 export interface TinypediaOptions {
   /** Questions in each evaluation set; default 100, the classroom prototype's. */

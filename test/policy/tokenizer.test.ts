@@ -1,0 +1,140 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+import fc from 'fast-check';
+import { afterAll, describe, expect, it } from 'vitest';
+import { loadTokenizer } from '../../src/policy/tokenizer.js';
+
+const folder = 'datasets/tinypedia/tokenizer';
+const json = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
+const tokenizer = loadTokenizer(folder);
+
+/** Made by test/tinypedia/fixtures/hugging-face.py with Hugging Face's tokenizers 0.23.3. */
+const recorded = json('test/tinypedia/fixtures/hugging-face.json') as Record<
+  'world' | 'unicode' | 'broken',
+  { text: string; ids: number[] }[]
+>;
+
+const anyText = fc.string({ unit: 'binary', maxLength: 60 });
+const withTags = fc
+  .array(fc.oneof(anyText, fc.constantFrom('<think>', '</search>', '<|endoftext|>', ' Ada', ' 1923', '🦊', '東京')))
+  .map((parts) => parts.join(''));
+
+describe('a loaded tokenizer', () => {
+  it("encodes the classroom's texts and random Unicode as Hugging Face's Rust tokenizers do", () => {
+    for (const { text, ids } of [...recorded.world, ...recorded.unicode]) expect(tokenizer.encode(text)).toEqual(ids);
+    expect(recorded.world.length + recorded.unicode.length).toBeGreaterThan(200);
+  });
+
+  it('decodes ids that cut characters apart as Hugging Face does', () => {
+    for (const { ids, text } of recorded.broken) expect(tokenizer.decode(ids)).toBe(text);
+  });
+
+  it('gives any text back: emoji, CJK, control characters, tags', () => {
+    fc.assert(
+      fc.property(withTags, (text) => {
+        expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
+      }),
+      { numRuns: 500 },
+    );
+    expect(tokenizer.decode(tokenizer.encode('\ufeffa <think> 🦊 東京 e\u0301</think>'))).toBe('\ufeffa <think> 🦊 東京 e\u0301</think>');
+  });
+
+  it('decodes any ids as the library it stands on', () => {
+    const library = new HuggingFaceTokenizer(json(join(folder, 'tokenizer.json')), json(join(folder, 'tokenizer_config.json')));
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: tokenizer.size - 1 }), { minLength: 1, maxLength: 30 }), (ids) => {
+        expect(tokenizer.decode(ids)).toBe(library.decode(ids));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('keeps spaces before punctuation and special tokens, adds nothing, and takes an empty text', () => {
+    const text = '<question> who is Ada Stone ?</question>';
+    expect(tokenizer.encode(text)).toHaveLength(7);
+    expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
+    expect([tokenizer.encode(''), tokenizer.decode([])]).toEqual([[], '']);
+  });
+
+  it('leaves out ids that have no token, such as those of a padded embedding table', () => {
+    const [ada] = tokenizer.encode(' Ada');
+    expect(tokenizer.decode([ada, tokenizer.size + 5, ada])).toBe(' Ada Ada');
+  });
+
+  it('hands out arrays of its own, so that a changed one spoils no later text', () => {
+    const first = tokenizer.encode(' Ada Stone');
+    const copy = [...first];
+    first.push(1);
+    expect(tokenizer.encode(' Ada Stone')).toEqual(copy);
+    tokenizer.encode(' Ada Stone').reverse();
+    expect(tokenizer.encode(' Ada Stone')).toEqual(copy);
+  });
+
+  it('gives the same ids with a full cache, a tiny one and none', () => {
+    const none = loadTokenizer(folder, { cacheSize: 0 });
+    const tiny = loadTokenizer(folder, { cacheSize: 2 });
+    for (const { text, ids } of [...recorded.world, ...recorded.world]) expect([none.encode(text), tiny.encode(text)]).toEqual([ids, ids]);
+  });
+});
+
+describe('a folder to load from', () => {
+  const made: string[] = [];
+  afterAll(() => {
+    for (const path of made) rmSync(path, { recursive: true });
+  });
+  const folderOf = (files: Record<string, unknown>): string => {
+    const path = mkdtempSync(join(tmpdir(), 'search-e1-tokenizer-'));
+    made.push(path);
+    for (const [name, content] of Object.entries(files))
+      writeFileSync(join(path, name), typeof content === 'string' ? content : JSON.stringify(content));
+    return path;
+  };
+  const definition = json(join(folder, 'tokenizer.json'));
+  const config = json(join(folder, 'tokenizer_config.json'));
+
+  it('says which file is missing, broken or no tokenizer', () => {
+    expect(() => loadTokenizer('no/such/folder')).toThrow(/Cannot read no.such.folder.tokenizer\.json/);
+    expect(() => loadTokenizer(folderOf({ 'tokenizer.json': definition }))).toThrow(/Cannot read .*tokenizer_config\.json/);
+    expect(() => loadTokenizer(folderOf({ 'tokenizer.json': '{"model":', 'tokenizer_config.json': config }))).toThrow(
+      /tokenizer\.json is not JSON/,
+    );
+    expect(() => loadTokenizer(folderOf({ 'tokenizer.json': { a: 1 }, 'tokenizer_config.json': config }))).toThrow(
+      /is no Hugging Face tokenizer/,
+    );
+    const endless = { ...config, eos_token: '<nothing>' };
+    expect(() => loadTokenizer(folderOf({ 'tokenizer.json': definition, 'tokenizer_config.json': endless }))).toThrow(
+      /"eos_token" is "<nothing>", expected a token/,
+    );
+  });
+
+  it('may name its end token as an object, and more of them in generation_config.json', () => {
+    const path = folderOf({
+      'tokenizer.json': definition,
+      'tokenizer_config.json': { ...config, eos_token: { content: '</answer>' }, pad_token: null },
+      'generation_config.json': { eos_token_id: [1317, 1309] },
+    });
+    const { endIds, padId } = loadTokenizer(path);
+    expect([endIds, padId]).toEqual([[1317, 1309], 1317]);
+  });
+
+  it('may hold a tokenizer of another kind than byte-level BPE', () => {
+    const pieces = { '[UNK]': 0, play: 1, '##ing': 2, '[SEP]': 3 };
+    const path = folderOf({
+      'tokenizer.json': {
+        added_tokens: [{ id: 3, content: '[SEP]', single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }],
+        normalizer: null,
+        pre_tokenizer: { type: 'Whitespace' },
+        post_processor: null,
+        decoder: { type: 'WordPiece', prefix: '##', cleanup: false },
+        model: { type: 'WordPiece', unk_token: '[UNK]', continuing_subword_prefix: '##', max_input_chars_per_word: 100, vocab: pieces },
+      },
+      'tokenizer_config.json': { eos_token: '[SEP]' },
+    });
+    const words = loadTokenizer(path);
+    expect(words.encode('playing play[SEP]')).toEqual([1, 2, 1, 3]);
+    expect(words.decode([1, 2, 1, 3])).toBe('playing play [SEP]');
+    expect(words.decode([])).toBe('');
+  });
+});

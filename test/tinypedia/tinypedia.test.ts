@@ -1,0 +1,46 @@
+import { createHash } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { random } from '../../src/random.js';
+import { createSearcher } from '../../src/search/minisearch.js';
+import { MINI_SETS } from '../../src/tinypedia/questions.js';
+import { CLASSROOM_SEARCH, tinypedia } from '../../src/tinypedia/tinypedia.js';
+import { makeTrace, TRACE_KINDS } from '../../src/tinypedia/traces.js';
+import { makePretrainingWorld } from '../../src/tinypedia/world.js';
+
+const digest = (value: unknown): string => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
+
+describe('tinypedia()', () => {
+  const world = tinypedia();
+
+  it('is the whole classroom: passages, 800 training questions in turn, seven sets of 100', () => {
+    expect(world.seed).toBe(1);
+    expect(world.passages).toHaveLength(1188);
+    expect(world.train).toHaveLength(800);
+    expect(world.train.slice(0, 4).map((question) => question.metadata.hops)).toEqual([1, 2, 1, 2]);
+    expect(Object.keys(world.sets)).toEqual([...MINI_SETS]);
+    for (const set of MINI_SETS) expect(world.sets[set]).toHaveLength(100);
+    expect(tinypedia(1, { questionsPerSet: 10, trainPerSet: 5 }).train).toHaveLength(10);
+  });
+
+  // The committed base policy, records and notebooks speak of this very world. Another digest means that they have to be made anew.
+  it('is the world that the committed records speak of', () => {
+    expect(digest(world.passages)).toBe('ea4957ee4a7321fb');
+    expect(digest([world.train, world.sets])).toBe('ab4a10bb4a0b68d5');
+    const traces = Array.from({ length: 200 }, (_, i) => makeTrace(makePretrainingWorld(i % 5), TRACE_KINDS, random(1, i)));
+    expect(digest(traces)).toBe('a7433920fae83b77');
+  });
+
+  it('finds the right passage first for every fact, and so for every clean query of every set', async () => {
+    const searcher = createSearcher(world.passages, CLASSROOM_SEARCH);
+    const facts = world.entities.flatMap((entity) =>
+      entity.facts.map((fact) => ({ title: entity.name, query: `${entity.name} ${fact.relation}` })),
+    );
+    const queries = facts.map((fact) => fact.query);
+    const found = new Map((await searcher.search(queries, 1)).map(([passage], i) => [queries[i], passage.title]));
+    expect(facts.filter((fact) => found.get(fact.query) !== fact.title)).toEqual([]);
+    for (const questions of [world.train, ...MINI_SETS.map((set) => world.sets[set])]) {
+      const steps = questions.flatMap((question) => question.metadata.chain);
+      expect(steps.filter((step) => found.get(`${step.entity} ${step.relation}`) !== step.entity)).toEqual([]);
+    }
+  });
+});
