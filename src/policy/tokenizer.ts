@@ -15,6 +15,7 @@ export interface Tokenizer {
   readonly endIds: readonly number[];
   /** Fills the right of a batch; never scored. */
   readonly padId: number;
+  /** Ids of a text; text of a special token becomes that token. Half a surrogate pair becomes U+FFFD, any other text decodes to itself. */
   encode(text: string): number[];
   /** Special tokens are kept: tags are text here. */
   decode(ids: readonly number[]): string;

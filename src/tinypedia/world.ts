@@ -99,13 +99,10 @@ export function makeWorld(seed: number, { half, tailShare = 1 }: WorldOptions = 
   };
 }
 
-/** How many worlds a base policy is trained on: so many that no single fact is worth remembering. Every rare word occurs in the first 20. */
-export const PRETRAINING_WORLDS = 60;
-
 /**
  * World number `index` for training a base policy: one half, with one name in 40 that holds a rare word.
  *
- * Their seeds count up from 1000; lessons use smaller ones.
+ * Their seeds count up from 1000; lessons use smaller ones. Every rare word occurs in the first 20: a word that never does has no embedding.
  */
 export const makePretrainingWorld = (index: number): World => makeWorld(1000 + index, { half: 'train', tailShare: 0.1 });
 

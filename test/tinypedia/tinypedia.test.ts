@@ -30,17 +30,12 @@ describe('tinypedia()', () => {
     expect(digest(traces)).toBe('a7433920fae83b77');
   });
 
-  it('finds the right passage first for every fact, and so for every clean query of every set', async () => {
+  it('finds the right passage first for every clean query of the training questions and of the seven sets', async () => {
     const searcher = createSearcher(world.passages, CLASSROOM_SEARCH);
-    const facts = world.entities.flatMap((entity) =>
-      entity.facts.map((fact) => ({ title: entity.name, query: `${entity.name} ${fact.relation}` })),
-    );
-    const queries = facts.map((fact) => fact.query);
-    const found = new Map((await searcher.search(queries, 1)).map(([passage], i) => [queries[i], passage.title]));
-    expect(facts.filter((fact) => found.get(fact.query) !== fact.title)).toEqual([]);
-    for (const questions of [world.train, ...MINI_SETS.map((set) => world.sets[set])]) {
-      const steps = questions.flatMap((question) => question.metadata.chain);
-      expect(steps.filter((step) => found.get(`${step.entity} ${step.relation}`) !== step.entity)).toEqual([]);
-    }
+    const steps = [world.train, ...MINI_SETS.map((set) => world.sets[set])].flat().flatMap((question) => question.metadata.chain);
+    const titles = new Map(steps.map((step) => [`${step.entity} ${step.relation}`, step.entity]));
+    expect(titles.size).toBeGreaterThan(1500);
+    const found = await searcher.search([...titles.keys()], 1);
+    expect(found.map(([passage]) => passage.title)).toEqual([...titles.values()]);
   });
 });

@@ -25,7 +25,7 @@ const share = (some: readonly unknown[], all: readonly unknown[]): number => som
 describe('a trace', () => {
   it('is an episode that the environment could have run: each search answered with what top-1 search finds, each invalid action with feedback', async () => {
     const searcher = createSearcher(world.passages, CLASSROOM_SEARCH);
-    for (const { segments } of traces.slice(0, 1500)) {
+    for (const { segments } of traces.slice(0, 800)) {
       for (let i = 0; i < segments.length - 1; i += 2) {
         const [written, reply] = [segments[i], segments[i + 1]];
         expect([written.own, reply.own, reply.scored]).toEqual([true, false, false]);
@@ -56,7 +56,7 @@ describe('a trace', () => {
   });
 
   it('fits the limits on turns and passages, and tokenises in pieces as it does whole', () => {
-    for (const { prompt, segments } of traces.slice(0, 1500)) {
+    for (const { prompt, segments } of traces.slice(0, 600)) {
       const pieces = [prompt, ...segments.map((segment) => segment.text)].map((text) => tokenizer.encode(text));
       expect(pieces.flat()).toEqual(tokenizer.encode(prompt + segments.map((segment) => segment.text).join('')));
       for (const [i, segment] of segments.entries()) {

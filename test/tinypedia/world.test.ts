@@ -2,16 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { classroomProtocol } from '../../src/rollout/protocol.js';
 import { isWoman, NAME_POOLS, NAME_WORDS, YEARS } from '../../src/tinypedia/names.js';
-import {
-  ENTITY_COUNTS,
-  entityOf,
-  lookUp,
-  makePretrainingWorld,
-  makeWorld,
-  PRETRAINING_WORLDS,
-  passageOf,
-  RELATIONS,
-} from '../../src/tinypedia/world.js';
+import { ENTITY_COUNTS, entityOf, lookUp, makePretrainingWorld, makeWorld, passageOf, RELATIONS } from '../../src/tinypedia/world.js';
 
 const seeds = fc.integer({ min: 0, max: 1_000_000 });
 const few = { numRuns: 8 };
@@ -33,12 +24,11 @@ describe('a Tinypedia world', () => {
       fc.property(seeds, (seed) => {
         const { entities, byName } = makeWorld(seed);
         expect(byName.size).toBe(entities.length);
-        for (const { name, type } of entities) {
+        const strange = entities.filter(({ name, type }) => {
           const [first, second, ...rest] = name.split(' ');
-          expect(NAME_POOLS[type][0]).toContain(first);
-          expect(NAME_POOLS[type][1]).toContain(second);
-          expect(rest).toEqual([]);
-        }
+          return !NAME_POOLS[type][0].includes(first) || !NAME_POOLS[type][1].includes(second) || rest.length > 0;
+        });
+        expect(strange).toEqual([]);
       }),
       few,
     );
@@ -48,23 +38,18 @@ describe('a Tinypedia world', () => {
     fc.assert(
       fc.property(seeds, (seed) => {
         const world = makeWorld(seed);
-        for (const { name, type, half, facts } of world.entities) {
-          expect(facts.map((fact) => fact.relation).sort()).toEqual(
-            RELATIONS.filter((r) => r.of === type)
-              .map((r) => r.name as string)
-              .sort(),
-          );
-          for (const { relation, value } of facts) {
-            const to = RELATIONS.find((r) => r.name === relation)?.to;
-            if (to === 'year') {
-              expect(YEARS).toContain(value);
-              continue;
-            }
+        const relations = (type: string) => RELATIONS.filter((relation) => relation.of === type).map((relation) => relation.name as string);
+        const wrong = world.entities.flatMap(({ name, type, half, facts }) => {
+          const told = facts.map((fact) => fact.relation as string).sort();
+          const bad = facts.filter(({ relation, value }) => {
+            const to = RELATIONS.find((each) => each.name === relation)?.to;
+            if (to === 'year') return !YEARS.includes(value);
             const target = entityOf(world, value);
-            expect([target.half, target.type, target.name === name]).toEqual([half, to, false]);
-            if (relation === 'mother') expect(isWoman(value)).toBe(true);
-          }
-        }
+            return target.half !== half || target.type !== to || value === name || (relation === 'mother' && !isWoman(value));
+          });
+          return told.join() === relations(type).sort().join() ? bad : [name, ...bad];
+        });
+        expect(wrong).toEqual([]);
       }),
       few,
     );
@@ -118,7 +103,7 @@ describe('the words of names', () => {
 });
 
 describe('pretraining worlds', () => {
-  const worlds = Array.from({ length: PRETRAINING_WORLDS }, (_, i) => makePretrainingWorld(i));
+  const worlds = Array.from({ length: 20 }, (_, i) => makePretrainingWorld(i));
 
   it('are halves that share no fact about an entity with the lesson world more often than chance', () => {
     const lesson = makeWorld(1);
@@ -149,7 +134,7 @@ describe('pretraining worlds', () => {
     const tailWords = new Set(
       Object.values(NAME_POOLS).flatMap((pools) => pools.flatMap((pool) => pool.slice(pool.length - Math.floor(pool.length / 7)))),
     );
-    for (const entity of rare.slice(0, 20).flat()) for (const word of entity.name.split(' ')) tailWords.delete(word);
+    for (const entity of rare.flat()) for (const word of entity.name.split(' ')) tailWords.delete(word);
     expect([...tailWords]).toEqual([]);
   });
 });
