@@ -80,13 +80,15 @@ export const RELATION_PAIRS: readonly (readonly [Relation, Relation])[] = RELATI
 export function makeQuestions(world: World, set: MiniSet, half: Half, n: number, avoid: Set<string> = new Set()): TinypediaQuestion[] {
   const source = random(world.seed, 'tinypedia', 'questions', set, half);
   const questions: TinypediaQuestion[] = [];
-  for (let tries = 0; questions.length < n; tries++) {
-    if (tries > 100 * n + 1000)
-      throw new RangeError(
-        `Tinypedia ${world.seed} has fewer than ${n} questions for ${set} (${half}); ask for at most ${questions.length}`,
-      );
+  for (let repeated = 0; questions.length < n; ) {
     const drawn = drawQuestion(world, drawKind(SET_KINDS[set], source), source, { half });
-    if (avoid.has(drawn.question)) continue;
+    if (avoid.has(drawn.question)) {
+      if (++repeated < 2000) continue;
+      throw new RangeError(
+        `Tinypedia ${world.seed} has fewer than ${n} questions for ${set} (${half}): 2,000 draws in a row gave no new one; ask for at most ${questions.length}`,
+      );
+    }
+    repeated = 0;
     avoid.add(drawn.question);
     questions.push({ ...drawn, id: `${half}-${set}-${questions.length}`, dataset: set });
   }
