@@ -3,10 +3,9 @@
  *
  * Called by scripts/prepare.mjs, which builds beside `dist` and swaps it in whole.
  */
-import { existsSync } from 'node:fs';
 import { defineConfig, type UserConfig } from 'tsdown';
 
-const library = { index: 'src/index.ts', ...(existsSync('src/display/index.ts') ? { display: 'src/display/index.ts' } : {}) };
+const library = { index: 'src/index.ts', display: 'src/display/index.ts' };
 
 const shared: UserConfig = {
   platform: 'node',
@@ -19,6 +18,6 @@ const shared: UserConfig = {
 };
 
 export default defineConfig([
-  { ...shared, format: 'esm', entry: { ...library, cli: 'src/cli/main.ts' }, dts: { entry: Object.values(library) } },
+  { ...shared, format: 'esm', entry: { ...library, cli: 'src/cli/main.ts' }, dts: true },
   { ...shared, format: 'cjs', entry: library, dts: true },
 ]);

@@ -1,7 +1,7 @@
 /** The files the layout tests read: what git tracks or would track, and the parsed sources with their imports. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join, posix } from 'node:path';
+import { join, posix, relative, sep } from 'node:path';
 import ts from 'typescript';
 
 export const root = join(__dirname, '..', '..');
@@ -29,12 +29,12 @@ export interface Source {
   readonly imports: readonly Import[];
 }
 
-/** The written (not generated) TypeScript files under `src`. */
+/** The TypeScript files under `src` that are written by hand; AssemblyScript is another language with the same file ending. */
 export function sources(): Source[] {
   return ts.sys
     .readDirectory(join(root, 'src'), ['.ts'])
-    .filter((path) => !path.endsWith('.generated.ts'))
-    .map((path) => parse(posix.relative(posix.join(root), path), readFileSync(path, 'utf8')))
+    .filter((path) => !path.endsWith('.generated.ts') && !path.includes('/kernels/assembly/'))
+    .map((path) => parse(relative(root, path).split(sep).join('/'), readFileSync(path, 'utf8')))
     .sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
@@ -46,7 +46,7 @@ export function parse(path: string, text: string): Source {
 
 /** The file a relative specifier names in NodeNext style: `./x.js` beside `a/b.ts` is `a/x.ts`. */
 export function target(source: Source, specifier: string): string {
-  return posix.join(dirname(source.path), specifier).replace(/\.js$/, '.ts');
+  return posix.join(posix.dirname(source.path), specifier).replace(/\.js$/, '.ts');
 }
 
 /** Every node below `node`, depth first. */
