@@ -50,6 +50,8 @@ export function plot(traces: readonly Trace[], layout: Layout = {}): Figure {
     if (nameless >= 0)
       throw new Error(`plot: trace ${nameless + 1} of ${traces.length} has no name for the legend. Give it one, or showlegend: false.`);
   }
+  const titleText = typeof layout.title === 'string' ? layout.title : (layout.title as { text?: string } | undefined)?.text;
+  const titleLines = titleText ? titleText.split('<br>').length : 0;
   const framed = {
     showline: true,
     linecolor: '#888',
@@ -68,10 +70,10 @@ export function plot(traces: readonly Trace[], layout: Layout = {}): Figure {
       plot_bgcolor: '#fff',
       colorway: PALETTE,
       font: { family: 'DejaVu Sans, Verdana, sans-serif', size: 13, color: '#222' },
-      margin: { l: 64, r: 24, t: layout.title ? 56 : 24, b: 56 },
+      margin: { l: 64, r: 24, t: titleLines ? 32 + 24 * titleLines : 24, b: 64 },
       ...given,
       ...Object.fromEntries([...axes].map((key) => [key, { ...framed, ...(given[key] as object | undefined) }])),
-      ...(layout.title ? { title: typeof layout.title === 'string' ? { text: layout.title } : layout.title } : {}),
+      ...(typeof layout.title === 'string' ? { title: { text: layout.title } } : {}),
       showlegend,
     },
   }) as Figure;
