@@ -107,7 +107,8 @@ export async function ofsd(engine: Engine, protocol: Protocol, pairs: readonly P
   return history;
 }
 
-function batchesOf<T>(data: readonly T[], { epochs, batchSize, seed }: Pick<OfsdSettings, 'epochs' | 'batchSize' | 'seed'>): T[][] {
+/** Shuffled batches of all epochs; the last of an epoch may be smaller. */
+export function batchesOf<T>(data: readonly T[], { epochs, batchSize, seed }: Pick<OfsdSettings, 'epochs' | 'batchSize' | 'seed'>): T[][] {
   const size = Math.min(batchSize, data.length);
   return Array.from({ length: epochs }, (_, epoch) => {
     const shuffled = random(seed, 'ofsd', epoch).shuffle(data);
