@@ -7,6 +7,7 @@
  *     weight -= learningRate / (1 - beta1^t) * first / (sqrt(second) / sqrt(1 - beta2^t) + epsilon)
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { hasKernel, runKernel } from './dispatch.js';
 
 export interface AdamWSettings {
   readonly learningRate: number;
@@ -67,6 +68,14 @@ export class AdamW {
     this.#steps++;
     const rate = learningRate / (1 - beta1 ** this.#steps);
     const rootOfCorrection = Math.sqrt(1 - beta2 ** this.#steps);
+    if (hasKernel('SearchE1AdamW')) {
+      const normValue = norm.dataSync()[0];
+      norm.dispose();
+      const gradientScale = clipNorm > 0 ? Math.min(1, clipNorm / (normValue + 1e-6)) : 1;
+      const settings = { gradientScale, beta1, beta2, rate, rootOfCorrection, epsilon, keep: 1 - learningRate * weightDecay };
+      for (const [name, gradient] of Object.entries(gradients)) this.#stepByKernel(name, gradient, settings);
+      return normValue;
+    }
     tf.tidy(() => {
       const scale = clipNorm > 0 ? tf.minimum(1, tf.div(clipNorm, tf.add(norm, 1e-6))) : undefined;
       for (const [name, gradient] of Object.entries(gradients)) {
@@ -84,6 +93,16 @@ export class AdamW {
     const [value] = await norm.data();
     norm.dispose();
     return value;
+  }
+
+  #stepByKernel(name: string, gradient: tf.Tensor, settings: object): void {
+    const weight = this.#variables[name];
+    const { first, second } = this.#moments.get(name) as Moments;
+    const next = runKernel('SearchE1AdamW', { weight, gradient, first, second }, settings);
+    [weight, first, second].forEach((variable, i) => {
+      variable.assign(next[i]);
+      next[i].dispose();
+    });
   }
 
   /** A copy of the moments on the heap. */
@@ -126,5 +145,7 @@ const zerosLike = (variable: tf.Variable): tf.Variable => tf.tidy(() => tf.varia
 /** Root of the sum of squares of all elements; a scalar. */
 function globalNorm(gradients: readonly tf.Tensor[]): tf.Scalar {
   if (gradients.length === 0) return tf.scalar(0);
-  return tf.sqrt(tf.addN(gradients.map((gradient) => tf.sum(tf.square(gradient)) as tf.Scalar)));
+  const sumOfSquares = (x: tf.Tensor) =>
+    hasKernel('SearchE1SumOfSquares') ? runKernel('SearchE1SumOfSquares', { x })[0] : tf.sum(tf.square(x));
+  return tf.sqrt(tf.addN(gradients.map((gradient) => sumOfSquares(gradient) as tf.Scalar)));
 }

@@ -2,6 +2,7 @@
  * Causal grouped-query attention: `softmax(q k^T / sqrt(headDim) + mask) v`. Query head h reads key/value head `floor(h * Hkv / H)`.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { hasKernel, runKernel } from './dispatch.js';
 
 export interface AttentionOptions {
   /** 1 where a key may be read, 0 where it is padding; [B, Tk]. Default: all may. */
@@ -23,6 +24,12 @@ export function attention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { keyM
   if (heads % keyHeads !== 0 || keys < queries || k.shape[0] !== batch || k.shape[3] !== headDim || `${k.shape}` !== `${v.shape}`) {
     throw new RangeError(`attention: q [${q.shape}], k [${k.shape}] and v [${v.shape}] do not fit together`);
   }
+  return hasKernel('SearchE1Attention') ? byKernel(q, k, v, keyMask) : formula(q, k, v, keyMask);
+}
+
+function formula(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, keyMask: tf.Tensor2D | undefined): tf.Tensor4D {
+  const [batch, queries, heads, headDim] = q.shape;
+  const [, keys, keyHeads] = k.shape;
   const rows = (heads / keyHeads) * queries; // the queries of one key/value head, one below the other
   const byHead = (x: tf.Tensor4D, length: number) => tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [batch * keyHeads, length, headDim]);
 
@@ -44,4 +51,20 @@ function hidden(queries: number, keys: number, keyMask: tf.Tensor2D | undefined)
   if (!keyMask) return causal;
   const padding = tf.mul(tf.sub(1, tf.cast(keyMask, 'float32')), HIDDEN); // [B, Tk]
   return tf.add(causal, tf.reshape(padding, [keyMask.shape[0], 1, 1, keys]));
+}
+
+/** Keeps the log-sum-exp of each row instead of the weights, and computes these again for the gradient. */
+function byKernel(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, keyMask: tf.Tensor2D | undefined): tf.Tensor4D {
+  const mask = keyMask && [tf.cast(keyMask, 'float32')];
+  const attend = tf.customGrad((...args) => {
+    const [q, k, v, save] = args as [tf.Tensor, tf.Tensor, tf.Tensor, tf.GradSaveFunc];
+    const [out, lse] = runKernel('SearchE1Attention', { q, k, v, keyMask: mask?.[0] });
+    save([q, k, v, lse, ...(mask ?? [])]);
+    return {
+      value: out,
+      gradFunc: (dOut: tf.Tensor, [q, k, v, lse, keyMask]: tf.Tensor[]) =>
+        runKernel('SearchE1AttentionGrad', { q, k, v, keyMask, lse, dOut }),
+    };
+  });
+  return attend(q, k, v) as tf.Tensor4D;
 }

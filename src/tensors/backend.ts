@@ -10,6 +10,8 @@ import { dirname } from 'node:path';
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import './kernels/gradients.generated.js';
+import { useKernels } from './dispatch.js';
+import { registerKernels } from './kernels/register.js';
 import { repairWasmBackend } from './wasm-repairs.js';
 
 export type BackendName = 'tensorflow' | 'wasm' | 'cpu';
@@ -34,31 +36,21 @@ export interface BackendReport {
 const ORDER: readonly BackendName[] = ['tensorflow', 'wasm', 'cpu'];
 const STARTERS: Readonly<Record<BackendName, () => Promise<string>>> = { tensorflow: startTensorFlow, wasm: startWasm, cpu: startCpu };
 
-const descriptions = new Map<BackendName, string>();
-let automatic: BackendReport | undefined;
+const started = new Map<BackendName, string>();
+let automatic: { readonly name: BackendName; readonly notes: readonly string[] } | undefined;
 
 /**
  * Makes a backend the active one. Calling it again gives the same report; naming another backend switches.
  *
  * @throws Error when a backend that was named does not start (`auto` goes on to the next and notes it)
  */
-export async function startBackend({ backend = 'auto' }: BackendOptions = {}): Promise<BackendReport> {
+export async function startBackend({ backend = 'auto', kernels = true }: BackendOptions = {}): Promise<BackendReport> {
   const wanted = wantedBackend(backend);
-  if (wanted !== 'auto') return { name: wanted, description: await activate(wanted), kernels: 'none', notes: [] };
-  if (automatic) {
-    await activate(automatic.name);
-    return automatic;
-  }
-  const notes: string[] = [];
-  for (const name of ORDER) {
-    try {
-      automatic = { name, description: await activate(name), kernels: 'none', notes };
-      return automatic;
-    } catch (error) {
-      notes.push(`${name}: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`);
-    }
-  }
-  throw new Error(`No TensorFlow.js backend starts:\n${notes.join('\n')}`);
+  const { name, notes } = wanted === 'auto' ? await bestBackend() : { name: wanted, notes: [] };
+  const description = await activate(name);
+  const switched = kernels ? switchKernelsOn(name) : { kernels: 'none' as const, notes: [] };
+  useKernels(switched.kernels !== 'none');
+  return { name, description, kernels: switched.kernels, notes: [...notes, ...switched.notes] };
 }
 
 /**
@@ -88,12 +80,40 @@ function wantedBackend(option: 'auto' | BackendName): 'auto' | BackendName {
   throw new RangeError(`SEARCH_E1_BACKEND: expected auto, ${ORDER.join(', ')}; got ${wanted}`);
 }
 
+/** The first that starts, and why those before it do not; found once. */
+async function bestBackend(): Promise<{ readonly name: BackendName; readonly notes: readonly string[] }> {
+  if (automatic) return automatic;
+  const notes: string[] = [];
+  for (const name of ORDER) {
+    try {
+      await activate(name);
+      automatic = { name, notes };
+      return automatic;
+    } catch (error) {
+      notes.push(`${name}: ${firstLine(error)}`);
+    }
+  }
+  throw new Error(`No TensorFlow.js backend starts:\n${notes.join('\n')}`);
+}
+
+/** This project's kernels exist for the wasm backend alone. */
+function switchKernelsOn(name: BackendName): Pick<BackendReport, 'kernels' | 'notes'> {
+  if (name !== 'wasm') return { kernels: 'none', notes: [] };
+  try {
+    return { kernels: registerKernels(), notes: [] };
+  } catch (error) {
+    return { kernels: 'none', notes: [`kernels: ${firstLine(error)}`] };
+  }
+}
+
+const firstLine = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split('\n')[0];
+
 /** Starts a backend once, makes it the active one and checks that it is. */
 async function activate(name: BackendName): Promise<string> {
-  const description = descriptions.get(name) ?? (await STARTERS[name]());
+  const description = started.get(name) ?? (await STARTERS[name]());
   const accepted = await tf.setBackend(name);
   if (!accepted || tf.getBackend() !== name) throw new Error(`setBackend('${name}') left the backend '${tf.getBackend()}' active`);
-  descriptions.set(name, description);
+  started.set(name, description);
   return description;
 }
 

@@ -8,6 +8,7 @@
  * `d logits_S = p_S sum(kept p_T) - kept p_T`, where `kept` is 0 for cut entries.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { hasKernel, runKernel } from './dispatch.js';
 
 export interface ForwardKlOptions {
   /** Largest contribution of one vocabulary entry, nats; `Infinity` clips nothing. */
@@ -30,12 +31,22 @@ export function forwardKl(teacherLogits: tf.Tensor2D, studentLogits: tf.Tensor2D
     throw new RangeError(`forwardKl: teacher [${teacherLogits.shape}] and student [${studentLogits.shape}] should have one shape`);
   }
   if (!(clamp > 0)) throw new RangeError(`forwardKl: clamp should be positive (Infinity for none), got ${clamp}`);
-  const both = tf.customGrad((student, save) => {
+  const both = tf.customGrad((hasKernel('SearchE1ForwardKl') ? byKernel : formula)(teacherLogits, clamp));
+  const [perToken, unclamped] = tf.unstack(both(studentLogits)) as tf.Tensor1D[];
+  return { perToken, unclamped };
+}
+
+type BothWithGradient = Parameters<typeof tf.customGrad>[0];
+
+/** Clipped and unclipped sums in one [2, N], as tf.customGrad wants a single output. */
+function formula(teacherLogits: tf.Tensor2D, clamp: number): BothWithGradient {
+  return (...args) => {
+    const [student, save] = args as [tf.Tensor2D, tf.GradSaveFunc];
     const teacherLogProbs = tf.logSoftmax(teacherLogits); // [N, V]
     const teacher = tf.exp(teacherLogProbs);
-    const entries = tf.mul(teacher, tf.sub(teacherLogProbs, tf.logSoftmax(student as tf.Tensor2D))); // [N, V]
+    const entries = tf.mul(teacher, tf.sub(teacherLogProbs, tf.logSoftmax(student))); // [N, V]
     const kept = tf.mul(teacher, tf.cast(tf.lessEqual(entries, clamp), 'float32')); // [N, V]
-    (save as tf.GradSaveFunc)([student as tf.Tensor, kept]);
+    save([student, kept]);
     return {
       value: tf.stack([tf.sum(tf.minimum(entries, clamp), 1), tf.sum(entries, 1)]), // [2, N]
       gradFunc: (dy: tf.Tensor, [student, kept]: tf.Tensor[]) => {
@@ -44,7 +55,19 @@ export function forwardKl(teacherLogits: tf.Tensor2D, studentLogits: tf.Tensor2D
         return tf.mul(dStudent, dPerToken);
       },
     };
-  });
-  const [perToken, unclamped] = tf.unstack(both(studentLogits)) as tf.Tensor1D[];
-  return { perToken, unclamped };
+  };
+}
+
+/** One pass over both rows of logits a token, forward and backward; nothing as wide as the vocabulary is kept but the logits themselves. */
+function byKernel(teacher: tf.Tensor2D, clamp: number): BothWithGradient {
+  return (...args) => {
+    const [student, save] = args as [tf.Tensor2D, tf.GradSaveFunc];
+    const [both, sums] = runKernel('SearchE1ForwardKl', { teacher, student }, { clamp });
+    save([teacher, student, sums]);
+    return {
+      value: both, // [2, N]
+      gradFunc: (dy: tf.Tensor, [teacher, student, saved]: tf.Tensor[]) =>
+        runKernel('SearchE1ForwardKlGrad', { teacher, student, saved, dy }, { clamp })[0],
+    };
+  };
 }

@@ -2,6 +2,7 @@
  * RMSNorm (Zhang and Sennrich, 2019): `y = x / sqrt(mean(x^2) + epsilon) * weight`, over the last axis.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { hasKernel, runKernel } from './dispatch.js';
 
 /**
  * @param x [..., d]
@@ -10,6 +11,24 @@ import * as tf from '@tensorflow/tfjs-core';
  * @returns [..., d]
  */
 export function rmsNorm<T extends tf.Tensor>(x: T, weight: tf.Tensor1D, epsilon: number): T {
+  return hasKernel('SearchE1RmsNorm') ? byKernel(x, weight, epsilon) : formula(x, weight, epsilon);
+}
+
+function formula<T extends tf.Tensor>(x: T, weight: tf.Tensor1D, epsilon: number): T {
   const meanSquare = tf.mean(tf.square(x), -1, true); // [..., 1]
   return tf.mul(tf.mul(x, tf.rsqrt(tf.add(meanSquare, epsilon))), weight);
+}
+
+/** With r = 1 / root mean square: `dx = r w dy - x r^3 / d sum(x w dy)`, `dw = sum over rows of x r dy`. */
+function byKernel<T extends tf.Tensor>(x: T, weight: tf.Tensor1D, epsilon: number): T {
+  const normalise = tf.customGrad((...args) => {
+    const [x, weight, save] = args as [tf.Tensor, tf.Tensor, tf.GradSaveFunc];
+    const [y, inverse] = runKernel('SearchE1RmsNorm', { x, weight }, { epsilon });
+    save([x, weight, inverse]);
+    return {
+      value: y,
+      gradFunc: (dy: tf.Tensor, [x, weight, inverse]: tf.Tensor[]) => runKernel('SearchE1RmsNormGrad', { x, weight, inverse, dy }),
+    };
+  });
+  return normalise(x, weight) as T;
 }

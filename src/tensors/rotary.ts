@@ -3,6 +3,7 @@
  * by the angle `position * theta^(-2i / headDim)`. The gradient is the rotation by the opposite angle.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { hasKernel, runKernel } from './dispatch.js';
 
 /** Cosines and sines of every position, each angle twice: once for each half of the head. */
 export interface RotaryTables {
@@ -51,21 +52,23 @@ export function rotary(x: tf.Tensor4D, tables: RotaryTables): tf.Tensor4D {
       `rotary: tables [${tables.cos.shape}] do not fit x [${x.shape}]: expected ${length} or ${batch * length} rows of ${headDim}`,
     );
   }
-  const shape: [number, number, number, number] = [rows === length ? 1 : batch, length, 1, headDim];
-  const cos: tf.Tensor4D = tf.reshape(tables.cos, shape);
-  const sin: tf.Tensor4D = tf.reshape(tables.sin, shape);
   const turn = tf.customGrad((input, save) => {
-    (save as tf.GradSaveFunc)([cos, sin]);
+    (save as tf.GradSaveFunc)([tables.cos, tables.sin]);
     return {
-      value: rotate(input as tf.Tensor4D, cos, sin),
-      gradFunc: (dy: tf.Tensor, [cos, sin]: tf.Tensor[]) => rotate(dy as tf.Tensor4D, cos as tf.Tensor4D, tf.neg(sin as tf.Tensor4D)),
+      value: rotate(input as tf.Tensor4D, tables.cos, tables.sin, 1),
+      gradFunc: (dy: tf.Tensor, [cos, sin]: tf.Tensor[]) => rotate(dy as tf.Tensor4D, cos, sin, -1),
     };
   });
   return turn(x) as tf.Tensor4D;
 }
 
-/** `x cos + (-x2, x1) sin`, where x1 and x2 are the halves of the head. */
-function rotate(x: tf.Tensor4D, cos: tf.Tensor4D, sin: tf.Tensor4D): tf.Tensor4D {
+/** `x cos + direction (-x2, x1) sin`, where x1 and x2 are the halves of the head. */
+function rotate(x: tf.Tensor4D, cosTable: tf.Tensor, sinTable: tf.Tensor, direction: 1 | -1): tf.Tensor4D {
+  if (hasKernel('SearchE1Rotary')) return runKernel('SearchE1Rotary', { x, cos: cosTable, sin: sinTable }, { direction })[0] as tf.Tensor4D;
+  const [batch, length, , headDim] = x.shape;
+  const shape: [number, number, number, number] = [cosTable.shape[0] === length ? 1 : batch, length, 1, headDim];
+  const cos: tf.Tensor4D = tf.reshape(cosTable, shape);
+  const sin: tf.Tensor4D = tf.mul(tf.reshape(sinTable, shape), direction);
   const [first, second] = tf.split(x, 2, 3); // [B, T, H, headDim / 2]
   return tf.add(tf.mul(x, cos), tf.mul(tf.concat([tf.neg(second), first], 3), sin));
 }

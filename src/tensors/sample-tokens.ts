@@ -2,7 +2,8 @@
  * Draws one token a row by inverting the cumulative distribution at a given uniform: the token is the number of cumulated probabilities that
  * are not above it. Chance comes from outside, so a draw can be repeated anywhere.
  */
-import type * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { hasKernel, runKernel } from './dispatch.js';
 
 export interface SampledTokens {
   readonly tokens: Int32Array; // [B]
@@ -20,6 +21,7 @@ export async function sampleTokens(logits: tf.Tensor2D, temperature: number, uni
   if (!(temperature >= 0)) throw new RangeError(`sampleTokens: the temperature should be 0 or more, got ${temperature}`);
   if (temperature > 0 && uniforms.length !== rows)
     throw new RangeError(`sampleTokens: ${rows} rows need as many uniforms, got ${uniforms.length}`);
+  if (hasKernel('SearchE1SampleTokens')) return byKernel(logits, temperature, uniforms);
   const values = (await logits.data()) as Float32Array;
   const tokens = new Int32Array(rows);
   const logProbs = new Float32Array(rows);
@@ -49,4 +51,11 @@ function invert(weights: Float64Array, target: number): number {
     last = v;
   }
   return last;
+}
+
+async function byKernel(logits: tf.Tensor2D, temperature: number, uniforms: Float32Array): Promise<SampledTokens> {
+  const drawn = tf.tidy(() => runKernel('SearchE1SampleTokens', { logits, uniforms: tf.tensor1d(uniforms) }, { temperature }));
+  const [tokens, logProbs] = await Promise.all(drawn.map((tensor) => tensor.data()));
+  tf.dispose(drawn);
+  return { tokens: tokens as Int32Array, logProbs: logProbs as Float32Array };
 }

@@ -2,9 +2,10 @@
  * Log-probabilities of chosen tokens, `log softmax(hidden head^T)[target]`, and the entropy of each distribution, in nats.
  *
  * The gradient is written out, `d logits = (onehot(target) - softmax) dy`: autodiff through logSoftmax would keep three arrays as wide as
- * the vocabulary, this keeps one.
+ * the vocabulary, this keeps one, and the kernel none.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { hasKernel, runKernel } from './dispatch.js';
 
 export interface SelectedLogProbs {
   /** log p(target), nats; [N]. Differentiable in `hidden` and `head`. */
@@ -19,27 +20,43 @@ export interface SelectedLogProbs {
  * @param targets int32 [N]
  */
 export function selectedLogProbs(hidden: tf.Tensor2D, head: tf.Tensor2D, targets: tf.Tensor1D): SelectedLogProbs {
-  const vocabulary = head.shape[0];
-  const both = tf.customGrad((x, weight, save) => {
-    const logits = tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D, false, true) as tf.Tensor2D; // [N, V]
-    const logProbs = logProbsOf(logits); // [N, V]
-    (save as tf.GradSaveFunc)([x as tf.Tensor, weight as tf.Tensor, logProbs, targets]);
-    const selected = tf.sum(tf.mul(logProbs, tf.oneHot(targets, vocabulary)), 1); // [N]
-    const entropy = tf.neg(tf.sum(tf.mul(tf.exp(logProbs), logProbs), 1)); // [N]
-    return {
-      value: tf.stack([selected, entropy]), // [2, N]
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
-        const [x, weight, logProbs] = saved as tf.Tensor2D[];
-        const targets = saved[3];
-        const dSelected = tf.reshape(tf.slice(dy, [0, 0], [1, -1]), [-1, 1]); // [N, 1]
-        const dLogits = tf.mul(tf.sub(tf.oneHot(targets, vocabulary), tf.exp(logProbs)), dSelected) as tf.Tensor2D; // [N, V]
-        return [tf.matMul(dLogits, weight), tf.matMul(dLogits, x, true, false)];
-      },
-    };
-  });
+  const both = tf.customGrad(hasKernel('SearchE1SelectedLogProbs') ? byKernel(targets) : formula(targets));
   const [logProbs, entropy] = tf.unstack(both(hidden, head)) as tf.Tensor1D[];
   return { logProbs, entropy };
 }
 
-/** `log softmax` over the last axis; [N, V] to [N, V], nats. */
-export const logProbsOf = (logits: tf.Tensor2D): tf.Tensor2D => tf.logSoftmax(logits);
+type BothWithGradient = Parameters<typeof tf.customGrad>[0];
+
+/** Log-probabilities and entropies in one [2, N], as tf.customGrad wants a single output. */
+function formula(targets: tf.Tensor1D): BothWithGradient {
+  return (...args) => {
+    const [hidden, head, save] = args as [tf.Tensor2D, tf.Tensor2D, tf.GradSaveFunc];
+    const vocabulary = head.shape[0];
+    const logProbs = tf.logSoftmax(tf.matMul(hidden, head, false, true)); // [N, V]
+    save([hidden, head, logProbs, targets]);
+    const selected = tf.sum(tf.mul(logProbs, tf.oneHot(targets, vocabulary)), 1); // [N]
+    const entropy = tf.neg(tf.sum(tf.mul(tf.exp(logProbs), logProbs), 1)); // [N]
+    return {
+      value: tf.stack([selected, entropy]), // [2, N]
+      gradFunc: (dy: tf.Tensor, [hidden, head, logProbs, targets]: tf.Tensor[]) => {
+        const dSelected = tf.reshape(tf.slice(dy, [0, 0], [1, -1]), [-1, 1]); // [N, 1]
+        const dLogits = tf.mul(tf.sub(tf.oneHot(targets, vocabulary), tf.exp(logProbs)), dSelected); // [N, V]
+        return [tf.matMul(dLogits, head), tf.matMul(dLogits, hidden, true, false)];
+      },
+    };
+  };
+}
+
+/** Logits live for 64 rows at a time; the gradient computes them again from the log-sum-exp of each row. */
+function byKernel(targets: tf.Tensor1D): BothWithGradient {
+  return (...args) => {
+    const [hidden, head, save] = args as [tf.Tensor, tf.Tensor, tf.GradSaveFunc];
+    const [both, lse] = runKernel('SearchE1SelectedLogProbs', { hidden, head, targets });
+    save([hidden, head, targets, lse]);
+    return {
+      value: both, // [2, N]
+      gradFunc: (dy: tf.Tensor, [hidden, head, targets, lse]: tf.Tensor[]) =>
+        runKernel('SearchE1SelectedLogProbsGrad', { hidden, head, targets, lse, dy }),
+    };
+  };
+}

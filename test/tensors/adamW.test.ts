@@ -2,13 +2,13 @@ import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { AdamW } from '../../src/tensors/adamW.js';
 import { startBackend } from '../../src/tensors/backend.js';
-import { BACKENDS, expectClose, fixture } from './fixtures.js';
+import { expectClose, fixture, SETUPS } from './fixtures.js';
 
-describe.each(BACKENDS)('AdamW on the %s backend', (backend) => {
+describe.each(SETUPS)('AdamW on %s', (_, setup) => {
   const f = fixture('adamw');
 
   beforeAll(async () => {
-    await startBackend({ backend });
+    await startBackend(setup);
   });
 
   test.each(f.runs as unknown[])('equals five steps of torch.optim.AdamW (run %#)', async (given) => {

@@ -1,12 +1,16 @@
 /**
- * The parity fixtures (PyTorch and Transformers) and the two backends that every machine has.
+ * The parity fixtures (PyTorch and Transformers) and the set-ups that every machine can run.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
 
-export const BACKENDS = ['cpu', 'wasm'] as const;
+export const SETUPS = [
+  ['cpu', { backend: 'cpu' }],
+  ['wasm', { backend: 'wasm', kernels: false }],
+  ['wasm with kernels', { backend: 'wasm', kernels: true }],
+] as const;
 
 // biome-ignore lint/suspicious/noExplicitAny: each file has its own shape, described in its README
 export const fixture = (name: string): any => JSON.parse(readFileSync(join(__dirname, '../fixtures', `${name}.json`), 'utf8'));

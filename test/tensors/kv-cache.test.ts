@@ -2,11 +2,11 @@ import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { startBackend } from '../../src/tensors/backend.js';
 import { KeyValueCache } from '../../src/tensors/kv-cache.js';
-import { BACKENDS } from './fixtures.js';
+import { SETUPS } from './fixtures.js';
 
-describe.each(BACKENDS)('KeyValueCache on the %s backend', (backend) => {
+describe.each(SETUPS)('KeyValueCache on %s', (_, setup) => {
   beforeAll(async () => {
-    await startBackend({ backend });
+    await startBackend(setup);
   });
 
   /** [2, length, 1, 2] whose values name row, position and dimension. */

@@ -11,11 +11,11 @@ import { sampleTokens } from '../../src/tensors/sample-tokens.js';
 import { selectedLogProbs } from '../../src/tensors/selected-log-probs.js';
 import { swiglu } from '../../src/tensors/swiglu.js';
 import { topKForwardKl } from '../../src/tensors/top-k-forward-kl.js';
-import { BACKENDS, expectClose, fixture, withoutLeak } from './fixtures.js';
+import { expectClose, fixture, SETUPS, withoutLeak } from './fixtures.js';
 
-describe.each(BACKENDS)('on the %s backend', (backend) => {
+describe.each(SETUPS)('on %s', (_, setup) => {
   beforeAll(async () => {
-    await startBackend({ backend });
+    await startBackend(setup);
   });
 
   test('rmsNorm and its gradients equal PyTorch', () => {

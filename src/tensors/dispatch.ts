@@ -1,0 +1,45 @@
+/**
+ * How an operation finds its kernel: by name, in TensorFlow.js's own registry, for the backend that is active. Where there is none, or kernels are
+ * switched off, the operation's formula runs. Nothing else decides.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+
+/** Kernels of this project; `kernels/register.ts` holds those of the wasm backend. */
+export type KernelName =
+  | 'SearchE1AdamW'
+  | 'SearchE1Attention'
+  | 'SearchE1AttentionGrad'
+  | 'SearchE1Embedding'
+  | 'SearchE1EmbeddingGrad'
+  | 'SearchE1ForwardKl'
+  | 'SearchE1ForwardKlGrad'
+  | 'SearchE1Linear'
+  | 'SearchE1RmsNorm'
+  | 'SearchE1RmsNormGrad'
+  | 'SearchE1Rotary'
+  | 'SearchE1SampleTokens'
+  | 'SearchE1SelectedLogProbs'
+  | 'SearchE1SelectedLogProbsGrad'
+  | 'SearchE1SumOfSquares'
+  | 'SearchE1SumRows'
+  | 'SearchE1Swiglu'
+  | 'SearchE1SwigluGrad';
+
+let enabled = false;
+
+/** Switches all kernels on or off, also the matrix product that replaces the wasm backend's own. */
+export function useKernels(on: boolean): void {
+  enabled = on;
+}
+
+export const kernelsInUse = (): boolean => enabled;
+
+/** Whether the active backend has this kernel and may use it. */
+export const hasKernel = (name: KernelName): boolean => enabled && Boolean(tf.getKernel(name, tf.getBackend()));
+
+/** Runs a kernel of the active backend; its outputs in order. Gradients are the caller's business (tf.customGrad), unless registered for the name. */
+export function runKernel(name: KernelName, inputs: Readonly<Record<string, tf.Tensor | undefined>>, attributes: object = {}): tf.Tensor[] {
+  const given = Object.fromEntries(Object.entries(inputs).filter(([, tensor]) => tensor)) as tf.NamedTensorMap;
+  const outputs = tf.engine().runKernel(name, given, attributes as tf.NamedAttrMap) as tf.Tensor | tf.Tensor[];
+  return Array.isArray(outputs) ? outputs : [outputs];
+}

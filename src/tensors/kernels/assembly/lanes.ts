@@ -1,0 +1,104 @@
+/**
+ * Four floats at a time: multiply-add, exponential, logarithm, sums over a row. No tables and no statics: the memory belongs to TensorFlow.js.
+ */
+
+/** a * b + c: fused where the module is compiled with relaxed SIMD. */
+// @ts-ignore: decorator
+@inline
+export function multiplyAdd(a: v128, b: v128, c: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c);
+  return f32x4.add(f32x4.mul(a, b), c);
+}
+
+/** e^x to about 1e-7 relative (Cephes expf: x = n ln 2 + r, a polynomial in r); below -87 exactly 0, so that no denormals arise. */
+// @ts-ignore: decorator
+@inline
+export function exponential(x: v128): v128 {
+  const representable = f32x4.gt(x, f32x4.splat(-87.0));
+  const bounded = f32x4.min(f32x4.max(x, f32x4.splat(-87.0)), f32x4.splat(88.0));
+  const n = f32x4.nearest(f32x4.mul(bounded, f32x4.splat(1.44269504)));
+  const r = multiplyAdd(n, f32x4.splat(2.12194440e-4), multiplyAdd(n, f32x4.splat(-0.693359375), bounded));
+  let p = multiplyAdd(f32x4.splat(1.9875691500e-4), r, f32x4.splat(1.3981999507e-3));
+  p = multiplyAdd(p, r, f32x4.splat(8.3334519073e-3));
+  p = multiplyAdd(p, r, f32x4.splat(4.1665795894e-2));
+  p = multiplyAdd(p, r, f32x4.splat(1.6666665459e-1));
+  p = multiplyAdd(p, r, f32x4.splat(5.0000001201e-1));
+  const mantissa = f32x4.add(multiplyAdd(p, f32x4.mul(r, r), r), f32x4.splat(1.0));
+  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
+  return v128.and(f32x4.mul(mantissa, power), representable);
+}
+
+/** ln x for normal positive x, in double precision: x = 2^e m, ln m = 2 artanh((m - 1) / (m + 1)). */
+export function logarithm(x: f64): f64 {
+  const bits = reinterpret<i64>(x);
+  let exponent = <i32>(bits >> 52) - 1023;
+  let m = reinterpret<f64>((bits & 0x000fffffffffffff) | 0x3ff0000000000000);
+  if (m > 1.4142135623730951) {
+    m *= 0.5;
+    exponent++;
+  }
+  const s = (m - 1.0) / (m + 1.0);
+  const t = s * s;
+  let p = 1.0 / 17.0;
+  p = p * t + 1.0 / 15.0;
+  p = p * t + 1.0 / 13.0;
+  p = p * t + 1.0 / 11.0;
+  p = p * t + 1.0 / 9.0;
+  p = p * t + 1.0 / 7.0;
+  p = p * t + 1.0 / 5.0;
+  p = p * t + 1.0 / 3.0;
+  p = p * t + 1.0;
+  return 0.6931471805599453 * <f64>exponent + 2.0 * s * p;
+}
+
+/** The sum of the four lanes. */
+// @ts-ignore: decorator
+@inline
+export function lanesSum(x: v128): f32 {
+  return f32x4.extract_lane(x, 0) + f32x4.extract_lane(x, 1) + (f32x4.extract_lane(x, 2) + f32x4.extract_lane(x, 3));
+}
+
+/** The largest of the four lanes. */
+// @ts-ignore: decorator
+@inline
+export function lanesMax(x: v128): f32 {
+  return max(max(f32x4.extract_lane(x, 0), f32x4.extract_lane(x, 1)), max(f32x4.extract_lane(x, 2), f32x4.extract_lane(x, 3)));
+}
+
+/** Adds the four lanes, widened, to a pair of doubles: sums over long rows keep their precision. */
+// @ts-ignore: decorator
+@inline
+export function addWide(sum: v128, x: v128): v128 {
+  const high = i8x16.shuffle(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
+  return f64x2.add(sum, f64x2.add(f64x2.promote_low_f32x4(x), f64x2.promote_low_f32x4(high)));
+}
+
+// @ts-ignore: decorator
+@inline
+export function wideSum(sum: v128): f64 {
+  return f64x2.extract_lane(sum, 0) + f64x2.extract_lane(sum, 1);
+}
+
+/** n rounded up to whole vectors. */
+// @ts-ignore: decorator
+@inline
+export function padded(n: i32): i32 {
+  return (n + 3) & ~3;
+}
+
+/** Stands for minus infinity: exponential() of anything near it is 0, and no arithmetic on it gives NaN. */
+// @ts-ignore: decorator
+@inline
+export const HIDDEN: f32 = -1e30;
+
+/** Writes HIDDEN from column `from` to column `to` of a row. */
+export function hide(row: usize, from: i32, to: i32): void {
+  for (let j = from; j < to; j++) store<f32>(row + (<usize>j << 2), HIDDEN);
+}
+
+/** The largest of `columns` values (whole vectors). */
+export function rowMax(row: usize, columns: i32): f32 {
+  let best = v128.load(row);
+  for (let j = 4; j < columns; j += 4) best = f32x4.max(best, v128.load(row + (<usize>j << 2)));
+  return lanesMax(best);
+}

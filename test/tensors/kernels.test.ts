@@ -1,0 +1,284 @@
+/**
+ * Every kernel against its formula, values and gradients, over random shapes: sizes 1, odd sizes, sizes past the kernels' blocks of 4, 8, 32, 64 and 256.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { AdamW } from '../../src/tensors/adamW.js';
+import { attention } from '../../src/tensors/attention.js';
+import { startBackend } from '../../src/tensors/backend.js';
+import { hasKernel, useKernels } from '../../src/tensors/dispatch.js';
+import { embedding } from '../../src/tensors/embedding.js';
+import { forwardKl } from '../../src/tensors/forward-kl.js';
+import { linear } from '../../src/tensors/linear.js';
+import { rmsNorm } from '../../src/tensors/rms-norm.js';
+import { rotary, rotaryTables } from '../../src/tensors/rotary.js';
+import { sampleTokens } from '../../src/tensors/sample-tokens.js';
+import { selectedLogProbs } from '../../src/tensors/selected-log-probs.js';
+import { swiglu } from '../../src/tensors/swiglu.js';
+
+const RUNS = { numRuns: 40 };
+
+/** Small sizes mostly, and now and then one past a block. */
+const size = (largest: number) => fc.oneof(fc.constantFrom(1, 2, 3, 4, 5, 8), fc.integer({ min: 1, max: largest }));
+const vocabularySize = size(70).map((n) => n + 1); // tf.oneHot refuses 1
+const seed = fc.integer({ min: 1, max: 1e6 });
+
+let draws = 0;
+const normal = (shape: number[], from: number, scale = 1) => tf.randomNormal(shape, 0, scale, 'float32', from * 64 + (draws++ % 64));
+
+/** Differences count relative to the largest value expected, or to 1 where all are smaller: what cancels out keeps the rounding of its terms. */
+function expectSame(actual: Float32Array, expected: Float32Array, tolerance: number, what: string, least = 1): void {
+  expect(actual.length, `${what}: size`).toBe(expected.length);
+  const scale = expected.reduce((largest, value) => Math.max(largest, Math.abs(value)), least);
+  let worst = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const difference = Math.abs(actual[i] - expected[i]) / scale;
+    worst = Math.max(worst, Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference);
+  }
+  expect(worst, `${what}: largest difference, relative to the largest value`).toBeLessThanOrEqual(tolerance);
+}
+
+/** Runs an operation with kernels off and on, and compares its value and the gradient of every input. */
+function expectKernelEqualsFormula(inputs: tf.Tensor[], operation: (...inputs: tf.Tensor[]) => tf.Tensor, tolerance = 3e-6): void {
+  const before = tf.memory().numTensors;
+  const [formula, kernel] = [false, true].map((on) => {
+    useKernels(on);
+    return tf.tidy(() => {
+      const value = operation(...inputs);
+      const dy = tf.randomNormal(value.shape, 0, 1, 'float32', 7);
+      return [value, ...tf.grads(operation)(inputs, dy)].map((tensor) => tensor.dataSync() as Float32Array);
+    });
+  });
+  formula.forEach((expected, i) => {
+    expectSame(kernel[i], expected, tolerance, i === 0 ? 'value' : `gradient ${i}`);
+  });
+  expect(tf.memory().numTensors - before, 'tensors left over').toBe(0);
+}
+
+describe('kernels equal formulas on the wasm backend:', () => {
+  beforeAll(async () => {
+    const { kernels } = await startBackend({ backend: 'wasm' });
+    expect(kernels).toMatch(/simd/);
+    expect(hasKernel('SearchE1Attention')).toBe(true);
+  });
+
+  test('batched matrix products in all transpositions', () => {
+    fc.assert(
+      fc.property(
+        size(300),
+        size(40),
+        size(300),
+        size(4),
+        fc.boolean(),
+        fc.boolean(),
+        fc.constantFrom('both', 'left', 'right'),
+        seed,
+        (...drawn) => {
+          const [m, n, k, batch, transposeA, transposeB, batched, from] = drawn;
+          tf.tidy(() => {
+            const a = normal([batched === 'right' ? 1 : batch, ...(transposeA ? [k, m] : [m, k])], from);
+            const b = normal([batched === 'left' ? 1 : batch, ...(transposeB ? [n, k] : [k, n])], from);
+            const [expected, actual] = [false, true].map((on) => {
+              useKernels(on);
+              return tf.matMul(a, b, transposeA, transposeB).dataSync() as Float32Array;
+            });
+            expectSame(actual, expected, 3e-6, `${transposeA} ${transposeB}`);
+          });
+        },
+      ),
+      RUNS,
+    );
+  });
+
+  test('matrix products wider than a packed panel', () => {
+    tf.tidy(() => expectKernelEqualsFormula([normal([5, 515], 1), normal([519, 515], 2)], (x, w) => linear(x, w as tf.Tensor2D)));
+  });
+
+  test('linear with and without bias', () => {
+    fc.assert(
+      fc.property(size(6), size(9), size(40), size(40), fc.boolean(), seed, (batch, length, inputs, outputs, withBias, from) => {
+        tf.tidy(() => {
+          const tensors = [normal([batch, length, inputs], from), normal([outputs, inputs], from)];
+          if (withBias) tensors.push(normal([outputs], from));
+          expectKernelEqualsFormula(tensors, (x, weight, bias) => linear(x, weight as tf.Tensor2D, bias as tf.Tensor1D | undefined));
+        });
+      }),
+      RUNS,
+    );
+  });
+
+  test('rmsNorm', () => {
+    fc.assert(
+      fc.property(size(9), size(70), fc.constantFrom(1e-6, 1e-2), fc.constantFrom(1, 1e-3), seed, (rows, width, epsilon, scale, from) => {
+        tf.tidy(() => {
+          const inputs = [normal([rows, width], from, scale), normal([width], from)];
+          expectKernelEqualsFormula(inputs, (x, weight) => rmsNorm(x, weight as tf.Tensor1D, epsilon), 1e-4); // dx of width 1 cancels to nothing
+        });
+      }),
+      RUNS,
+    );
+  });
+
+  test('rotary with one row of tables a token, and with rows shared by the batch', () => {
+    fc.assert(
+      fc.property(
+        size(3),
+        size(9),
+        size(4),
+        fc.constantFrom(2, 4, 6, 8, 20, 32),
+        fc.boolean(),
+        seed,
+        (batch, length, heads, headDim, shared, from) => {
+          tf.tidy(() => {
+            const tables = rotaryTables(
+              Array.from({ length: shared ? length : batch * length }, (_, i) => (i * 7) % 31),
+              headDim,
+              1e4,
+            );
+            expectKernelEqualsFormula([normal([batch, length, heads, headDim], from)], (x) => rotary(x as tf.Tensor4D, tables));
+          });
+        },
+      ),
+      RUNS,
+    );
+  });
+
+  test('swiglu', () => {
+    fc.assert(
+      fc.property(size(9), size(30), fc.constantFrom(1, 30), seed, (rows, width, scale, from) => {
+        tf.tidy(() => expectKernelEqualsFormula([normal([rows, width], from, scale), normal([rows, width], from)], swiglu));
+      }),
+      RUNS,
+    );
+  });
+
+  test('embedding with repeated ids', () => {
+    fc.assert(
+      fc.property(size(20), size(20), fc.array(fc.nat(), { minLength: 1, maxLength: 40 }), seed, (vocabulary, width, drawn, from) => {
+        tf.tidy(() => {
+          const ids = tf.tensor1d(drawn.map((id) => id % vocabulary), 'int32'); // biome-ignore format: one idea
+          expectKernelEqualsFormula([normal([vocabulary, width], from)], (table) => embedding(table as tf.Tensor2D, ids));
+        });
+      }),
+      RUNS,
+    );
+  });
+
+  test('attention with grouped keys, cached prefixes and left padding', () => {
+    const shapes = [size(3), size(70), size(20), size(2), size(3), fc.constantFrom(1, 2, 6, 8, 20, 32), fc.boolean(), seed] as const;
+    fc.assert(
+      fc.property(...shapes, (batch, queries, prefix, keyHeads, group, headDim, padding, from) => {
+        tf.tidy(() => {
+          const keys = queries + prefix;
+          const key = [batch, keys, keyHeads, headDim];
+          // Row b hides its first b keys; a query that may read nothing is not compared, as its output means nothing.
+          const hidden = (row: number) => (padding ? Math.min(row, keys - 1) : 0);
+          const keyMask = tf.tensor2d(
+            Array.from({ length: batch }, (_, row) => Array.from({ length: keys }, (_, j) => (j < hidden(row) ? 0 : 1))),
+          );
+          const compared = tf.tensor4d(
+            Array.from({ length: batch }, (_, row) => Array.from({ length: queries }, (_, i) => [[prefix + i < hidden(row) ? 0 : 1]])),
+            [batch, queries, 1, 1],
+          );
+          expectKernelEqualsFormula(
+            [normal([batch, queries, keyHeads * group, headDim], from), normal(key, from), normal(key, from)],
+            (q, k, v) => tf.mul(attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, padding ? { keyMask } : {}), compared),
+          );
+        });
+      }),
+      RUNS,
+    );
+  });
+
+  test('selectedLogProbs and its entropies', () => {
+    fc.assert(
+      fc.property(size(140), vocabularySize, size(20), seed, fc.constantFrom(1, 5), (rows, vocabulary, width, from, scale) => {
+        tf.tidy(() => {
+          const targets = tf.tensor1d(Array.from({ length: rows }, (_, i) => (i * 17 + from) % vocabulary), 'int32'); // biome-ignore format: one idea
+          const inputs = [normal([rows, width], from, scale), normal([vocabulary, width], from)];
+          expectKernelEqualsFormula(
+            inputs,
+            (hidden, head) => selectedLogProbs(hidden as tf.Tensor2D, head as tf.Tensor2D, targets).logProbs,
+          );
+          expectKernelEqualsFormula(
+            inputs,
+            (hidden, head) => selectedLogProbs(hidden as tf.Tensor2D, head as tf.Tensor2D, targets).entropy,
+          );
+        });
+      }),
+      RUNS,
+    );
+  });
+
+  test('forwardKl, clipped and not', () => {
+    fc.assert(
+      fc.property(
+        size(9),
+        size(70),
+        fc.constantFrom(0.01, 0.2, Infinity),
+        fc.constantFrom(1, 4),
+        seed,
+        (rows, vocabulary, clamp, scale, from) => {
+          tf.tidy(() => {
+            const teacher = normal([rows, vocabulary], from, scale) as tf.Tensor2D;
+            const inputs = [normal([rows, vocabulary], from, scale)];
+            expectKernelEqualsFormula(inputs, (student) => forwardKl(teacher, student as tf.Tensor2D, { clamp }).perToken);
+            expectKernelEqualsFormula(inputs, (student) => forwardKl(teacher, student as tf.Tensor2D, { clamp }).unclamped);
+          });
+        },
+      ),
+      RUNS,
+    );
+  });
+
+  test('sampleTokens', async () => {
+    await fc.assert(
+      fc.asyncProperty(size(6), size(90), fc.constantFrom(0, 0.5, 1, 2), seed, async (rows, vocabulary, temperature, from) => {
+        const logits = normal([rows, vocabulary], from, 3) as tf.Tensor2D;
+        const uniforms = Float32Array.from({ length: rows }, (_, i) => ((i * 37 + from) % 101) / 101);
+        useKernels(false);
+        const expected = await sampleTokens(logits, temperature, uniforms);
+        useKernels(true);
+        const actual = await sampleTokens(logits, temperature, uniforms);
+        logits.dispose();
+        expect([...actual.tokens]).toEqual([...expected.tokens]);
+        expectSame(actual.logProbs, expected.logProbs, 1e-5, 'logProbs');
+      }),
+      RUNS,
+    );
+  });
+
+  test('AdamW', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        size(9),
+        size(9),
+        fc.constantFrom(0, 0.5),
+        fc.constantFrom(0, 0.1),
+        seed,
+        async (rows, width, clipNorm, weightDecay, from) => {
+          const start = normal([rows, width], from);
+          const gradients = [1, 2, 3].map(() => normal([rows, width], from));
+          const results: Float32Array[][] = [];
+          for (const on of [false, true]) {
+            useKernels(on);
+            const variable = tf.variable(start);
+            const optimiser = new AdamW({ w: variable });
+            const norms: number[] = [];
+            for (const w of gradients) norms.push(await optimiser.step({ w }, { learningRate: 0.01, clipNorm, weightDecay }));
+            const { first, second } = await optimiser.state();
+            results.push([Float32Array.from(norms), variable.dataSync() as Float32Array, first.w, second.w]);
+            optimiser.dispose();
+            variable.dispose();
+          }
+          tf.dispose([start, ...gradients]);
+          results[0].forEach((expected, i) => {
+            expectSame(results[1][i], expected, 1e-6, ['norms', 'weight', 'first', 'second'][i], 1e-4);
+          });
+        },
+      ),
+      RUNS,
+    );
+  });
+});
