@@ -20,7 +20,7 @@ export type BundleMetadata = Readonly<Record<string, unknown>>;
 /** An output that changes. */
 export interface LiveOutput {
   /** Shows the bundle in place of what was shown. */
-  update(bundle: Bundle): void;
+  update(bundle: Bundle, metadata?: BundleMetadata): void;
 }
 
 type WriteDisplayData = (message: { data: object; metadata: object; transient: { display_id?: string } }, update?: boolean) => void;
@@ -44,8 +44,8 @@ export function liveOutput(): LiveOutput | undefined {
   const transient = { display_id: randomUUID() };
   let shown = false;
   return {
-    update(bundle) {
-      write({ data: bundle, metadata: {}, transient }, shown);
+    update(bundle, metadata = {}) {
+      write({ data: bundle, metadata, transient }, shown);
       shown = true;
     },
   };

@@ -26,7 +26,7 @@ export async function showPlot(figure: Figure | readonly Trace[], layout?: Layou
 }
 
 /** `Plot "Reward": exact match (0 to 1) over step; traces: GRPO, OFSD`. */
-function describe({ data, layout }: Figure): string {
+export function describe({ data, layout }: Figure): string {
   const title = (key: string) => (layout[key] as { title?: { text?: string } } | undefined)?.title?.text;
   const heading = (layout.title as { text?: string } | undefined)?.text;
   const names = data.map((trace) => trace.name).filter(Boolean);

@@ -5,10 +5,9 @@
  * font is DejaVu Sans from npm, so that a picture is the same on every machine, also on one without any font. 2-D SVG traces only: no WebGL.
  */
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Figure } from './figure.js';
-import { optionalPackage } from './optional-package.js';
+import { optionalPackage, packageFolder } from './optional-package.js';
 import { layOutText, type MeasuredWindow } from './text-layout.js';
 
 export interface PngOptions {
@@ -77,17 +76,4 @@ interface PlotWindow extends MeasuredWindow {
   };
   readonly URL: { createObjectURL: () => string };
   readonly HTMLCanvasElement: { readonly prototype: { getContext: () => null } };
-}
-
-/** Where a package without an entry point of its own lies: beside this package, or in the project that runs. */
-function packageFolder(name: string, purpose: string): string {
-  const roots = typeof __dirname === 'string' ? [__dirname, process.cwd()] : [process.cwd()];
-  for (const root of roots) {
-    try {
-      return dirname(createRequire(join(root, 'noop.js')).resolve(`${name}/package.json`));
-    } catch {
-      // Looked for in the next place.
-    }
-  }
-  throw new Error(`${purpose} needs the package "${name}", which is not installed. Run "npm install ${name}" in your project.`);
 }

@@ -8,7 +8,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Kernel, KernelDied, type KernelOptions, startKernel } from './kernel.js';
-import { type Cell, type CodeCell, joinText, type Notebook, type Output, readNotebook, splitText } from './notebook.js';
+import { type Cell, type CodeCell, joinText, type Notebook, type Output, readNotebook } from './notebook.js';
 import { outputCollector } from './outputs.js';
 
 export interface RunOptions {
@@ -255,22 +255,4 @@ function missingKinds(before: CodeCell, after: CodeCell): string[] {
     );
   const now = kinds(after.outputs);
   return [...kinds(before.outputs)].filter((kind) => !now.has(kind));
-}
-
-/** A notebook of these cells, for writing one from code. */
-export function notebookOf(
-  cells: readonly { readonly kind: 'code' | 'markdown'; readonly source: string; readonly tags?: readonly string[] }[],
-): Notebook {
-  return {
-    cells: cells.map(({ kind, source, tags }, index) => {
-      const shared = { id: `cell-${index}`, metadata: tags ? { tags } : {}, source: splitText(source) };
-      return kind === 'code' ? { cell_type: 'code', ...shared, outputs: [], execution_count: null } : { cell_type: 'markdown', ...shared };
-    }),
-    metadata: {
-      kernelspec: { name: 'search-e1', display_name: 'TypeScript (search-e1)', language: 'typescript' },
-      language_info: { name: 'typescript', file_extension: '.ts', mimetype: 'text/typescript' },
-    },
-    nbformat: 4,
-    nbformat_minor: 5,
-  };
 }

@@ -37,7 +37,11 @@ function trajectory(
   };
 }
 
-const dom = (html: string) => new JSDOM(html).window.document;
+const { document } = new JSDOM('').window;
+const dom = (html: string) => {
+  document.body.innerHTML = html;
+  return document;
+};
 
 describe('a trajectory as HTML', () => {
   it('shows every character once, in order, whatever it is, and lets none of it become markup', () => {
@@ -68,14 +72,14 @@ describe('a trajectory as HTML', () => {
             question: { id: 'q', dataset: question, question, goldenAnswers: [question] },
           });
           const values = withValues ? { values: subject.logProbs, name: question } : undefined;
-          const document = dom(siblingsHtml([{ trajectory: subject, heading: question, values }], bytes));
+          const page = dom(siblingsHtml([{ trajectory: subject, heading: question, values }], bytes));
           const wellFormed = (text: string) =>
             Buffer.from(text)
               .toString()
               .replace(/\r\n?|\0/g, '');
-          const text = document.querySelector('[style*="pre-wrap"]').textContent;
+          const text = page.querySelector('[style*="pre-wrap"]').textContent;
           expect(text.replace(/\r\n?|\0|\ufffd/g, '')).toBe(wellFormed(parts.map(([, part]) => part).join('')).replaceAll('\ufffd', ''));
-          for (const element of document.body.querySelectorAll('*')) {
+          for (const element of page.body.querySelectorAll('*')) {
             expect(['DIV', 'SPAN', 'B']).toContain(element.tagName);
             for (const name of element.getAttributeNames()) expect(['style', 'title']).toContain(name);
           }

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { notebookOf } from '../../src/notebooks/runner.js';
+import { type Notebook, splitText } from '../../src/notebooks/notebook.js';
 
 export interface CheckoutOptions {
   readonly installed?: boolean;
@@ -37,3 +37,21 @@ export function writeCells(root: string, name: string, cells: readonly (string |
 }
 
 export const kernelSpec = resolve('kernels/search-e1');
+
+/** A notebook of these cells, for writing one from code. */
+export function notebookOf(
+  cells: readonly { readonly kind: 'code' | 'markdown'; readonly source: string; readonly tags?: readonly string[] }[],
+): Notebook {
+  return {
+    cells: cells.map(({ kind, source, tags }, index) => {
+      const shared = { id: `cell-${index}`, metadata: tags ? { tags } : {}, source: splitText(source) };
+      return kind === 'code' ? { cell_type: 'code', ...shared, outputs: [], execution_count: null } : { cell_type: 'markdown', ...shared };
+    }),
+    metadata: {
+      kernelspec: { name: 'search-e1', display_name: 'TypeScript (search-e1)', language: 'typescript' },
+      language_info: { name: 'typescript', file_extension: '.ts', mimetype: 'text/typescript' },
+    },
+    nbformat: 4,
+    nbformat_minor: 5,
+  };
+}

@@ -1,0 +1,189 @@
+/**
+ * The book: every notebook executed in its own kernel, some at a time, each left as an executed notebook and as a page, with a table of contents.
+ *
+ * A notebook that fails still gets its page, with the outputs so far and the reason; the others go on.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, extname, join, resolve } from 'node:path';
+import { escapeHtml } from '../display/bundle.js';
+import { type MarkdownRenderer, markdownRenderer } from './markdown.js';
+import { joinText, type Notebook, notebookTitle, readNotebook, writeNotebook } from './notebook.js';
+import { htmlPage, notebookPage } from './page.js';
+import { type CellProgress, NotebookError, type RunOptions, runNotebook } from './runner.js';
+
+export interface BookOptions extends Pick<RunOptions, 'timeoutPerCell' | 'signal' | 'kernelSpec' | 'env'> {
+  /** Notebooks, and folders whose own notebooks are taken by name. */
+  readonly notebooks: readonly string[];
+  /** Where the book goes; default `book`. */
+  readonly out?: string;
+  /** Notebooks that run at the same time; default 2. Each takes a core and some hundred megabytes. */
+  readonly parallel?: number;
+  readonly onProgress?: (progress: BookProgress) => void;
+}
+
+export interface BookProgress extends CellProgress {
+  readonly notebook: string;
+  readonly notebooks: number;
+  /** Code cells of the whole book that are done, and how many there are. */
+  readonly doneInAll: number;
+  readonly cellsInAll: number;
+}
+
+export interface BookChapter {
+  readonly name: string;
+  readonly title: string;
+  /** Paths of the executed notebook and of its page. */
+  readonly notebook: string;
+  readonly page: string;
+  readonly seconds: number;
+  /** Why its run failed, with the real error text. */
+  readonly failure?: string;
+}
+
+export interface Book {
+  /** Path of the table of contents. */
+  readonly index: string;
+  readonly chapters: readonly BookChapter[];
+}
+
+/** Executes the notebooks and writes the book. Rejects only where nothing could be written or the signal aborts: see `failure` of the chapters. */
+export async function buildBook({ notebooks, out = 'book', parallel = 2, onProgress, ...run }: BookOptions): Promise<Book> {
+  const paths = await findNotebooks(notebooks);
+  const renderer = await markdownRenderer();
+  await mkdir(out, { recursive: true });
+  const sources = await Promise.all(paths.map(readNotebook));
+  const titles = sources.map((source, index) => notebookTitle(source) ?? nameOf(paths[index]));
+  const cellsInAll = sources.flatMap(({ cells }) => cells).filter((cell) => cell.cell_type === 'code').length;
+  let doneInAll = 0;
+
+  const build = async (index: number): Promise<BookChapter> => {
+    const [path, name] = [paths[index], nameOf(paths[index])];
+    const started = performance.now();
+    let executed: Notebook;
+    let failure: string | undefined;
+    let done = 0;
+    try {
+      executed = await runNotebook(path, {
+        ...run,
+        onCell: (progress) => {
+          if (progress.state === 'done' || progress.state === 'skipped') {
+            doneInAll++;
+            done++;
+          }
+          onProgress?.({ ...progress, notebook: name, notebooks: paths.length, doneInAll, cellsInAll });
+        },
+      });
+    } catch (error) {
+      if (!(error instanceof NotebookError)) throw error;
+      executed = error.notebook;
+      failure = error.message;
+      doneInAll += executed.cells.filter((cell) => cell.cell_type === 'code').length - done;
+    }
+    const chapter = {
+      name,
+      title: titles[index],
+      notebook: join(out, `${name}.ipynb`),
+      page: join(out, `${name}.html`),
+      seconds: (performance.now() - started) / 1000,
+      failure,
+    };
+    await writeNotebook(chapter.notebook, executed);
+    const neighbour = (at: number) =>
+      at >= 0 && at < paths.length ? { title: titles[at], href: `${encodeURIComponent(nameOf(paths[at]))}.html` } : undefined;
+    const page = notebookPage(executed, renderer, {
+      source: `${name}.ipynb`,
+      index: 'index.html',
+      previous: neighbour(index - 1),
+      next: neighbour(index + 1),
+      failure,
+      address: (address, kind) => (kind === 'link' ? pageAddress(address, paths) : embedded(address, dirname(path))),
+    });
+    await writeWhole(chapter.page, page);
+    return chapter;
+  };
+
+  const chapters: BookChapter[] = new Array(paths.length);
+  let nextIndex = 0;
+  const worker = async () => {
+    while (nextIndex < paths.length) {
+      const index = nextIndex++;
+      chapters[index] = await build(index);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(parallel, paths.length) }, worker));
+  const index = join(out, 'index.html');
+  await writeWhole(index, tableOfContents(chapters, sources, renderer));
+  return { index, chapters };
+}
+
+async function findNotebooks(given: readonly string[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const path of given) {
+    if ((await stat(path)).isDirectory()) {
+      const names = (await readdir(path)).filter((name) => name.endsWith('.ipynb')).sort();
+      found.push(...names.map((name) => join(path, name)));
+    } else found.push(path);
+  }
+  if (found.length === 0) throw new Error(`Found no notebook (.ipynb) in ${given.join(', ')}.`);
+  const names = found.map(nameOf);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice) throw new Error(`Two notebooks are named "${twice}"; in a book each needs a name of its own.`);
+  return found;
+}
+
+const nameOf = (path: string) => basename(path, '.ipynb');
+
+function tableOfContents(chapters: readonly BookChapter[], sources: readonly Notebook[], renderer: MarkdownRenderer): string {
+  const items = chapters.map(({ name, title, failure }, index) => {
+    const summary = firstParagraph(sources[index]);
+    return `<li><a href="${escapeHtml(encodeURIComponent(name))}.html">${escapeHtml(title)}</a>${failure ? ' <span class="failed">run failed</span>' : ''}
+${summary ? renderer.html(summary) : ''}</li>`;
+  });
+  return htmlPage(
+    'Contents',
+    `<nav class="bar"><span>search-e1</span><button class="colours" type="button" title="Light or dark" hidden>◐</button></nav>
+<main><h1>A language model learns to search</h1>
+<p>The notebooks of search-e1, executed. Each page has its notebook beside it.</p>
+<ol class="chapters">
+${items.join('\n')}
+</ol></main>`,
+    renderer.mathStyle(items.join('')),
+  );
+}
+
+/** What a notebook says first below its title. */
+function firstParagraph(notebook: Notebook): string | undefined {
+  const first = notebook.cells.find((cell) => cell.cell_type === 'markdown');
+  const paragraphs = first ? joinText(first.source).split(/\n\s*\n/) : [];
+  return paragraphs.map((paragraph) => paragraph.replace(/^#.*$/gm, '').trim()).find((paragraph) => paragraph !== '');
+}
+
+/** A link to another notebook of the book is one to its page. */
+function pageAddress(address: string, paths: readonly string[]): string {
+  const [, name, rest] = /^(?:\.\/)?([^/#?]+)\.ipynb(#.*)?$/.exec(address) ?? [];
+  return name && paths.some((path) => nameOf(path) === decodeURIComponent(name)) ? `${name}.html${rest ?? ''}` : address;
+}
+
+const PICTURES: Readonly<Record<string, string>> = {
+  '.png': 'image/png',
+  '.jpg': 'image/jpeg',
+  '.jpeg': 'image/jpeg',
+  '.gif': 'image/gif',
+  '.svg': 'image/svg+xml',
+  '.webp': 'image/webp',
+};
+
+/** A picture that lies beside the notebook becomes part of the page. */
+function embedded(address: string, folder: string): string {
+  const path = resolve(folder, decodeURIComponent(address));
+  const type = PICTURES[extname(path).toLowerCase()];
+  if (!type || /^[a-z]+:/i.test(address) || !existsSync(path)) return address;
+  return `data:${type};base64,${readFileSync(path).toString('base64')}`;
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  await writeFile(temporary, text);
+  await rename(temporary, path);
+}
