@@ -2,6 +2,8 @@
 export * from './benchmarks/benchmark-names.js';
 export * from './benchmarks/evaluate.js';
 export * from './benchmarks/evaluate-policy.js';
+export * from './benchmarks/lexical-agent.js';
+export * from './benchmarks/lexical-evaluation.js';
 export * from './benchmarks/load.js';
 export * from './benchmarks/published.js';
 export * from './benchmarks/report.js';
@@ -39,6 +41,7 @@ export * from './rollout/question.js';
 export * from './rollout/rollout.js';
 export * from './rollout/scored.js';
 export * from './rollout/trajectory.js';
+export * from './search/analyze.js';
 export * from './search/corpus.js';
 export * from './search/minisearch.js';
 export * from './search/passage.js';

@@ -164,9 +164,10 @@ export async function makePairs(engine: Engine, environment: Environment, train:
 }
 
 /** Greedy and sampled (temperature 1) evaluation on the same questions. */
-export async function evaluateBoth(engine: Engine, environment: Environment, questions: readonly Question[], { seed, ...options }: { readonly seed: number; readonly signal?: AbortSignal; readonly onProgress?: (finished: number, total: number) => void }): Promise<Evaluation> {
-  const greedy = await evaluatePolicy(engine, environment, questions, { ...options, temperature: 0 });
-  const sampled = await evaluatePolicy(engine, environment, questions, { ...options, temperature: 1, seed: seedOf(seed, 'evaluation', 0) });
+export async function evaluateBoth(engine: Engine, environment: Environment, questions: readonly Question[], { seed, signal, onProgress }: { readonly seed: number; readonly signal?: AbortSignal; readonly onProgress?: (finished: number, total: number) => void }): Promise<Evaluation> {
+  const report = (before: number) => (finished: number) => onProgress?.(before + finished, 2 * questions.length);
+  const greedy = await evaluatePolicy(engine, environment, questions, { temperature: 0, signal, onProgress: report(0) });
+  const sampled = await evaluatePolicy(engine, environment, questions, { temperature: 1, seed: seedOf(seed, 'evaluation', 0), signal, onProgress: report(questions.length) });
   return { greedy: greedy.records, sampled: sampled.records };
 }
 
