@@ -76,7 +76,7 @@ export interface Engine {
   forwardBackward(loss: Loss): Promise<LossReport>;
   /** One AdamW step with the gradients gathered so far; `gradNorm` is their global norm before clipping. */
   optimStep(settings: AdamWSettings): Promise<{ readonly gradNorm: number }>;
-  /** Forgets the optimiser's moments: a new stage begins. */
+  /** Forgets the optimiser's moments and gradients not yet applied: a new stage begins. */
   resetOptimizer(): void;
   snapshot(): Snapshot;
   /** Adds a fresh LoRA adapter: from now on only it is trained. */

@@ -61,6 +61,11 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     }
   };
 
+  const forgetGradients = () => {
+    for (const gradient of gradients.values()) gradient.dispose();
+    gradients = new Map();
+  };
+
   return {
     policy,
     tokenizer,
@@ -84,7 +89,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     },
 
     async compare(data) {
-      const results: { kl: Float32Array; teacher: Float32Array; student: Float32Array }[] = [];
+      const results = data.map(() => ({ kl: new Float32Array(), teacher: new Float32Array(), student: new Float32Array() }));
       await microBatches(data, async (indices) => {
         const chunk = indices.map((i) => data[i]);
         const tensors = tf.tidy(() => {
@@ -138,12 +143,12 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     async optimStep(settings) {
       if (gradients.size === 0) throw new Error('optimStep without gradients: call forwardBackward first');
       const gradNorm = await optimizer.step(Object.fromEntries(gradients), settings);
-      for (const gradient of gradients.values()) gradient.dispose();
-      gradients = new Map();
+      forgetGradients();
       return { gradNorm };
     },
 
     resetOptimizer() {
+      forgetGradients();
       optimizer.dispose();
       optimizer = new AdamW(Object.fromEntries(policy.trainable));
     },
@@ -188,7 +193,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     },
 
     dispose() {
-      for (const gradient of gradients.values()) gradient.dispose();
+      forgetGradients();
       optimizer.dispose();
       policy.dispose();
     },

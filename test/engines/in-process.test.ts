@@ -1,0 +1,256 @@
+/** The engine in process: losses, gradients and log-probabilities held to PyTorch, and to itself under other ways of cutting the batch. */
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
+import type { Engine, LogProbLoss, Paired, Scored } from '../../src/engines/engine.js';
+import { inProcessEngine } from '../../src/engines/in-process.js';
+import { forwardKlLoss } from '../../src/ofsd/loss.js';
+import { loadPolicy } from '../../src/policy/checkpoint.js';
+import type { Policy } from '../../src/policy/policy.js';
+import { random } from '../../src/random.js';
+import { startBackend } from '../../src/tensors/backend.js';
+import {
+  expectArraysClose,
+  expectGradient,
+  type ForwardFixture,
+  fixtureFolder,
+  gradientsThrough,
+  noTokenizer,
+  readFixture,
+  unpadded,
+} from '../policy/xs.js';
+
+describe.each([
+  ['wasm', 'xs_tied'],
+  ['wasm', 'xs_untied'],
+  ['cpu', 'xs_tied'],
+] as const)('on %s, %s', (backend, name) => {
+  const f = readFixture(name, 'forward.json') as ForwardFixture;
+  const data = unpadded(f);
+  let policy: Policy;
+  beforeAll(async () => {
+    await startBackend({ backend });
+    policy = await loadPolicy(fixtureFolder(name));
+  });
+  afterAll(() => policy.dispose());
+
+  test.each([
+    ['one sequence a micro-batch', 1],
+    ['all in one micro-batch', 4096],
+  ])('cross entropy, its gradients and their norm equal PyTorch: %s', async (_, tokensPerMicroBatch) => {
+    const engine = inProcessEngine(policy, noTokenizer, { tokensPerMicroBatch });
+    const { reports, gradients, gradNorm } = await gradientsThrough(engine, [crossEntropyLoss(data)], policy.weights);
+    const { loss, grads, grad_total_norm } = f.cross_entropy;
+    expect(reports[0].tokens).toBe(32);
+    expect(Math.abs(reports[0].loss - loss)).toBeLessThanOrEqual(1e-5);
+    expect(Math.abs(gradNorm - grad_total_norm)).toBeLessThanOrEqual(1e-4 * grad_total_norm);
+    expect([...gradients.keys()].sort()).toEqual(Object.keys(grads).sort());
+    for (const [weight, gradient] of gradients) expectGradient(weight, gradient, grads[weight]);
+  });
+
+  test('log-probabilities of the scored tokens, and the mean entropy, equal Transformers in any order and micro-batch', async () => {
+    for (const tokensPerMicroBatch of [1, 4096]) {
+      const engine = inProcessEngine(policy, noTokenizer, { tokensPerMicroBatch });
+      const reversed = await engine.forward([...data].reverse());
+      data.forEach(({ scored, tokens }, b) => {
+        const offset = f.input_ids[b].length - tokens.length;
+        const expected = scored.map((t) => f.token_logprobs.values[b][t + offset - 1]);
+        expectArraysClose(reversed[1 - b], expected, 2e-5, `row ${b}`);
+      });
+      const { metrics } = await engine.forwardBackward(crossEntropyLoss(data));
+      const entropies = data.flatMap(({ scored, tokens }, b) =>
+        scored.map((t) => f.entropy[b][t + f.input_ids[b].length - tokens.length - 1]),
+      );
+      expect(metrics.entropy).toBeCloseTo(entropies.reduce((a, b) => a + b, 0) / entropies.length, 4);
+      await engine.optimStep({ learningRate: 0 });
+    }
+  });
+});
+
+describe('on wasm', () => {
+  const source = random(5, 'data');
+  const ids = (n: number): number[] => Array.from({ length: n }, () => source.integer(256));
+  /** Sequences of several lengths, of which some tokens are scored. */
+  const data: Scored[] = [9, 14, 5, 11, 5].map((length) => ({ tokens: ids(length), scored: [2, 3, 4].concat(length > 8 ? [8] : []) }));
+  /** The same tokens after a longer prompt for the teacher. */
+  const paired: Paired[] = data.map((item) => {
+    const more = ids(3);
+    return { ...item, teacher: { tokens: [...more, ...item.tokens], scored: item.scored.map((t) => t + 3) } };
+  });
+  let policy: Policy;
+  let engine: Engine;
+
+  beforeAll(async () => {
+    await startBackend({ backend: 'wasm' });
+  });
+  beforeEach(async () => {
+    policy = await loadPolicy(fixtureFolder('xs_tied'));
+    engine = inProcessEngine(policy, noTokenizer);
+  });
+  afterEach(() => engine.dispose());
+
+  /** Moves an adapter away from its start, so that student and teacher differ. */
+  async function trainedAdapter(): Promise<void> {
+    engine.addAdapter({ rank: 3, alpha: 6, seed: 2 });
+    for (let i = 0; i < 3; i++) {
+      await engine.forwardBackward(crossEntropyLoss(data));
+      await engine.optimStep({ learningRate: 0.05 });
+    }
+  }
+
+  test('gradients of several calls add up until the step, and are gone after it', async () => {
+    const once = await gradientsThrough(engine, [crossEntropyLoss(data)], policy.weights);
+    const twice = await gradientsThrough(engine, [crossEntropyLoss(data), crossEntropyLoss(data)], policy.weights);
+    for (const [name, gradient] of once.gradients)
+      expectArraysClose(
+        twice.gradients.get(name) as Float32Array,
+        gradient.map((v) => 2 * v),
+        1e-5,
+        name,
+      );
+    await expect(engine.optimStep({ learningRate: 1 })).rejects.toThrow(/forwardBackward first/);
+  });
+
+  test.each(['forward KL', 'cross entropy'] as const)(
+    'cutting the batch into micro-batches changes neither loss nor gradient: %s',
+    async (kind) => {
+      const loss = () => (kind === 'forward KL' ? forwardKlLoss(paired, { clamp: 0.5 }) : crossEntropyLoss(data));
+      await trainedAdapter();
+      const variables = policy.adapter?.variables as ReadonlyMap<string, tf.Variable>;
+      const whole = await gradientsThrough(engine, [loss()], variables);
+      for (const tokensPerMicroBatch of [1, 20, 30]) {
+        const cut = await gradientsThrough(inProcessEngine(policy, noTokenizer, { tokensPerMicroBatch }), [loss()], variables);
+        expect(cut.reports[0].loss).toBeCloseTo(whole.reports[0].loss, 5);
+        expect(cut.reports[0].tokens).toBe(whole.reports[0].tokens);
+        for (const [metric, value] of Object.entries(whole.reports[0].metrics))
+          expect(cut.reports[0].metrics[metric], metric).toBeCloseTo(value, 5);
+        for (const [name, gradient] of whole.gradients) expectArraysClose(cut.gradients.get(name) as Float32Array, gradient, 1e-5, name);
+      }
+    },
+  );
+
+  test('tokens that are not scored are no targets: another one at the end of what is read changes nothing', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.boolean(), { minLength: 11, maxLength: 11 }), fc.integer({ min: 0, max: 255 }), async (mask, other) => {
+        const scored = mask.flatMap((own, t) => (own ? [t + 1] : []));
+        fc.pre(scored.length > 0);
+        const tokens = data[1].tokens.slice(0, 12);
+        // Every token after the last scored one, and every retrieved token's own log-probability, is out of sight.
+        const seen = scored[scored.length - 1];
+        const changed = tokens.map((token, t) => (t > seen ? other : token));
+        const [a, b] = await engine.forward([
+          { tokens, scored },
+          { tokens: changed, scored },
+        ]);
+        expectArraysClose(a, b, 1e-6, 'log-probabilities');
+        const all = await engine.forward([{ tokens, scored: tokens.map((_, t) => t).slice(1) }]);
+        expectArraysClose(
+          a,
+          scored.map((t) => all[0][t - 1]),
+          1e-5,
+          'one mask against all tokens',
+        );
+      }),
+      { numRuns: 15, seed: 1 },
+    );
+  });
+
+  test("a loss is handed its own sequences' rows, in order, however the batch is cut", async () => {
+    const probe = (seen: Map<Scored, number[]>): LogProbLoss => ({
+      name: 'cross_entropy',
+      reads: 'logProbs',
+      data,
+      perToken(logProbs, chunk) {
+        const values = [...logProbs.dataSync()];
+        for (const item of chunk) seen.set(item, values.splice(0, item.scored.length));
+        expect(values).toEqual([]);
+        return { loss: tf.neg(logProbs) };
+      },
+    });
+    const expected = await engine.forward(data);
+    for (const tokensPerMicroBatch of [1, 25, 4096]) {
+      const seen = new Map<Scored, number[]>();
+      const cut = inProcessEngine(policy, noTokenizer, { tokensPerMicroBatch });
+      await cut.forwardBackward(probe(seen));
+      data.forEach((item, i) => {
+        expectArraysClose(seen.get(item) as number[], expected[i], 1e-5, `sequence ${i}`);
+      });
+    }
+  });
+
+  test('a sequence with nothing scored is carried along, scored alone it is refused', async () => {
+    const empty: Paired = { tokens: [1, 2, 3], scored: [], teacher: { tokens: [4, 1, 2, 3], scored: [] } };
+    const [none, some] = await engine.forward([empty, data[0]]);
+    expect([none.length, some.length]).toEqual([0, data[0].scored.length]);
+    const [noView, view] = await engine.compare([empty, paired[0]]);
+    expect([noView.kl.length, noView.teacher.length, view.kl.length]).toEqual([0, 0, data[0].scored.length]);
+    expect((await engine.forwardBackward(crossEntropyLoss([empty, data[0]]))).tokens).toBe(data[0].scored.length);
+    await expect(engine.forwardBackward(crossEntropyLoss([empty]))).rejects.toThrow(/no token to score in 1 sequences/);
+    await expect(engine.forward([{ tokens: [1, 2], scored: [0] }])).rejects.toThrow(/position 0/);
+  });
+
+  test('a snapshot keeps the weights of its moment, frozen those without the adapter', async () => {
+    const before = await engine.forward(data);
+    const snapshot = engine.snapshot();
+    await engine.forwardBackward(crossEntropyLoss(data));
+    await engine.optimStep({ learningRate: 0.01 });
+    const trained = await engine.forward(data);
+    expect(trained[0]).not.toEqual(before[0]);
+    expect(await engine.forward(data, snapshot)).toEqual(before);
+    snapshot.dispose();
+    await trainedAdapter();
+    expect(await engine.forward(data, 'frozen')).toEqual(trained);
+    expect((await engine.forward(data))[0]).not.toEqual(trained[0]);
+    engine.dropAdapter();
+    expect(await engine.forward(data)).toEqual(trained);
+  });
+
+  test('dropping or merging an adapter forgets its gradients', async () => {
+    for (const end of ['dropAdapter', 'mergeAdapter'] as const) {
+      engine.addAdapter({ rank: 1, alpha: 1, seed: 1 });
+      await engine.forwardBackward(crossEntropyLoss(data));
+      engine[end]();
+      await expect(engine.optimStep({ learningRate: 1 })).rejects.toThrow(/forwardBackward first/);
+      await engine.forwardBackward(crossEntropyLoss(data));
+      await engine.optimStep({ learningRate: 0 });
+    }
+  });
+
+  test('compare shows the divergence and both log-probabilities that a plain computation gives', async () => {
+    await trainedAdapter();
+    const views = await engine.compare(paired);
+    const student = await engine.forward(data);
+    const teacher = await engine.forward(
+      paired.map((item) => item.teacher),
+      'frozen',
+    );
+    const { metrics } = await engine.forwardBackward(forwardKlLoss(paired, { clamp: 0.1 }));
+    views.forEach((view, i) => {
+      expectArraysClose(view.student, student[i], 1e-5, `student ${i}`);
+      expectArraysClose(view.teacher, teacher[i], 1e-5, `teacher ${i}`);
+      expect(Math.min(...view.kl)).toBeGreaterThan(-1e-6);
+    });
+    const kl = views.flatMap((view) => [...view.kl]);
+    expect(metrics.kl_unclamped).toBeCloseTo(kl.reduce((a, b) => a + b, 0) / kl.length, 5);
+  });
+
+  test('nothing is left on the backend after work and dispose', async () => {
+    const before = tf.memory().numTensors;
+    const own = inProcessEngine(await loadPolicy(fixtureFolder('xs_tied')), noTokenizer);
+    const snapshot = own.snapshot();
+    own.addAdapter({ rank: 2, alpha: 2, seed: 1 });
+    for (const loss of [crossEntropyLoss(data), forwardKlLoss(paired, { clamp: 1 })]) {
+      await own.forwardBackward(loss);
+      await own.optimStep({ learningRate: 0.01 });
+    }
+    await own.forward(data, snapshot);
+    await own.compare(paired);
+    own.mergeAdapter();
+    await own.sample([[1, 2], [3]], { temperature: 1, seed: 1, maxTokens: 5, onToken: () => 'continue' });
+    await own.forwardBackward(crossEntropyLoss(data));
+    snapshot.dispose();
+    own.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
