@@ -11,6 +11,7 @@ const shared: UserConfig = {
   platform: 'node',
   target: 'node20.19',
   fixedExtension: false, // .js is ESM ("type": "module"), .cjs is CommonJS: the names package.json points at
+  skipNodeModulesBundle: true, // an import() of an optional package must find the user's, not a copy of ours
   shims: true, // `__dirname` and `__filename` in the ESM output
   clean: false,
   report: false,

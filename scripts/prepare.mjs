@@ -21,22 +21,21 @@ import {
 import { dirname, join, relative, sep } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
-const stamp = join(dist, '.built-from');
-const kernels = { script: join(root, 'scripts', 'build-kernels.mjs'), folder: join(root, 'src', 'tensors', 'kernels') };
+const stamp = join(dist, '.built-from.json');
+const kernelBuilder = join(root, 'scripts', 'build-kernels.mjs');
+const kernels = join(root, 'src', 'tensors', 'kernels');
 
 /** Builds if needed. Returns false, with the reason printed, where the build tools are not installed. Throws where the build fails. */
 export function prepare({ force = false } = {}) {
   const started = Date.now();
-  const wanted = fingerprint();
-  const fresh =
-    existsSync(stamp) &&
-    readFileSync(stamp, 'utf8') === wanted &&
-    existsSync(kernels.folder) &&
-    readdirSync(kernels.folder).some(isGenerated);
-  if (fresh && !force) {
+  const built = force || !existsSync(stamp) ? {} : JSON.parse(readFileSync(stamp, 'utf8'));
+  const wanted = { kernels: fingerprint(kernelSources()), package: fingerprint(packageSources()) };
+  const kernelsAreFresh = built.kernels === wanted.kernels && readdirSync(kernels).some(isGenerated);
+  if (kernelsAreFresh && built.package === wanted.package) {
     linkToItself();
     return true;
   }
@@ -45,11 +44,11 @@ export function prepare({ force = false } = {}) {
     say('dist was not built: the development dependencies are missing (installed with --omit=dev?). Run `npm ci` for a full installation.');
     return false;
   }
-  run('the kernels', [kernels.script]);
+  if (!kernelsAreFresh) run('the kernels', [kernelBuilder]);
   const next = join(root, `dist.next-${process.pid}`);
   try {
     run('the package', [bundler, '--out-dir', relative(root, next)]);
-    writeFileSync(join(next, '.built-from'), wanted);
+    writeFileSync(join(next, '.built-from.json'), JSON.stringify(wanted));
     swapIn(next);
   } finally {
     rmSync(next, { recursive: true, force: true });
@@ -59,21 +58,29 @@ export function prepare({ force = false } = {}) {
   return true;
 }
 
-/** A hash over everything the build reads, names and contents; 5 ms. */
-function fingerprint() {
+/** What scripts/build-kernels.mjs reads: itself, the AssemblyScript sources, and installed packages. */
+function kernelSources() {
+  return [kernelBuilder, join(root, 'package-lock.json'), ...filesIn(join(kernels, 'assembly'))];
+}
+
+function packageSources() {
+  const settings = ['package.json', 'tsconfig.json', 'tsdown.config.ts'].map((name) => join(root, name));
+  return [...settings, ...kernelSources(), ...filesIn(join(root, 'src')).filter((path) => !isGenerated(path))];
+}
+
+function filesIn(folder) {
+  if (!existsSync(folder)) return [];
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+}
+
+/** A hash over names and contents; a few milliseconds. */
+function fingerprint(paths) {
   const hash = createHash('sha256');
-  const sources = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name))
-    .filter((path) => !path.endsWith('.generated.ts'));
-  const others = ['package.json', 'tsconfig.json', 'tsdown.config.ts']
-    .map((name) => join(root, name))
-    .concat(existsSync(kernels.script) ? kernels.script : []);
-  for (const path of [...sources, ...others].sort())
-    hash
-      .update(`${relative(root, path).split(sep).join('/')}\0`)
-      .update(readFileSync(path))
-      .update('\0');
+  for (const path of [...new Set(paths)].sort()) {
+    hash.update(`${relative(root, path).split(sep).join('/')}\0`);
+    hash.update(readFileSync(path)).update('\0');
+  }
   return hash.digest('hex');
 }
 
@@ -82,12 +89,20 @@ function isGenerated(path) {
   return path.endsWith('.generated.ts');
 }
 
-/** Readers of the old `dist` see the old one or the new one, never half of it. */
+/** Readers of the old `dist` see the old one or the new one, never half of it. Another process may be doing the same: then again, the last one wins. */
 function swapIn(next) {
   const old = join(root, `dist.old-${process.pid}`);
-  if (existsSync(dist)) renameSync(dist, old);
-  renameSync(next, dist);
-  rmSync(old, { recursive: true, force: true });
+  for (let attempt = 1; ; attempt++) {
+    try {
+      if (existsSync(dist)) renameSync(dist, old);
+      renameSync(next, dist);
+      break;
+    } catch (error) {
+      if (attempt === 5) throw error;
+    } finally {
+      rmSync(old, { recursive: true, force: true });
+    }
+  }
 }
 
 /** node_modules/search-e1 -> the project. tslab resolves as Node10 and does not know a package's references to itself. */
@@ -111,7 +126,8 @@ function run(what, args) {
   const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined };
   const result = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8', maxBuffer: 2 ** 26 });
   if (result.status === 0) return;
-  throw new Error(`building ${what} failed (node ${args.join(' ')}):\n${result.stdout ?? ''}${result.stderr ?? ''}${result.error ?? ''}`);
+  const output = stripVTControlCharacters(`${result.stdout ?? ''}${result.stderr ?? ''}${result.error ?? ''}`);
+  throw new Error(`building ${what} failed (node ${args.join(' ')}):\n${output}`);
 }
 
 function say(text) {

@@ -1,8 +1,8 @@
 /** Imports run one way, from a step of the method to what it stands on. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parse, root, type Source, sources, target } from './sources.js';
+import { parse, root, type Source, sources, target, trackedFiles } from './sources.js';
 
 /** From what everything stands on to what stands on everything. A folder may import from lower layers, and beside itself if that makes no circle. */
 const LAYERS = [
@@ -119,6 +119,20 @@ describe('imports', () => {
     expect(
       all.flatMap(({ path, imports }) => imports.filter(({ specifier }) => /^search-e1(\/|$)/.test(specifier)).map(() => path)),
     ).toEqual([]);
+  });
+});
+
+describe('notebooks', () => {
+  const notebooks = trackedFiles().filter((path) => /^notebooks\/.*\.ipynb$/.test(path));
+
+  it('import packages by name, never a file of this checkout', () => {
+    const relative = notebooks.flatMap((path) => {
+      const { cells } = JSON.parse(readFileSync(join(root, path), 'utf8')) as { cells: { cell_type: string; source: string | string[] }[] };
+      const code = cells.filter((cell) => cell.cell_type === 'code').map(({ source }) => [source].flat().join(''));
+      const specifiers = code.flatMap((text) => parse(path, text).imports.map(({ specifier }) => specifier));
+      return specifiers.filter((specifier) => /^[./]/.test(specifier)).map((specifier) => `${path} imports ${specifier}`);
+    });
+    expect(relative).toEqual([]);
   });
 });
 

@@ -8,6 +8,7 @@ export const root = join(__dirname, '..', '..');
 
 /** Tracked files and new ones that git does not ignore, relative to the root, with forward slashes. */
 export function trackedFiles(): string[] {
+  if (!existsSync(join(root, '.git'))) return []; // an exported archive
   const list = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
     cwd: root,
     encoding: 'utf8',

@@ -68,7 +68,7 @@ describe('the tarball', () => {
     );
     expect(packed).toContain('dist/index.js');
     expect(packed).toContain('dist/cli.js');
-    expect(packed).not.toContain('dist/.built-from');
+    expect(packed).not.toContain('dist/.built-from.json');
   });
 
   it('installs without building anything or pulling in the notebooks’ tools', () => {
