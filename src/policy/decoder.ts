@@ -38,7 +38,12 @@ export interface DecoderOptions {
 }
 
 /** Final hidden states [B, T, d] of `tokens` [B, T] (row-major ids). Call inside tf.tidy or tf.variableGrads. */
-export function decode(model: DecoderWeights, tokens: Int32Array, [B, T]: readonly [number, number], options: DecoderOptions = {}): tf.Tensor3D {
+export function decode(
+  model: DecoderWeights,
+  tokens: Int32Array,
+  [B, T]: readonly [number, number],
+  options: DecoderOptions = {},
+): tf.Tensor3D {
   const { config, weights } = model;
   const { heads, kvHeads, headDim, hiddenSize: d } = config;
   const { cache, keyMask } = options;
@@ -57,10 +62,10 @@ export function decode(model: DecoderWeights, tokens: Int32Array, [B, T]: readon
     const at = `model.layers.${layer}`;
     const x = rmsNorm(h, weight(`${at}.input_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
     const q = rotary(tf.reshape(project(x, `${at}.self_attn.q_proj`), [B, T, heads, headDim]), tables); // [B, T, H, hd]
-    let k = rotary(tf.reshape(project(x, `${at}.self_attn.k_proj`), [B, T, kvHeads, headDim]), tables); // [B, T, Hkv, hd]
-    let v: tf.Tensor4D = tf.reshape(project(x, `${at}.self_attn.v_proj`), [B, T, kvHeads, headDim]); // [B, T, Hkv, hd]
-    if (cache) ({ k, v } = cache.append(layer, k, v)); // [B, start + T, Hkv, hd]
-    const mixed = tf.reshape(attention(q, k, v, { keyMask }), [B, T, heads * headDim]); // [B, T, H*hd]
+    const k = rotary(tf.reshape(project(x, `${at}.self_attn.k_proj`), [B, T, kvHeads, headDim]), tables); // [B, T, Hkv, hd]
+    const v: tf.Tensor4D = tf.reshape(project(x, `${at}.self_attn.v_proj`), [B, T, kvHeads, headDim]); // [B, T, Hkv, hd]
+    const read = cache ? cache.append(layer, k, v) : { k, v, length: undefined }; // [B, start + T or more, Hkv, hd]
+    const mixed = tf.reshape(attention(q, read.k, read.v, { keyMask, length: read.length }), [B, T, heads * headDim]); // [B, T, H*hd]
     h = tf.add(h, project(mixed, `${at}.self_attn.o_proj`)); // [B, T, d]
     const y = rmsNorm(h, weight(`${at}.post_attention_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
     const inner = swiglu(project(y, `${at}.mlp.gate_proj`), project(y, `${at}.mlp.up_proj`)); // [B, T, inner]

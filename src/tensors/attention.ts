@@ -7,6 +7,8 @@ import { hasKernel, runKernel } from './dispatch.js';
 export interface AttentionOptions {
   /** 1 where a key may be read, 0 where it is padding; [B, Tk]. Default: all may. */
   readonly keyMask?: tf.Tensor2D;
+  /** Tk: how many keys are filled, where k and v have room for more (`KeyValueCache`). Default: all of them. Not differentiable if given. */
+  readonly length?: number;
 }
 
 /**
@@ -14,17 +16,31 @@ export interface AttentionOptions {
  * The output of a query that may read nothing (padding) means nothing, but is finite.
  *
  * @param q [B, Tq, H, headDim]
- * @param k [B, Tk, Hkv, headDim]; Hkv divides H
- * @param v [B, Tk, Hkv, headDim]
+ * @param k [B, Tk or more, Hkv, headDim]; Hkv divides H
+ * @param v of k's shape
  * @returns [B, Tq, H, headDim]
  */
-export function attention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { keyMask }: AttentionOptions = {}): tf.Tensor4D {
+export function attention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { keyMask, length }: AttentionOptions = {}): tf.Tensor4D {
   const [batch, queries, heads, headDim] = q.shape;
-  const [, keys, keyHeads] = k.shape;
-  if (heads % keyHeads !== 0 || keys < queries || k.shape[0] !== batch || k.shape[3] !== headDim || `${k.shape}` !== `${v.shape}`) {
-    throw new RangeError(`attention: q [${q.shape}], k [${k.shape}] and v [${v.shape}] do not fit together`);
+  const [, room, keyHeads] = k.shape;
+  const keys = length ?? room;
+  if (
+    heads % keyHeads !== 0 ||
+    keys < queries ||
+    keys > room ||
+    k.shape[0] !== batch ||
+    k.shape[3] !== headDim ||
+    `${k.shape}` !== `${v.shape}`
+  ) {
+    throw new RangeError(`attention: q [${q.shape}], k [${k.shape}] and v [${v.shape}] do not fit together, with ${keys} keys filled`);
   }
-  return hasKernel('SearchE1Attention') ? byKernel(q, k, v, keyMask) : formula(q, k, v, keyMask);
+  if (hasKernel('SearchE1Attention')) {
+    const mask = keyMask && tf.cast(keyMask, 'float32');
+    if (length === undefined) return byKernel(q, k, v, mask);
+    return runKernel('SearchE1Attention', { q, k, v, keyMask: mask }, { length })[0] as tf.Tensor4D;
+  }
+  const filled = (x: tf.Tensor4D) => (keys === room ? x : tf.slice(x, 0, [batch, keys, keyHeads, headDim]));
+  return formula(q, filled(k), filled(v), keyMask);
 }
 
 function formula(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, keyMask: tf.Tensor2D | undefined): tf.Tensor4D {
@@ -55,11 +71,10 @@ function hidden(queries: number, keys: number, keyMask: tf.Tensor2D | undefined)
 
 /** Keeps the log-sum-exp of each row instead of the weights, and computes these again for the gradient. */
 function byKernel(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, keyMask: tf.Tensor2D | undefined): tf.Tensor4D {
-  const mask = keyMask && [tf.cast(keyMask, 'float32')];
   const attend = tf.customGrad((...args) => {
     const [q, k, v, save] = args as [tf.Tensor, tf.Tensor, tf.Tensor, tf.GradSaveFunc];
-    const [out, lse] = runKernel('SearchE1Attention', { q, k, v, keyMask: mask?.[0] });
-    save([q, k, v, lse, ...(mask ?? [])]);
+    const [out, lse] = runKernel('SearchE1Attention', { q, k, v, keyMask }, { length: k.shape[1] });
+    save([q, k, v, lse, ...(keyMask ? [keyMask] : [])]);
     return {
       value: out,
       gradFunc: (dOut: tf.Tensor, [q, k, v, lse, keyMask]: tf.Tensor[]) =>

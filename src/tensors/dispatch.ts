@@ -9,6 +9,7 @@ export type KernelName =
   | 'SearchE1AdamW'
   | 'SearchE1Attention'
   | 'SearchE1AttentionGrad'
+  | 'SearchE1CopyPositions'
   | 'SearchE1Embedding'
   | 'SearchE1EmbeddingGrad'
   | 'SearchE1ForwardKl'

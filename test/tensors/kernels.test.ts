@@ -40,7 +40,7 @@ function expectSame(actual: Float32Array, expected: Float32Array, tolerance: num
 }
 
 /** Runs an operation with kernels off and on, and compares its value and the gradient of every input. */
-function expectKernelEqualsFormula(inputs: tf.Tensor[], operation: (...inputs: tf.Tensor[]) => tf.Tensor, tolerance = 3e-6): void {
+function expectKernelEqualsFormula(inputs: tf.Tensor[], operation: (...inputs: tf.Tensor[]) => tf.Tensor, tolerance = 1e-5): void {
   const before = tf.memory().numTensors;
   const [formula, kernel] = [false, true].map((on) => {
     useKernels(on);
@@ -83,7 +83,7 @@ describe('kernels equal formulas on the wasm backend:', () => {
               useKernels(on);
               return tf.matMul(a, b, transposeA, transposeB).dataSync() as Float32Array;
             });
-            expectSame(actual, expected, 3e-6, `${transposeA} ${transposeB}`);
+            expectSame(actual, expected, 1e-5, `${transposeA} ${transposeB}`);
           });
         },
       ),

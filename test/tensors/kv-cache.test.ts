@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { attention } from '../../src/tensors/attention.js';
 import { startBackend } from '../../src/tensors/backend.js';
-import { KeyValueCache } from '../../src/tensors/kv-cache.js';
-import { SETUPS } from './fixtures.js';
+import { type CachedLayer, KeyValueCache } from '../../src/tensors/kv-cache.js';
+import { expectClose, SETUPS } from './fixtures.js';
 
 describe.each(SETUPS)('KeyValueCache on %s', (_, setup) => {
   beforeAll(async () => {
@@ -16,6 +17,8 @@ describe.each(SETUPS)('KeyValueCache on %s', (_, setup) => {
       [2, length, 1, 2],
     );
 
+  const filled = (cached: CachedLayer, which: 'k' | 'v') => tf.slice(cached[which], 0, [-1, cached.length, -1, -1]).arraySync();
+
   test('returns all keys and values so far, keeps them across tidy and drops rows', () => {
     const before = tf.memory().numTensors;
     const cache = new KeyValueCache(2, 4);
@@ -27,9 +30,10 @@ describe.each(SETUPS)('KeyValueCache on %s', (_, setup) => {
     ]) {
       for (const layer of [0, 1]) {
         tf.tidy(() => {
-          const { k, v } = cache.append(layer, keys(from, length), tf.neg(keys(from, length)));
-          expect(k.arraySync()).toEqual(keys(0, from + length).arraySync());
-          expect(v.arraySync()).toEqual((tf.neg(keys(0, from + length)) as tf.Tensor4D).arraySync());
+          const cached = cache.append(layer, keys(from, length), tf.neg(keys(from, length)));
+          expect(cached.length).toBe(from + length);
+          expect(filled(cached, 'k')).toEqual(keys(0, from + length).arraySync());
+          expect(filled(cached, 'v')).toEqual((tf.neg(keys(0, from + length)) as tf.Tensor4D).arraySync());
         });
       }
       expect(cache.length).toBe(from + length);
@@ -44,10 +48,29 @@ describe.each(SETUPS)('KeyValueCache on %s', (_, setup) => {
       other.keepRows([1]);
       const grown = other.append(0, tf.slice(keys(3, 1), [1, 0, 0, 0], [1, 1, 1, 2]), tf.zeros([1, 1, 1, 2]));
       expect(k.isDisposed).toBe(true);
-      expect(grown.k.arraySync()).toEqual(tf.slice(keys(0, 4), [1, 0, 0, 0], [1, 4, 1, 2]).arraySync());
+      expect(filled(grown, 'k')).toEqual(tf.slice(keys(0, 4), [1, 0, 0, 0], [1, 4, 1, 2]).arraySync());
       other.dispose();
     });
     cache.dispose();
     expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('grows past its first room, and attention over it equals attention over the tokens themselves', () => {
+    tf.tidy(() => {
+      const draw = (length: number, heads: number, seed: number) =>
+        tf.randomNormal([2, length, heads, 8], 0, 1, 'float32', seed) as tf.Tensor4D;
+      const [q, k, v] = [draw(100, 4, 1), draw(100, 2, 2), draw(100, 2, 3)];
+      const full = attention(q, k, v);
+      const part = (x: tf.Tensor4D, from: number, length: number) => tf.slice(x, [0, from, 0, 0], [-1, length, -1, -1]);
+      const cache = new KeyValueCache(1, 100);
+      for (let from = 0; from < 100; ) {
+        const length = from === 0 ? 7 : from === 30 ? 5 : 1;
+        const cached = cache.append(0, part(k, from, length), part(v, from, length));
+        const read = attention(part(q, from, length), cached.k, cached.v, { length: cached.length });
+        expectClose(read, part(full, from, length).arraySync(), 1e-6, `tokens from ${from}`);
+        from += length;
+      }
+      cache.dispose();
+    });
   });
 });

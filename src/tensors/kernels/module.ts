@@ -16,6 +16,7 @@ export type KernelModule = Readonly<
     | 'attentionBackward'
     | 'attentionForward'
     | 'attentionScratch'
+    | 'copyPositions'
     | 'embeddingBackward'
     | 'embeddingForward'
     | 'forwardKlBackward'

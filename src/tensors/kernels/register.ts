@@ -80,13 +80,18 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     kernels.embeddingBackward(...[ids, dy, dTable].map(heap.at), last(dy), 0, size(ids));
     return dTable;
   },
-  SearchE1Attention({ q, k, v, keyMask }, _, heap, kernels) {
+  SearchE1CopyPositions({ x, y }, { at, count }, heap, kernels) {
+    const [batch, room, ...width] = x.shape;
+    kernels.copyPositions(heap.at(x), heap.at(y), room, y.shape[1], at, count, tf.util.sizeFromShape(width), 0, batch);
+    return [];
+  },
+  SearchE1Attention({ q, k, v, keyMask }, { length: keys }, heap, kernels) {
     const [batch, queries, heads, headDim] = q.shape;
-    const [, keys, keyHeads] = k.shape;
+    const [, room, keyHeads] = k.shape;
     const [out, lse] = [heap.output(q.shape), heap.output([batch, heads, queries])];
     const scratch = heap.scratch(kernels.attentionScratch(keys));
     const pointers = [q, k, v, keyMask, out, lse].map(heap.at);
-    kernels.attentionForward(...pointers, scratch, queries, keys, heads, keyHeads, headDim, 0, batch * heads);
+    kernels.attentionForward(...pointers, scratch, queries, keys, room, heads, keyHeads, headDim, 0, batch * heads);
     return [out, lse];
   },
   SearchE1AttentionGrad({ q, k, v, keyMask, lse, dOut }, _, heap, kernels) {

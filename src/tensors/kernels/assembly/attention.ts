@@ -21,10 +21,13 @@ export function attentionScratch(keys: i32): i32 {
   return MAT_MUL_SCRATCH + 2 * BLOCK * padded(keys);
 }
 
-/** Units are pairs of batch entry and query head, batch * heads of them; `keyMask` may be null. lse is [B, heads, queries]. */
+/**
+ * Units are pairs of batch entry and query head, batch * heads of them; `keyMask` may be null. lse is [B, heads, queries].
+ * k and v are [B, room, keyHeads, headDim], of which the first `keys` positions are filled.
+ */
 export function attentionForward(
   q: usize, k: usize, v: usize, keyMask: usize, out: usize, lse: usize, scratch: usize,
-  queries: i32, keys: i32, heads: i32, keyHeads: i32, headDim: i32, start: i32, end: i32,
+  queries: i32, keys: i32, room: i32, heads: i32, keyHeads: i32, headDim: i32, start: i32, end: i32,
 ): void {
   const scores = scratch + (MAT_MUL_SCRATCH << 2);
   const scale: f32 = 1.0 / sqrt(<f32>headDim);
@@ -35,7 +38,7 @@ export function attentionForward(
     const head = unit % heads;
     const qHead = q + (<usize>(batch * queries * qRow + head * headDim) << 2);
     const outHead = out + (<usize>(batch * queries * qRow + head * headDim) << 2);
-    const keyOffset = <usize>(batch * keys * kRow + (head * keyHeads / heads) * headDim) << 2;
+    const keyOffset = <usize>(batch * room * kRow + (head * keyHeads / heads) * headDim) << 2;
     const mask = keyMask ? keyMask + (<usize>(batch * keys) << 2) : 0;
     for (let i0 = 0; i0 < queries; i0 += BLOCK) {
       const rows = min(BLOCK, queries - i0);
