@@ -1,11 +1,26 @@
 #!/usr/bin/env node
-/** `search-e1`: the command line, one file a command. */
-import { Command } from 'commander';
-import { version } from '../version.js';
+/** `search-e1` as a program: streams, signals and the exit code around `program.ts`. */
+import type { Io } from './io.js';
+import { main } from './program.js';
 
-const program = new Command('search-e1').description('Search-E1: a language model learns to search and distils itself').version(version);
+const interrupt = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  // Once: a second Ctrl-C ends the program at once.
+  process.once(signal, () => interrupt.abort(new Error(`stopped by ${signal}`)));
+}
 
-program.parseAsync().catch((error: unknown) => {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
-});
+/** Nothing but `main` decides how an error looks: emscripten's own listeners would print its whole source on stderr. */
+function fatal(error: unknown): never {
+  process.stderr.write(`search-e1: ${error instanceof Error ? (process.env.DEBUG ? error.stack : error.message) : String(error)}\n`);
+  process.exit(1);
+}
+process.on('uncaughtException', fatal);
+process.on('unhandledRejection', fatal);
+
+// A reader that has seen enough (`| head`) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => (error.code === 'EPIPE' ? process.exit(0) : fatal(error)));
+
+const io: Io = { stdout: process.stdout, stderr: process.stderr, signal: interrupt.signal };
+main(process.argv.slice(2), io).then((code) => {
+  process.exitCode = code;
+}, fatal);

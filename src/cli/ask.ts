@@ -1,0 +1,151 @@
+/** `search-e1 ask`: one episode as it unfolds, token by token. */
+import type { Command } from 'commander';
+import { random } from '../random.js';
+import { classroomProtocol } from '../rollout/protocol.js';
+import type { Question } from '../rollout/question.js';
+import { type Environment, rollout } from '../rollout/rollout.js';
+import type { Trajectory } from '../rollout/trajectory.js';
+import { loadCorpus } from '../search/corpus.js';
+import { createSearcher } from '../search/minisearch.js';
+import { MINI_SETS } from '../tinypedia/questions.js';
+import type { Tinypedia } from '../tinypedia/tinypedia.js';
+import { TINYPEDIA_WORDS } from '../tinypedia/tokenizer.js';
+import { openClassroom } from './classroom.js';
+import { listenedTo, writeEpisode } from './episode-writer.js';
+import { givenByUser, type Io, interruptible, UsageError, wantsColour } from './io.js';
+import { openBackend, openEngine, policyName } from './open-policy.js';
+import { addCommonOptions, type CommonFlags, examples, integer, positive } from './options.js';
+import { printable, printableJson } from './printable.js';
+import { trajectoryRecord } from './trajectory-record.js';
+
+interface Flags extends CommonFlags {
+  readonly policy?: string;
+  readonly temperature: number;
+  readonly seed: number;
+  readonly corpus?: string;
+  readonly example?: boolean;
+}
+
+export function defineAsk(command: Command, io: Io): void {
+  command
+    .description(
+      'Puts one question to a policy and shows the episode as it unfolds: what it thinks, what it searches for, what it finds, what it answers. The base policy lives in Tinypedia, a made-up encyclopedia with a vocabulary of some hundred words: --example lists questions it can answer.',
+    )
+    .argument('[question]', 'the question, in quotes')
+    .option('--example', 'list questions that the classroom world can answer')
+    .option('--policy <folder>', 'checkpoint to ask (default: the base policy that comes with the package)')
+    .option('--temperature <t>', '0 takes the likeliest token; 1 samples', positive({ orZero: true }), 0)
+    .option('--seed <n>', 'of the sampling, and of the choice of examples', integer(0), 1)
+    .option('--corpus <file>', 'passages to search instead of Tinypedia: .jsonl or .jsonl.gz with "id" and "contents"');
+  addCommonOptions(command)
+    .addHelpText(
+      'after',
+      examples([
+        'ask --example',
+        'ask "$(search-e1 ask --example --seed 3 | head -n 1)"',
+        'ask --policy runs/seed-1/checkpoints/2-ofsd --temperature 1 --seed 5 "who is the mayor of ... ?"',
+        'ask --json "..." | jq .answer',
+      ]),
+    )
+    .action((question: string | undefined, flags: Flags) => runAsk(question, flags, io));
+}
+
+async function runAsk(text: string | undefined, flags: Flags, io: Io): Promise<void> {
+  const { world, environment: classroom } = await openClassroom();
+  if (flags.example) {
+    const chosen = exampleQuestions(world, flags.seed);
+    io.stdout.write(flags.json ? `${printableJson(chosen)}\n` : `${chosen.map(({ question }) => question).join('\n')}\n`);
+    return;
+  }
+  if (text === undefined || text.trim() === '')
+    throw new UsageError('no question given; search-e1 ask --example lists some that can be answered');
+  const question =
+    flags.corpus === undefined
+      ? inClassroom(text, world, flags, io)
+      : { id: 'asked', dataset: 'asked', question: text.trim(), goldenAnswers: [] };
+  const environment: Environment =
+    flags.corpus === undefined ? classroom : { protocol: classroomProtocol, searcher: await corpusSearcher(flags.corpus) };
+  await openBackend(io, flags);
+  const engine = await openEngine(flags.policy);
+  try {
+    const writer = flags.json ? undefined : writeEpisode(engine.tokenizer, (piece) => void io.stdout.write(piece), wantsColour(io.stdout));
+    const speaker = writer ? listenedTo(engine, writer) : engine;
+    const [trajectory] = await interruptible(
+      io.signal,
+      () => rollout(speaker, environment, [question], { temperature: flags.temperature, seed: flags.seed, signal: io.signal }),
+      () => 'ask again',
+    );
+    writer?.end();
+    const record = {
+      policy: policyName(flags.policy),
+      temperature: flags.temperature,
+      seed: flags.seed,
+      ...trajectoryRecord(trajectory, engine.tokenizer),
+    };
+    io.stdout.write(flags.json ? `${printableJson(record)}\n` : `\n${printable(outcome(trajectory))}\n`);
+  } finally {
+    engine.dispose();
+  }
+}
+
+/** One question of each mini set. */
+function exampleQuestions(world: Tinypedia, seed: number): { set: string; question: string; goldenAnswers: readonly string[] }[] {
+  return MINI_SETS.map((set) => {
+    const { question, goldenAnswers } = random(seed, 'example', set).pick(world.sets[set]);
+    return { set, question, goldenAnswers };
+  });
+}
+
+/** The question in the classroom's spelling, with its gold answers where it is one of the world's own; warns where it cannot be understood. */
+function inClassroom(text: string, world: Tinypedia, flags: Flags, io: Io): Question {
+  const question = classroomSpelling(text);
+  if (question !== text) io.stderr.write(`asked as: ${printable(question)}\n`);
+  const known = [...world.train, ...MINI_SETS.flatMap((set) => world.sets[set])].find((each) => each.question === question);
+  if (known) return known;
+  const words = new Set(TINYPEDIA_WORDS);
+  const unknown = question
+    .replaceAll("'s", '')
+    .split(/\s+/)
+    .filter((word) => word !== '' && !words.has(` ${word}`));
+  const named = world.entities.some(({ name }) => ` ${question} `.includes(` ${name} `) || question.includes(`${name}'s `));
+  if (unknown.length || !named) {
+    const why = unknown.length ? `does not know ${unknown.map((word) => `"${word}"`).join(', ')}` : 'has no entry that the question names';
+    const instead = exampleQuestions(world, flags.seed).map(({ question: example }) => `  ${example}`);
+    io.stderr.write(
+      `warning: the classroom world ${printable(why)}: what follows is a guess. It can be asked, for example:\n${instead.join('\n')}\n`,
+    );
+  }
+  return { id: 'asked', dataset: 'asked', question, goldenAnswers: [] };
+}
+
+/** Punctuation as words of their own, and a small letter at the beginning where that makes it a word of the world. */
+export function classroomSpelling(text: string): string {
+  const words = new Set(TINYPEDIA_WORDS);
+  const spaced = text
+    .trim()
+    .replace(/[’]s\b/g, "'s")
+    .replace(/\s*([?.,])/g, ' $1')
+    .replace(/\s+/g, ' ')
+    .trim();
+  const [first, ...rest] = spaced.split(' ');
+  const small = first.toLowerCase();
+  return [!words.has(` ${first}`) && words.has(` ${small}`) ? small : first, ...rest].join(' ');
+}
+
+async function corpusSearcher(path: string): Promise<Environment['searcher']> {
+  return givenByUser(async () => createSearcher(await loadCorpus(path)));
+}
+
+function outcome({ answer, searches, finish, own, reward, question: { goldenAnswers } }: Trajectory): string {
+  const ends = { answer: '', turns: ' (its turns were used up)', length: ' (cut at the token limit)', end: ' (it ended without one)' }[
+    finish
+  ];
+  const verdict =
+    goldenAnswers.length === 0
+      ? 'whether it is right is not known here'
+      : reward === 1
+        ? '✓ right'
+        : `✗ the right answer is ${goldenAnswers.join(' or ')}`;
+  const written = own.filter(Boolean).length;
+  return `answer: ${answer ?? 'none'}${ends} · ${verdict} · ${searches} ${searches === 1 ? 'search' : 'searches'}, ${written} own tokens`;
+}

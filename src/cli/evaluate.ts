@@ -1,0 +1,204 @@
+/** `search-e1 evaluate`: a policy, or the agent without a model, on Tinypedia's mini sets or on the benchmarks, with intervals and published rows. */
+import { appendFile, writeFile } from 'node:fs/promises';
+import { type Command, Option } from 'commander';
+import { type BenchmarkName, benchmarkNames } from '../benchmarks/benchmark-names.js';
+import { type EvaluationRecord, summarize } from '../benchmarks/evaluate.js';
+import { evaluatePolicy } from '../benchmarks/evaluate-policy.js';
+import { evaluateLexicalAgent } from '../benchmarks/lexical-evaluation.js';
+import type { BenchmarkHalf } from '../benchmarks/split.js';
+import { duration } from '../display/progress.js';
+import type { Engine } from '../engines/engine.js';
+import { random } from '../random.js';
+import { classroomProtocol } from '../rollout/protocol.js';
+import type { BackendReport } from '../tensors/backend.js';
+import { MINI_SETS, type MiniSet } from '../tinypedia/questions.js';
+import { type EvaluationSource, openSource, type Part } from './evaluation-source.js';
+import { describeEvaluation, type EvaluationResult } from './evaluation-table.js';
+import { givenByUser, Interrupted, type Io } from './io.js';
+import { openBackend, openEngine, policyName } from './open-policy.js';
+import { addCommonOptions, type CommonFlags, examples, integer, oneOrMore, positive } from './options.js';
+import { printable, printableJson } from './printable.js';
+import { runTasks, type Task } from './tasks.js';
+import { trajectoryRecord } from './trajectory-record.js';
+
+export type SetName = 'tinypedia' | 'all' | MiniSet | BenchmarkName;
+
+export interface EvaluateFlags extends CommonFlags {
+  readonly agent: 'policy' | 'lexical';
+  readonly policy?: string;
+  readonly protocol: 'classroom';
+  readonly set?: readonly SetName[];
+  readonly questions?: string;
+  readonly corpus?: readonly string[];
+  readonly half?: BenchmarkHalf | 'both';
+  readonly limit?: number;
+  readonly temperature: number;
+  readonly seed: number;
+  readonly trajectories?: string;
+}
+
+const SET_NAMES: readonly SetName[] = ['tinypedia', 'all', ...benchmarkNames, ...MINI_SETS];
+
+export function defineEvaluate(command: Command, io: Io): void {
+  command
+    .description(
+      'Scores one episode a question by exact match and F1, with 95 % intervals. Tinypedia’s mini sets are searched in their own encyclopedia; the seven benchmark samples in the passages of HotpotQA, 2WikiMultiHopQA and MuSiQue that come with the package. The agent without a model (lexical) is the floor under every policy; a classroom policy on real questions scores near 0.',
+    )
+    .addOption(
+      new Option('--agent <kind>', 'who answers: a policy, or patterns over retrieved text without a model')
+        .choices(['policy', 'lexical'])
+        .default('policy'),
+    )
+    .option('--policy <folder>', 'Qwen2 checkpoint folder with tokenizer.json (default: the base policy that comes with the package)')
+    .addOption(new Option('--protocol <name>', 'in which words the policy is asked').choices(['classroom']).default('classroom'))
+    .option(
+      '--set <names>',
+      `tinypedia (its seven mini sets), all (the seven benchmarks), or single sets, with commas: ${[...benchmarkNames, ...MINI_SETS].join(', ')} (default: tinypedia; with --agent lexical: all)`,
+      oneOrMore(SET_NAMES),
+    )
+    .option('--questions <file>', 'your own questions instead: .jsonl with "id", "question", "golden_answers"')
+    .option(
+      '--corpus <file>',
+      'passages to search instead: .jsonl or .jsonl.gz with "id" and "contents"; may be given again',
+      (path: string, before: string[] = []) => [...before, path],
+    )
+    .addOption(
+      new Option(
+        '--half <half>',
+        'of each benchmark: the agent’s rules were written with development in view (default: held-out; with --questions: both)',
+      ).choices(['development', 'held-out', 'both']),
+    )
+    .option('--limit <n>', 'only the first n questions of each set', integer(1))
+    .option('--temperature <t>', '0 takes the likeliest token, as the papers do; 1 samples', positive({ orZero: true }), 0)
+    .option('--seed <n>', 'of the sampling', integer(0), 1)
+    .option('--trajectories <file>', 'write every episode, one JSON object a line');
+  addCommonOptions(command)
+    .addHelpText(
+      'after',
+      examples([
+        'evaluate                                           the base policy on Tinypedia',
+        'evaluate --policy runs/seed-1/checkpoints/2-ofsd --temperature 1',
+        'evaluate --agent lexical                           held-out halves of the seven benchmark samples',
+        'evaluate --agent lexical --set hotpotqa,musique --half both --json',
+        'evaluate --agent lexical --questions mine.jsonl --corpus mine-passages.jsonl.gz',
+      ]),
+    )
+    .action((flags: EvaluateFlags) => runEvaluate(flags, io));
+}
+
+async function runEvaluate(flags: EvaluateFlags, io: Io): Promise<void> {
+  const started = performance.now();
+  const source = await openSource(flags, io);
+  const engine = flags.agent === 'policy' ? await openAgent(flags, io) : undefined;
+  const records: EvaluationRecord[] = [];
+  const finished: Part[] = [];
+  if (flags.trajectories !== undefined) await givenByUser(() => writeFile(flags.trajectories as string, ''));
+  const tasks = source.parts.map(
+    (part): Task => ({
+      title: `${part.name}, ${part.questions.length} questions`,
+      run: async (note) => {
+        const begun = performance.now();
+        const onProgress = (done: number, total: number) => {
+          const left = ((performance.now() - begun) / 1000 / done) * (total - done);
+          note(`${done} of ${total} · about ${duration(left)} left`);
+        };
+        const scored = engine
+          ? await byPolicy(engine.engine, source, part, flags, io, onProgress)
+          : await byPatterns(source, part, io, onProgress);
+        if (flags.trajectories !== undefined)
+          await appendFile(flags.trajectories, scored.lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+        records.push(...scored.records);
+        finished.push(part);
+        const matches = scored.records.reduce((sum, { exactMatch }) => sum + exactMatch, 0);
+        return `exact match ${((100 * matches) / scored.records.length).toFixed(1)} in ${duration((performance.now() - begun) / 1000)}`;
+      },
+    }),
+  );
+  let interrupted: unknown;
+  try {
+    await runTasks(io, tasks);
+  } catch (error) {
+    if (!io.signal.aborted) throw error;
+    interrupted = error;
+  } finally {
+    engine?.engine.dispose();
+  }
+  if (records.length > 0) {
+    const result = resultOf(flags, source, records, engine?.backend, (performance.now() - started) / 1000);
+    io.stdout.write(flags.json ? `${printableJson(result)}\n` : `${printable(describeEvaluation(result))}\n`);
+  }
+  if (interrupted) {
+    const missing = source.parts.slice(finished.length).map(({ name }) => name);
+    const rest = flags.questions === undefined ? `go on with: --set ${missing.join(',')}` : 'run it again, perhaps with --limit';
+    throw new Interrupted(
+      `${finished.length} of ${source.parts.length} sets are evaluated${finished.length ? ' and shown' : ''}; ${rest}`,
+      { cause: interrupted },
+    );
+  }
+}
+
+async function openAgent(flags: EvaluateFlags, io: Io): Promise<{ readonly engine: Engine; readonly backend: BackendReport }> {
+  const backend = await openBackend(io, flags);
+  return { backend, engine: await openEngine(flags.policy) };
+}
+
+interface Scored {
+  readonly records: readonly EvaluationRecord[];
+  /** For `--trajectories`. */
+  readonly lines: readonly object[];
+}
+
+type OnProgress = (done: number, total: number) => void;
+
+async function byPolicy(
+  engine: Engine,
+  { searcher }: EvaluationSource,
+  { name, questions }: Part,
+  flags: EvaluateFlags,
+  io: Io,
+  onProgress: OnProgress,
+): Promise<Scored> {
+  const { records, trajectories } = await evaluatePolicy(engine, { protocol: classroomProtocol, searcher }, questions, {
+    temperature: flags.temperature,
+    seed: random(flags.seed, 'evaluate', name).integer(2 ** 31),
+    onProgress,
+    signal: io.signal,
+  });
+  return { records, lines: trajectories.map((trajectory) => trajectoryRecord(trajectory, engine.tokenizer)) };
+}
+
+async function byPatterns({ searcher }: EvaluationSource, { questions }: Part, io: Io, onProgress: OnProgress): Promise<Scored> {
+  const records = await evaluateLexicalAgent(questions, searcher, { onProgress, signal: io.signal });
+  return {
+    records: records.map(({ question: _question, episode: _episode, ...record }) => record),
+    lines: records.map(({ question, episode: { turns, answer, plan }, exactMatch, f1, searches }) => ({
+      question: { id: question.id, dataset: question.dataset, question: question.question, golden_answers: question.goldenAnswers },
+      answer,
+      exact_match: exactMatch,
+      f1,
+      searches,
+      plan,
+      turns,
+    })),
+  };
+}
+
+function resultOf(
+  flags: EvaluateFlags,
+  source: EvaluationSource,
+  records: readonly EvaluationRecord[],
+  backend: BackendReport | undefined,
+  seconds: number,
+): EvaluationResult {
+  const byModel = flags.agent === 'policy';
+  return {
+    agent: byModel ? policyName(flags.policy) : 'lexical agent (no model)',
+    ...(byModel ? { protocol: flags.protocol, temperature: flags.temperature, seed: flags.seed, backend } : {}),
+    kind: source.kind,
+    half: source.half,
+    passages: source.passages,
+    remarks: source.remarks,
+    ...summarize(records),
+    seconds: Math.round(seconds),
+  };
+}

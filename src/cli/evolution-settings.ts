@@ -1,0 +1,68 @@
+/** The options that set the method, shared by `evolve` and `study`, and the settings they stand for. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { classroomEvolution, type EvolutionSettings, type SiblingSettings } from '../evolution/evolve.js';
+import { integer, positive } from './options.js';
+
+export interface EvolutionFlags {
+  readonly grpoSteps: number;
+  readonly questionsPerStep: number;
+  readonly groupSize: number;
+  readonly learningRate: number;
+  readonly siblingQuestions: number;
+  readonly attempts: number;
+  readonly ofsdLearningRate: number;
+  /** Nats; `none` is no clamp. */
+  readonly clamp: number | 'none';
+}
+
+const { grpo, siblings, ofsd } = classroomEvolution;
+
+export function addEvolutionOptions(command: Command): Command {
+  return command
+    .option('--grpo-steps <n>', 'GRPO: optimisation phases a round', integer(1), grpo.steps)
+    .option('--questions-per-step <n>', 'GRPO: questions a step', integer(1), grpo.questionsPerStep)
+    .option('--group-size <n>', 'GRPO: attempts at a question', integer(2), grpo.groupSize)
+    .option('--learning-rate <rate>', 'GRPO: peak learning rate', positive(), grpo.optimizer.learningRate)
+    .option('--sibling-questions <n>', 'pairs: training questions attempted afresh', integer(1), siblings.questions)
+    .option('--attempts <n>', 'pairs: attempts at each of them', integer(2), siblings.attempts)
+    .option('--ofsd-learning-rate <rate>', 'self-distillation: peak learning rate', positive(), ofsd.optimizer.learningRate)
+    .option('--clamp <nats|none>', 'self-distillation: bound of one vocabulary entry’s contribution', clamp, ofsd.clamp);
+}
+
+/** Which sibling the student is. */
+export const preferOption = () =>
+  new Option('--prefer <kind>', 'pairs: which sibling to distil on').choices(['wrong', 'correct', 'only-correct']).default(siblings.prefer);
+
+/** The classroom's settings with the flags in their places. */
+export function evolutionSettings(
+  flags: EvolutionFlags & { readonly seed: number; readonly rounds?: number; readonly prefer?: SiblingSettings['prefer'] },
+): EvolutionSettings {
+  return {
+    rounds: flags.rounds ?? classroomEvolution.rounds,
+    grpo: {
+      ...grpo,
+      steps: flags.grpoSteps,
+      questionsPerStep: flags.questionsPerStep,
+      groupSize: flags.groupSize,
+      optimizer: { ...grpo.optimizer, learningRate: flags.learningRate },
+      seed: flags.seed,
+    },
+    siblings: { questions: flags.siblingQuestions, attempts: flags.attempts, prefer: flags.prefer ?? siblings.prefer },
+    ofsd: {
+      ...ofsd,
+      clamp: flags.clamp === 'none' ? Number.POSITIVE_INFINITY : flags.clamp,
+      optimizer: { ...ofsd.optimizer, learningRate: flags.ofsdLearningRate },
+      seed: flags.seed,
+    },
+    seed: flags.seed,
+  };
+}
+
+function clamp(text: string): number | 'none' {
+  if (text === 'none') return 'none';
+  try {
+    return positive()(text);
+  } catch {
+    throw new InvalidArgumentError('Expected a number above 0, in nats, or none.');
+  }
+}

@@ -1,0 +1,112 @@
+/** What a finished run has to show: every stage in one line, and the mini sets before and after. Read from its record, so a resumed run shows it all. */
+import type { Summary } from '../benchmarks/evaluate.js';
+import { tableText } from '../display/table.js';
+import type { EvolutionSettings } from '../evolution/evolve.js';
+import type { RunFolder } from '../evolution/run-folder.js';
+
+export interface StageSummary {
+  readonly stage: string;
+  readonly greedy: Summary;
+  readonly sampled: Summary;
+}
+
+export interface RunSummary {
+  /** Every evaluation, the base policy's first; none where nothing was evaluated. */
+  readonly stages: readonly StageSummary[];
+  /** Mean reward of the first and the last GRPO step of each round. */
+  readonly grpo: readonly { readonly stage: string; readonly firstReward: number; readonly lastReward: number }[];
+  readonly pairs: readonly {
+    readonly stage: string;
+    readonly pairs: number;
+    readonly skipped: Readonly<Record<string, number>>;
+    readonly teacher: unknown;
+  }[];
+}
+
+export async function summarizeRun(run: RunFolder, { rounds }: EvolutionSettings): Promise<RunSummary> {
+  const lines = await run.metrics();
+  const stages = lines.flatMap(({ stage, evaluation }) => (evaluation ? [{ stage, ...(evaluation as object) } as StageSummary] : []));
+  const names = Array.from({ length: rounds }, (_, round) => `${round + 1}-grpo`);
+  const grpo = names.flatMap((stage) => {
+    const rewards = lines.flatMap((line) => (line.stage === stage && 'reward/mean' in line ? [line['reward/mean'] as number] : []));
+    return rewards.length ? [{ stage, firstReward: rewards[0], lastReward: rewards[rewards.length - 1] }] : [];
+  });
+  const pairs = lines.flatMap((line) =>
+    'search_gap' in line
+      ? [
+          {
+            stage: line.stage as string,
+            pairs: line.pairs as number,
+            skipped: line.skipped as Record<string, number>,
+            teacher: line.teacher,
+          },
+        ]
+      : [],
+  );
+  return { stages, grpo, pairs };
+}
+
+/** The summary for people. `questions` were evaluated on. */
+export function describeRun(
+  { stages, grpo, run, policy }: RunSummary & { readonly run: string; readonly policy: string },
+  questions: number,
+): string {
+  const where = [`The record is in ${run}, the policy in ${policy}`, `Try it: search-e1 ask --policy ${policy} --example`];
+  if (stages.length === 0) {
+    const rewards = grpo.map(
+      ({ stage, firstReward, lastReward }) =>
+        `${stage}: reward ${firstReward.toFixed(2)} in the first step, ${lastReward.toFixed(2)} in the last`,
+    );
+    return [...rewards, 'Nothing was evaluated (--eval-questions 0).', ...where].join('\n');
+  }
+  const overview = stages.map(({ stage, greedy, sampled }) => ({
+    stage,
+    'greedy EM': points(greedy.macroMean.value),
+    '95 %': interval(greedy.macroMean),
+    'sampled EM': points(sampled.macroMean.value),
+    '95 % ': interval(sampled.macroMean),
+    'greedy searches': greedy.searches.toFixed(2),
+    'sampled searches': sampled.searches.toFixed(2),
+  }));
+  return [
+    tableText(overview, { caption: `Macro mean of exact match (points) over ${questions} questions of the seven mini sets` }),
+    '',
+    tableText(beforeAndAfter(stages[0], stages[stages.length - 1]), {
+      caption: `Before (${stages[0].stage}) → after (${stages[stages.length - 1].stage})`,
+    }),
+    '',
+    ...where,
+  ].join('\n');
+}
+
+function beforeAndAfter(before: StageSummary, after: StageSummary): Record<string, string>[] {
+  const change = (of: (stage: StageSummary) => string) => `${of(before).padStart(5)} → ${of(after).padStart(5)}`;
+  const row = (set: string, n: number, exactMatch: (summary: Summary) => number, searches: (summary: Summary) => number) => ({
+    set,
+    n: String(n),
+    'greedy EM': change(({ greedy }) => points(exactMatch(greedy))),
+    'sampled EM': change(({ sampled }) => points(exactMatch(sampled))),
+    'greedy searches': change(({ greedy }) => searches(greedy).toFixed(2)),
+    'sampled searches': change(({ sampled }) => searches(sampled).toFixed(2)),
+  });
+  const sets = before.greedy.sets.map(({ dataset, n }, i) =>
+    row(
+      dataset,
+      n,
+      ({ sets: all }) => all[i].exactMatch.value,
+      ({ sets: all }) => all[i].searches,
+    ),
+  );
+  return [
+    ...sets,
+    row(
+      'macro mean',
+      before.greedy.n,
+      ({ macroMean }) => macroMean.value,
+      ({ searches }) => searches,
+    ),
+  ];
+}
+
+export const points = (share: number): string => (100 * share).toFixed(1);
+const interval = ({ low, high }: { readonly low: number; readonly high: number }): string => `${points(low)} to ${points(high)}`;

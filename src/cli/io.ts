@@ -1,0 +1,57 @@
+/**
+ * What a command talks to: results on stdout, everything else on stderr, a signal that Ctrl-C aborts. Tests bring their own.
+ *
+ * Three ends that are not failures of the program have their own error classes; `program.ts` turns them into exit codes.
+ */
+export interface Io {
+  /** Results only, so that `--json` output can be piped. */
+  readonly stdout: OutputStream;
+  /** Progress, notes, warnings, errors. */
+  readonly stderr: OutputStream;
+  /** Aborted by SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+}
+
+/** As much of a `NodeJS.WriteStream` as is needed. */
+export interface OutputStream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+/** The user asked for something that cannot be: a message, no stack trace, exit code 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** The command ran and found that something it was given is broken, and has said so on stdout: exit code 1. */
+export class Failed extends Error {
+  override readonly name = 'Failed';
+}
+
+/** Ctrl-C: what was kept and how to go on; exit code 130. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+}
+
+/** Runs `work`; what it throws is the user's to mend (a path that is not there, a file that does not parse). */
+export async function givenByUser<T>(work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw new UsageError((error as Error).message, { cause: error });
+  }
+}
+
+/** Runs `work`; if the signal ends it, says what `afterwards` says: what was kept, and how to go on. */
+export async function interruptible<T>(signal: AbortSignal, work: () => Promise<T>, afterwards: () => string): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted(afterwards(), { cause: error });
+    throw error;
+  }
+}
+
+/** Colours only on a terminal, and never against NO_COLOR. */
+export const wantsColour = (stream: OutputStream): boolean => stream.isTTY === true && !process.env.NO_COLOR;

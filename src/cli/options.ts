@@ -1,0 +1,59 @@
+/** What options have in common: how their values are read, and the ones that several commands share. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { BackendName } from '../tensors/backend.js';
+
+export interface CommonFlags {
+  readonly backend: 'auto' | BackendName;
+  readonly json?: boolean;
+  readonly verbose?: boolean;
+}
+
+/** `--backend`, `--json` and `--verbose`, at the end of a command's options. */
+export function addCommonOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--backend <name>', 'TensorFlow.js backend; auto takes the first of these that starts')
+        .choices(['auto', 'tensorflow', 'wasm', 'cpu'])
+        .env('SEARCH_E1_BACKEND')
+        .default('auto'),
+    )
+    .option('--json', 'print the result as JSON')
+    .option('--verbose', 'show the stack trace of an error (as DEBUG=1 does)');
+}
+
+/** Examples below the help. */
+export const examples = (lines: readonly string[]): string => `\nExamples:\n${lines.map((line) => `  $ search-e1 ${line}`).join('\n')}`;
+
+/** An integer of at least `least`. */
+export function integer(least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
+    throw new InvalidArgumentError(`Expected an integer of at least ${least}.`);
+  };
+}
+
+/** A number above 0, or from 0 on. */
+export function positive({ orZero = false }: { readonly orZero?: boolean } = {}): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() !== '' && Number.isFinite(value) && (orZero ? value >= 0 : value > 0)) return value;
+    throw new InvalidArgumentError(`Expected a number ${orZero ? 'of at least' : 'above'} 0.`);
+  };
+}
+
+/** `1,2,3`, each once. */
+export function integerList(text: string): readonly number[] {
+  const values = text.split(',').map((part) => integer(0)(part.trim()));
+  return [...new Set(values)];
+}
+
+/** Values of an option that may be given several times, or several at once with commas; each must be one of `choices`. */
+export function oneOrMore<T extends string>(choices: readonly T[]): (text: string, before: readonly T[] | undefined) => readonly T[] {
+  return (text, before = []) => {
+    const values = text.split(',').map((part) => part.trim());
+    const unknown = values.find((value) => !(choices as readonly string[]).includes(value));
+    if (unknown !== undefined) throw new InvalidArgumentError(`Expected one of ${choices.join(', ')}.`);
+    return [...new Set([...before, ...(values as T[])])];
+  };
+}

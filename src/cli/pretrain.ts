@@ -1,0 +1,76 @@
+/** `search-e1 pretrain`: a base policy from nothing, as the committed one was made. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { duration } from '../display/progress.js';
+import { trainBasePolicy } from '../tinypedia/base-policy.js';
+import { type PretrainMetrics, pretrainSettings } from '../tinypedia/pretrain.js';
+import { type Io, interruptible, UsageError } from './io.js';
+import { openBackend } from './open-policy.js';
+import { addCommonOptions, type CommonFlags, examples, integer } from './options.js';
+import { printableJson } from './printable.js';
+import { runTasks } from './tasks.js';
+
+interface Flags extends CommonFlags {
+  readonly out: string;
+  readonly seed: number;
+  readonly steps: number;
+  readonly force?: boolean;
+}
+
+export function definePretrain(command: Command, io: Io): void {
+  command
+    .description(
+      'Trains a base policy for Tinypedia from random weights, on supervised episodes in other worlds than the classroom’s. The full 3500 steps take some ten minutes to an hour, depending on the machine; time left is shown after the first steps. It is one run: stopped early, it leaves nothing.',
+    )
+    .requiredOption('--out <folder>', 'where the checkpoint goes, with its training record')
+    .option('--seed <n>', 'weights and episodes are drawn from it', integer(0), pretrainSettings.seed)
+    .option('--steps <n>', 'optimiser steps of 16 episodes', integer(1), pretrainSettings.steps)
+    .option('--force', 'write over a checkpoint that is there');
+  addCommonOptions(command)
+    .addHelpText(
+      'after',
+      examples([
+        'pretrain --out runs/base',
+        'pretrain --out runs/base-7 --seed 7',
+        'pretrain --out runs/sketch --steps 300    quick and poor',
+      ]),
+    )
+    .action((flags: Flags) => runPretrain(flags, io));
+}
+
+async function runPretrain({ out, seed, steps, force, json, backend }: Flags, io: Io): Promise<void> {
+  if (!force && existsSync(join(out, 'config.json')))
+    throw new UsageError(`--out ${out} holds a checkpoint already: choose another folder, or --force`);
+  const report = await openBackend(io, { backend });
+  const started = performance.now();
+  let last: PretrainMetrics | undefined;
+  const train = {
+    title: `pretraining, ${steps} steps`,
+    run: async (note: (text: string) => void) => {
+      await trainBasePolicy({
+        out,
+        backend: report,
+        settings: { seed, steps },
+        signal: io.signal,
+        onStep(metrics, total) {
+          last = metrics;
+          const left = ((performance.now() - started) / 1000 / metrics.step) * (total - metrics.step);
+          note(`step ${metrics.step} of ${total}: loss ${metrics.loss.toFixed(3)} · about ${duration(left)} left`);
+        },
+      });
+      return `loss ${last?.loss.toFixed(3)} in ${duration((performance.now() - started) / 1000)}`;
+    },
+  };
+  await interruptible(
+    io.signal,
+    () => runTasks(io, [train]),
+    () => `after ${last?.step ?? 0} of ${steps} steps; nothing was written to ${out}: pretraining cannot be resumed, begin again`,
+  );
+  const result = { policy: out, seed, steps, final: last, backend: report, seconds: Math.round((performance.now() - started) / 1000) };
+  io.stdout.write(
+    json
+      ? `${printableJson(result)}\n`
+      : `The policy is in ${out}, its training record in ${join(out, 'training.json')}\nEvaluate it: search-e1 evaluate --policy ${out}\n`,
+  );
+}
