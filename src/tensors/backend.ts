@@ -9,7 +9,6 @@ import { dirname } from 'node:path';
 // For its side effect: under Node, tfjs-core alone registers no gradients of its operations.
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
-import './kernels/gradients.generated.js';
 import { useKernels } from './dispatch.js';
 import { registerKernels } from './kernels/register.js';
 import { repairWasmBackend } from './wasm-repairs.js';
