@@ -61,8 +61,11 @@ export class AdamW {
     gradients: Readonly<Record<string, tf.Tensor>>,
     { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, clipNorm = 0 }: AdamWSettings,
   ): Promise<number> {
-    for (const name of Object.keys(gradients)) {
-      if (!this.#moments.has(name)) throw new RangeError(`AdamW: gradient of ${name}, which is not among the variables`);
+    for (const [name, { shape }] of Object.entries(gradients)) {
+      const variable = this.#variables[name];
+      if (!variable) throw new RangeError(`AdamW: gradient of ${name}, which is not among the variables`);
+      if (`${shape}` !== `${variable.shape}`)
+        throw new RangeError(`AdamW: gradient of ${name} is [${shape}], the variable [${variable.shape}]`);
     }
     const norm = tf.tidy(() => globalNorm(Object.values(gradients)));
     this.#steps++;

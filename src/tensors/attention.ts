@@ -34,6 +34,9 @@ export function attention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { keyM
   ) {
     throw new RangeError(`attention: q [${q.shape}], k [${k.shape}] and v [${v.shape}] do not fit together, with ${keys} keys filled`);
   }
+  if (keyMask && `${keyMask.shape}` !== `${[batch, keys]}`) {
+    throw new RangeError(`attention: keyMask [${keyMask.shape}] should be [${batch}, ${keys}]`);
+  }
   if (hasKernel('SearchE1Attention')) {
     const mask = keyMask && tf.cast(keyMask, 'float32');
     if (length === undefined) return byKernel(q, k, v, mask);

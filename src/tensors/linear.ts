@@ -17,6 +17,7 @@ export function linear(x: tf.Tensor, weight: tf.Tensor2D, bias?: tf.Tensor1D): t
   if (x.shape[x.shape.length - 1] !== inputs) {
     throw new RangeError(`linear: x [${x.shape}] should end in ${inputs}, the second axis of the weight [${weight.shape}]`);
   }
+  if (bias && bias.size !== outputs) throw new RangeError(`linear: the bias [${bias.shape}] should have ${outputs} numbers`);
   if (hasKernel('SearchE1Linear')) return runKernel('SearchE1Linear', { x, weight, bias })[0];
   const rows = tf.reshape(x, [-1, inputs]) as tf.Tensor2D; // [N, in]
   const product = tf.matMul(rows, weight, false, true); // [N, out]

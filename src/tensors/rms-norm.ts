@@ -11,6 +11,8 @@ import { hasKernel, runKernel } from './dispatch.js';
  * @returns [..., d]
  */
 export function rmsNorm<T extends tf.Tensor>(x: T, weight: tf.Tensor1D, epsilon: number): T {
+  const width = x.shape[x.shape.length - 1];
+  if (weight.size !== width) throw new RangeError(`rmsNorm: the weight [${weight.shape}] should have ${width} numbers, as x [${x.shape}]`);
   return hasKernel('SearchE1RmsNorm') ? byKernel(x, weight, epsilon) : formula(x, weight, epsilon);
 }
 

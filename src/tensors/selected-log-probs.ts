@@ -20,6 +20,11 @@ export interface SelectedLogProbs {
  * @param targets int32 [N]
  */
 export function selectedLogProbs(hidden: tf.Tensor2D, head: tf.Tensor2D, targets: tf.Tensor1D): SelectedLogProbs {
+  if (targets.dtype !== 'int32' || targets.size !== hidden.shape[0] || hidden.shape[1] !== head.shape[1]) {
+    throw new RangeError(
+      `selectedLogProbs: hidden [${hidden.shape}], head [${head.shape}] and ${targets.dtype} targets [${targets.shape}] should be [N, d], [V, d], int32 [N]`,
+    );
+  }
   const both = tf.customGrad(hasKernel('SearchE1SelectedLogProbs') ? byKernel(targets) : formula(targets));
   const [logProbs, entropy] = tf.unstack(both(hidden, head)) as tf.Tensor1D[];
   return { logProbs, entropy };

@@ -6,6 +6,7 @@ import { hasKernel, runKernel } from './dispatch.js';
 
 /** Both of one shape, which is that of the result. */
 export function swiglu<T extends tf.Tensor>(gate: T, up: T): T {
+  if (`${gate.shape}` !== `${up.shape}`) throw new RangeError(`swiglu: gate [${gate.shape}] and up [${up.shape}] should have one shape`);
   return hasKernel('SearchE1Swiglu') ? byKernel(gate, up) : tf.mul(tf.mul(gate, tf.sigmoid(gate)), up);
 }
 

@@ -165,6 +165,14 @@ describe('kernels equal formulas on the wasm backend:', () => {
     );
   });
 
+  test('an id outside the table is refused, as a kernel would write beside it', () => {
+    tf.tidy(() => {
+      useKernels(true);
+      expect(() => embedding(tf.ones([3, 2]), tf.tensor1d([0, 3], 'int32'))).toThrow(/id 3 at 1 should be in \[0, 3\)/);
+      expect(() => selectedLogProbs(tf.ones([1, 2]), tf.ones([3, 2]), tf.tensor1d([-1], 'int32'))).toThrow(/id -1/);
+    });
+  });
+
   test('attention with grouped keys, cached prefixes and left padding', () => {
     const shapes = [size(3), size(70), size(20), size(2), size(3), fc.constantFrom(1, 2, 6, 8, 20, 32), fc.boolean(), seed] as const;
     fc.assert(

@@ -117,6 +117,23 @@ describe.each(SETUPS)('on %s', (_, setup) => {
     expect(() => tf.tidy(() => embedding(tf.ones([2, 2]), tf.tensor1d([0])))).toThrow(/int32/);
   });
 
+  test('shapes and types that do not fit are refused', () => {
+    tf.tidy(() => {
+      const [x, weight] = [tf.ones([2, 3]), tf.ones([4, 5]) as tf.Tensor2D];
+      expect(() => linear(x, weight)).toThrow(/should end in 5/);
+      expect(() => linear(tf.ones([2, 5]), weight, tf.ones([3]))).toThrow(/bias \[3\] should have 4/);
+      expect(() => rmsNorm(x, tf.ones([4]), 1e-6)).toThrow(/should have 3/);
+      expect(() => swiglu(x, tf.ones([2, 1]))).toThrow(/one shape/);
+      expect(() => selectedLogProbs(tf.ones([2, 5]), weight, tf.tensor1d([0, 1]))).toThrow(/int32/);
+      expect(() => attention(tf.ones([1, 3, 2, 4]), tf.ones([1, 2, 2, 4]), tf.ones([1, 2, 2, 4]))).toThrow(/do not fit/);
+      expect(() => attention(tf.ones([1, 3, 2, 4]), tf.ones([1, 3, 2, 4]), tf.ones([1, 3, 2, 4]), { keyMask: tf.ones([1, 2]) })).toThrow(
+        /keyMask/,
+      );
+      expect(() => forwardKl(tf.ones([1, 2]), tf.ones([1, 3]), { clamp: 1 })).toThrow(/one shape/);
+      expect(() => forwardKl(tf.ones([1, 2]), tf.ones([1, 2]), { clamp: 0 })).toThrow(/positive/);
+    });
+  });
+
   test('selectedLogProbs equals log softmax at the targets; its gradients equal those of autodiff', () => {
     withoutLeak(() => {
       const hidden = tf.randomNormal([5, 6], 0, 1, 'float32', 1) as tf.Tensor2D;

@@ -11,6 +11,8 @@ export interface Heap {
   output(shape: readonly number[], dtype?: 'float32' | 'int32'): tf.TensorInfo;
   /** An output that starts as zeros. */
   zeros(shape: readonly number[]): tf.TensorInfo;
+  /** Throws a RangeError unless all ids are in [0, limit): a kernel would read and write beside the table. */
+  checkIds(ids: tf.TensorInfo, limit: number): void;
   /** Memory for the length of one kernel call; the next call gets the same. */
   scratch(floats: number): number;
 }
@@ -29,7 +31,11 @@ export function heapOf(backend: BackendWasm): Heap {
   let scratchFloats = 0;
   // Pointers above 2 GB come back negative.
   const at = (tensor: tf.TensorInfo | undefined) => (tensor ? backend.dataIdMap.get(tensor.dataId).memoryOffset >>> 0 : 0);
-  const output = (shape: readonly number[], dtype: 'float32' | 'int32' = 'float32') => backend.makeOutput([...shape], dtype);
+  const output = (shape: readonly number[], dtype: 'float32' | 'int32' = 'float32') => {
+    const tensor = backend.makeOutput([...shape], dtype);
+    if (at(tensor) === 0) throw new RangeError(`WebAssembly memory (4 GB) is full: no room for a tensor [${shape}]; use smaller batches`);
+    return tensor;
+  };
   return {
     memory: wasm.asm.memory,
     at,
@@ -39,6 +45,10 @@ export function heapOf(backend: BackendWasm): Heap {
       const start = at(tensor);
       wasm.HEAPU8.fill(0, start, start + 4 * shape.reduce((product, length) => product * length, 1));
       return tensor;
+    },
+    checkIds(ids, limit) {
+      const wrong = backend.typedArrayFromHeap(ids).findIndex((id) => id < 0 || id >= limit);
+      if (wrong >= 0) throw new RangeError(`id ${backend.typedArrayFromHeap(ids)[wrong]} at ${wrong} should be in [0, ${limit})`);
     },
     scratch(floats) {
       if (floats > scratchFloats) {

@@ -71,6 +71,7 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     return [dGate, dUp];
   },
   SearchE1Embedding({ table, ids }, _, heap, kernels) {
+    heap.checkIds(ids, table.shape[0]);
     const y = heap.output([size(ids), last(table)]);
     kernels.embeddingForward(...[table, ids, y].map(heap.at), last(table), 0, size(ids));
     return y;
@@ -105,6 +106,7 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
   },
   SearchE1SelectedLogProbs({ hidden, head, targets }, _, heap, kernels) {
     const [vocabulary, width] = head.shape;
+    heap.checkIds(targets, vocabulary);
     const rows = size(targets);
     const [both, lse] = [heap.output([2, rows]), heap.output([rows])];
     const scratch = heap.scratch(kernels.vocabularyScratch(vocabulary));
@@ -166,12 +168,23 @@ export function registerKernels(): KernelBuild {
   const heap = heapOf(tf.backend() as BackendWasm);
   const loaded = loadKernels(heap.memory);
   for (const [kernelName, run] of Object.entries(KERNELS)) {
-    const kernelFunc = ({ inputs, attrs }: { inputs: Inputs; attrs?: Attributes }) => run(inputs, attrs ?? {}, heap, loaded.kernels);
+    const kernelFunc = ({ inputs, attrs }: { inputs: Inputs; attrs?: Attributes }) => {
+      checkTypes(kernelName, inputs);
+      return run(inputs, attrs ?? {}, heap, loaded.kernels);
+    };
     tf.registerKernel({ kernelName, backendName: 'wasm', kernelFunc: kernelFunc as unknown as tf.KernelFunc });
   }
   replaceMatMul(heap, loaded.kernels);
   build = loaded.build;
   return build;
+}
+
+/** A kernel reads bytes as what it expects them to be. */
+function checkTypes(kernelName: string, inputs: Inputs): void {
+  for (const [name, { dtype }] of Object.entries(inputs)) {
+    const expected = name === 'ids' || name === 'targets' ? 'int32' : 'float32';
+    if (dtype !== expected) throw new TypeError(`${kernelName}: ${name} should be ${expected}, got ${dtype}; use tf.cast`);
+  }
 }
 
 /** Takes the place of BatchMatMul while kernels are in use; what it does not cover goes to the one before it. */
