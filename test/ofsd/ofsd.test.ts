@@ -1,0 +1,151 @@
+/** Offline self-distillation: who reads what, and that an interrupted run leaves no trace. */
+import * as tf from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { batchesOf, classroomOfsd, type OfsdSettings, ofsd, pairedSequences, schedule } from '../../src/ofsd/ofsd.js';
+import { ownText, privilegedPrompt } from '../../src/ofsd/privileged-prompt.js';
+import { classroomProtocol } from '../../src/rollout/protocol.js';
+import { rollout, rolloutGroups } from '../../src/rollout/rollout.js';
+import { type Pair, pairSiblings } from '../../src/siblings/siblings.js';
+import { startBackend } from '../../src/tensors/backend.js';
+import { scriptedEngine, shelf, tokenizer } from '../rollout/scripted.js';
+import { taughtEngine, tinyEnvironment, tinyQuestions, weightsOf } from '../rollout/tiny-policy.js';
+
+const question = { id: 'q', dataset: 'nq-mini', question: 'who is the author of Amber Falcon ?', goldenAnswers: ['Ada Stone'] };
+const REFERENCE = '<search> Amber Falcon author</search><answer> Ada Stone</answer>';
+const STUDENT = '<think> a</think><search> Falcon</search></search><answer> Eva</answer>';
+
+async function pairOf(): Promise<Pair> {
+  const [reference, student] = await rollout(
+    scriptedEngine([REFERENCE, STUDENT]),
+    shelf('a book . author Ada Stone . publisher Mill Press .'),
+    [question, question],
+  );
+  return { reference, student, distance: 1, reason: '' };
+}
+
+describe('what teacher and student score', () => {
+  test("is the student's own tokens, the same ids for both, after another prompt", async () => {
+    const pair = await pairOf();
+    const { tokens, scored, teacher } = pairedSequences({ tokenizer }, classroomProtocol, pair);
+    expect(tokenizer.decode(tokens)).toMatch(/^<question> who is the author of Amber Falcon \?<\/question><think> a<\/think>/);
+    expect(teacher.scored.length).toBe(scored.length);
+    expect(teacher.scored.map((t) => teacher.tokens[t])).toEqual(scored.map((t) => tokens[t]));
+    expect(tokenizer.decode(scored.map((t) => tokens[t]))).toBe(STUDENT);
+    // The same completion, passages and feedback included, follows both prompts.
+    const completion = pair.student.tokens;
+    expect(tokens.slice(-completion.length)).toEqual(completion);
+    expect(teacher.tokens.slice(-completion.length)).toEqual(completion);
+    expect(teacher.scored[0] - scored[0]).toBe(teacher.tokens.length - tokens.length);
+  });
+
+  test("shows the teacher the reference's own text and none of its passages", async () => {
+    const pair = await pairOf();
+    const { teacher } = pairedSequences({ tokenizer }, classroomProtocol, pair);
+    const prompt = tokenizer.decode(teacher.tokens.slice(0, teacher.tokens.length - pair.student.tokens.length));
+    expect(prompt).toBe(`<question> ${question.question}</question><reference>${REFERENCE}</reference>`);
+    expect(prompt).not.toContain('publisher');
+    expect(prompt).not.toContain('<information>');
+    expect(ownText(pair.reference, tokenizer)).toBe(REFERENCE);
+    expect(tokenizer.decode(pair.reference.tokens)).toContain('publisher');
+  });
+
+  test('is the same for both in the control without a reference', async () => {
+    const { tokens, scored, teacher } = pairedSequences({ tokenizer }, classroomProtocol, await pairOf(), 'none');
+    expect(teacher).toEqual({ tokens, scored });
+    expect(privilegedPrompt(classroomProtocol, tokenizer, 'who ?', null)).toBe(classroomProtocol.prompt('who ?'));
+  });
+});
+
+test('the rate climbs over the warm-up and falls to a tenth at the last step', () => {
+  const rates = Array.from({ length: 10 }, (_, i) => schedule(i, 10, 4));
+  const expected = [0.25, 0.5, 0.75, 1, 1, 0.82, 0.64, 0.46, 0.28, 0.1];
+  rates.forEach((rate, i) => {
+    expect(rate).toBeCloseTo(expected[i], 12);
+  });
+  expect(schedule(0, 5, 0)).toBe(1);
+  expect(schedule(4, 5, 0)).toBeCloseTo(0.1, 12);
+  expect([0, 1, 2].map((i) => schedule(i, 3, 5))).toEqual([0.2, 0.4, 0.6]);
+});
+
+test('batches hold every pair once an epoch, in an order of their own', () => {
+  const data = Array.from({ length: 10 }, (_, i) => i);
+  const batches = batchesOf(data, { epochs: 3, batchSize: 4, seed: 1 });
+  expect(batches.map((b) => b.length)).toEqual([4, 4, 2, 4, 4, 2, 4, 4, 2]);
+  const epochs = [0, 3, 6].map((at) => batches.slice(at, at + 3).flat());
+  for (const epoch of epochs) expect([...epoch].sort((a, b) => a - b)).toEqual(data);
+  expect(epochs[0]).not.toEqual(epochs[1]);
+  expect(batchesOf(data, { epochs: 3, batchSize: 4, seed: 1 })).toEqual(batches);
+  expect(batchesOf(data, { epochs: 1, batchSize: 99, seed: 1 })).toHaveLength(1);
+});
+
+describe('distillation of a tiny policy', () => {
+  let engine: Awaited<ReturnType<typeof taughtEngine>>;
+  let pairs: readonly Pair[];
+  let before: Awaited<ReturnType<typeof weightsOf>>;
+  const settings: OfsdSettings = {
+    ...classroomOfsd,
+    epochs: 8,
+    batchSize: 4,
+    optimizer: { ...classroomOfsd.optimizer, learningRate: 0.02 },
+  };
+
+  beforeAll(async () => {
+    await startBackend({ backend: 'wasm' });
+    engine = await taughtEngine();
+    const groups = await rolloutGroups(engine, tinyEnvironment, tinyQuestions, 6, { seed: 1, maxTokens: 60 });
+    pairs = pairSiblings(groups).pairs;
+    expect(pairs.length).toBeGreaterThan(1);
+  });
+  beforeEach(async () => {
+    before = await weightsOf(engine);
+  });
+  afterAll(() => engine.dispose());
+
+  test('stopped or failed, leaves the policy bit for bit as it was', async () => {
+    const abort = new AbortController();
+    await expect(
+      ofsd(engine, tinyEnvironment.protocol, pairs, settings, {
+        signal: abort.signal,
+        onStep: ({ step }) => {
+          if (step === 2) abort.abort(new Error('stop'));
+        },
+      }),
+    ).rejects.toThrow('stop');
+    expect(engine.policy.adapter).toBeNull();
+    expect(await weightsOf(engine)).toEqual(before);
+    await expect(
+      ofsd(engine, tinyEnvironment.protocol, pairs, settings, {
+        onStep: () => {
+          throw new Error('disk full');
+        },
+      }),
+    ).rejects.toThrow('disk full');
+    expect(await weightsOf(engine)).toEqual(before);
+    await expect(ofsd(engine, tinyEnvironment.protocol, [], settings)).rejects.toThrow(/at least one pair/);
+  });
+
+  test('without a reference in the teacher, has nothing to learn', async () => {
+    const history = await ofsd(engine, tinyEnvironment.protocol, pairs, { ...settings, epochs: 1, privileged: 'none' });
+    for (const { loss, kl_unclamped, grad_norm } of history.slice(0, 1)) {
+      expect(Math.abs(loss)).toBeLessThan(1e-6);
+      expect(Math.abs(kl_unclamped)).toBeLessThan(1e-6);
+      expect(grad_norm).toBeLessThan(1e-4);
+    }
+    restore(engine, before);
+  });
+
+  test('brings the student to the teacher, on the same tokens, and merges what it learned', async () => {
+    const history = await ofsd(engine, tinyEnvironment.protocol, pairs, settings);
+    const perEpoch = Math.ceil(pairs.length / 4);
+    expect(history.map(({ step }) => step)).toEqual(Array.from({ length: 8 * perEpoch }, (_, i) => i + 1));
+    const mean = (values: readonly { kl_unclamped: number }[]) =>
+      values.reduce((sum, { kl_unclamped }) => sum + kl_unclamped, 0) / values.length;
+    expect(mean(history.slice(-perEpoch))).toBeLessThan(0.7 * mean(history.slice(0, perEpoch)));
+    expect(engine.policy.adapter).toBeNull();
+    expect(await weightsOf(engine)).not.toEqual(before);
+  });
+});
+
+function restore(engine: Awaited<ReturnType<typeof taughtEngine>>, values: Awaited<ReturnType<typeof weightsOf>>): void {
+  for (const [name, weight] of engine.policy.weights) tf.tidy(() => weight.assign(tf.tensor(values[name], weight.shape)));
+}
