@@ -21,7 +21,9 @@ export function interruptSignal(): AbortSignal {
       process.off('SIGINT', onInterrupt);
       controller.abort(new Interrupted(inNotebook() ? 'The reader interrupted the cell.' : 'Interrupted.'));
     };
-    process.on('SIGINT', onInterrupt);
+    // Not at once: Node runs a cell's synchronous part under a watchdog of its own (vm's breakOnSigint), which, when it ends, undoes a
+    // listener added meanwhile, so that the next SIGINT would kill the kernel.
+    setImmediate(() => process.on('SIGINT', onInterrupt));
   }
   return current.signal;
 }

@@ -10,7 +10,6 @@ import { figurePng } from './still-picture.js';
  */
 export async function showPlot(figure: Figure | readonly Trace[], layout?: Layout): Promise<void> {
   const complete = 'layout' in figure ? plot(figure.data, { ...figure.layout, ...layout }) : plot(figure, layout);
-  const { width, height } = complete.layout;
   const text = describe(complete);
   if (!inNotebook()) {
     show({ 'text/plain': text });
@@ -22,7 +21,7 @@ export async function showPlot(figure: Figure | readonly Trace[], layout?: Layou
     'image/png': png,
     'application/vnd.plotly.v1+json': { ...complete, config: { displaylogo: false } },
   };
-  show(bundle, { 'image/png': { width, height } });
+  show(bundle);
 }
 
 /** `Plot "Reward": exact match (0 to 1) over step; traces: GRPO, OFSD`. */

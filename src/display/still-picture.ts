@@ -11,12 +11,12 @@ import { optionalPackage, packageFolder } from './optional-package.js';
 import { layOutText, type MeasuredWindow } from './text-layout.js';
 
 export interface PngOptions {
-  /** Pixels of the picture a CSS pixel of the layout; default 2, sharp on today's screens. */
+  /** Pixels of the picture a pixel of the layout; default 1, because JupyterLab and GitHub show pictures pixel by pixel. Print wants 2 or more. */
   readonly scale?: number;
 }
 
 /** The figure as a PNG file's bytes. The first call loads plotly.js (about 3 s), later ones take about 0.3 s. */
-export async function figurePng(figure: Figure, { scale = 2 }: PngOptions = {}): Promise<Uint8Array> {
+export async function figurePng(figure: Figure, { scale = 1 }: PngOptions = {}): Promise<Uint8Array> {
   drawing ??= startDrawing().catch((error) => {
     drawing = undefined;
     throw error;

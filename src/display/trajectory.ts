@@ -71,6 +71,7 @@ export function trajectoryText(trajectory: Trajectory, tokenizer: Tokenizer, { h
 
 const INK = '#1b1f24';
 const TAG_COLOURS: Readonly<Record<string, string>> = { think: '#6e5494', search: '#0072b2', answer: '#00724f', information: '#8a5a00' };
+const RETRIEVED = 'display:block;background:#eef0f2;color:#57606a;border-left:3px solid #c4cad0;padding-left:8px;margin:2px 0';
 const BLUE = [0, 114, 178] as const;
 const ORANGE = [213, 94, 0] as const;
 
@@ -104,28 +105,40 @@ function outcome({ reward, searches, finish, answer, own }: Trajectory): string 
 }
 
 function body(trajectory: Trajectory, tokenizer: Tokenizer, values: TokenValues | undefined, scale: Scale | undefined): string {
-  const all = pieces(trajectory, tokenizer);
+  const all = mergeRetrieved(pieces(trajectory, tokenizer));
   const kinds = tagKinds(all);
   let at = 0;
   return all
     .map(({ text, own, start, end }) => {
+      const value = own && values ? mean(values.values, start, end) : Number.NaN;
+      const tinted = scale !== undefined && Number.isFinite(value);
       const runs = splitRuns(text, kinds.slice(at, at + text.length));
       at += text.length;
       const inner = runs
         .map(({ text: run, kind }) => {
-          const safe = escapeHtml(run);
-          if (kind === '') return safe;
+          if (kind === '') return escapeHtml(run);
           const [tag, part] = kind.split(' ');
-          return `<span style="color:${TAG_COLOURS[tag]}${part === 'tag' ? ';font-weight:600' : ''}">${safe}</span>`;
+          // On a tint, ink is what can be read.
+          const style = `color:${tinted ? INK : TAG_COLOURS[tag]}${part === 'tag' ? ';font-weight:600' : ''}`;
+          return `<span style="${style}">${escapeHtml(run)}</span>`;
         })
         .join('');
-      if (!own) return `<span style="background:#eef0f2;color:#57606a">${inner}</span>`;
-      if (!values || !scale) return inner;
-      const value = mean(values.values, start, end);
-      if (!Number.isFinite(value)) return inner;
-      return `<span style="background:${scale.colour(value)}" title="${escapeHtml(`token ${start}: ${values.name} ${number(value)}`)}">${inner}</span>`;
+      if (!own) return `<span style="${RETRIEVED}">${inner}</span>`;
+      if (!tinted) return inner;
+      return `<span style="background:${scale.colour(value)}" title="${escapeHtml(`token ${start}: ${values?.name} ${number(value)}`)}">${inner}</span>`;
     })
     .join('');
+}
+
+/** What the environment put in at once, as one piece. */
+function mergeRetrieved(all: readonly Piece[]): Piece[] {
+  const merged: Piece[] = [];
+  for (const piece of all) {
+    const last = merged.at(-1);
+    if (last && !last.own && !piece.own) merged[merged.length - 1] = { ...last, text: last.text + piece.text, end: piece.end };
+    else merged.push(piece);
+  }
+  return merged;
 }
 
 interface Piece {

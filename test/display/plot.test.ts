@@ -59,7 +59,7 @@ describe('a still picture', () => {
   it('has the size asked for, a title, tick labels and a whole legend, with no font but the one it brings', async () => {
     const names = ['GRPO', 'a trace with quite a long name, the last letter of which is a W'];
     const figure = plot(names.map((name, i) => ({ y: [i, 1, 2], name })), { ...titled, title: 'Title' }); // biome-ignore format: one line
-    const png = await figurePng(figure, { scale: 1 });
+    const png = await figurePng(figure);
     expect(Buffer.from(png.subarray(1, 4)).toString()).toBe('PNG');
     const all = inkIn(png, [0, 0, 1, 1]);
     expect(all).toMatchObject({ width: 720, height: 420 });

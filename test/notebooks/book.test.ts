@@ -1,0 +1,139 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'tsdown';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { type Book, buildBook } from '../../src/notebooks/book.js';
+import { markdownRenderer } from '../../src/notebooks/markdown.js';
+import { type CodeCell, readNotebook } from '../../src/notebooks/notebook.js';
+import { checkout, kernelSpec, notebookOf } from './checkout.js';
+
+const DISPLAYS = `import { showPlot, table, tracked, liveOutput, interruptSignal } from 'search-e1/display';
+table([{ set: '<script>alert(1)</script>', em: 0.5 }], { caption: 'EM (0 to 1)' });
+await showPlot([{ y: [1, 2], name: 'a' }], { xaxis: 'step', yaxis: 'loss (nats)' });
+for (const item of tracked([1, 2, 3], { label: 'Going' })) await new Promise((r) => setTimeout(r, item));`;
+
+/** What a reader's interrupt does to a loop that was given the signal. */
+const INTERRUPTED = `import { interruptSignal } from 'search-e1/display';
+let steps = 0;
+const signal = interruptSignal();
+const loop = (async () => { while (!signal.aborted) { steps++; await new Promise((r) => setTimeout(r, 5)); } return signal.reason.name; })();
+setTimeout(() => process.kill(process.pid, 'SIGINT'), 50);
+await new Promise((r) => setTimeout(r, 5000));`;
+
+describe('the book', () => {
+  let book: Book;
+  let out: string;
+
+  beforeAll(async () => {
+    const root = checkout();
+    await build({
+      config: false,
+      entry: { display: 'src/display/index.ts' },
+      format: 'cjs',
+      dts: true,
+      fixedExtension: false,
+      outDir: join(root, 'dist'),
+      clean: false,
+      report: false,
+      logLevel: 'silent',
+    });
+    const { version: _, ...map } = JSON.parse(readFileSync('package.json', 'utf8'));
+    const { display } = map.typesVersions['*'];
+    const exports = { '.': './dist/index.js', './display': './dist/display.cjs' };
+    writeFileSync(
+      join(root, 'package.json'),
+      JSON.stringify({ name: 'search-e1', main: 'dist/index.js', types: 'dist/index.d.ts', typesVersions: { '*': { display } }, exports }),
+    );
+    writeFileSync(join(root, 'dist', 'package.json'), '{ "type": "commonjs" }');
+    const folder = join(root, 'notebooks');
+    mkdirSync(folder, { recursive: true });
+    const write = (name: string, cells: Parameters<typeof notebookOf>[0]) =>
+      writeFileSync(join(folder, `${name}.ipynb`), JSON.stringify(notebookOf(cells)));
+    write('01-first', [
+      {
+        kind: 'markdown',
+        source: '# The first\n\nWhat it is: $\\bar r$.\n\n[on](02-second.ipynb#more) and [out](https://example.org/a.ipynb)',
+      },
+      { kind: 'code', source: DISPLAYS },
+    ]);
+    write('02-second', [
+      { kind: 'markdown', source: '# The second\n\n## More' },
+      { kind: 'code', source: INTERRUPTED, tags: ['raises-exception'] },
+      {
+        kind: 'code',
+        source:
+          'const before = steps; const how = await loop; await new Promise((r) => setTimeout(r, 50)); console.log(how, steps - before < 2);',
+      },
+      { kind: 'code', source: "throw new Error('<b>broken</b>');" },
+    ]);
+    out = join(root, 'book');
+    book = await buildBook({ notebooks: [folder], out, kernelSpec, env: { SEARCH_E1_ROOT: root } });
+  });
+
+  it('leaves an executed notebook and a page for each, and says what failed', () => {
+    expect(book.index).toBe(join(out, 'index.html'));
+    expect(book.chapters.map(({ name, title }) => [name, title])).toEqual([
+      ['01-first', 'The first'],
+      ['02-second', 'The second'],
+    ]);
+    expect(book.chapters[0].failure).toBeUndefined();
+    expect(book.chapters[1].failure).toContain('Error: <b>broken</b>');
+    const page = readFileSync(book.chapters[1].page, 'utf8');
+    expect(page).toContain('run failed');
+    expect(page).not.toContain('<b>broken</b>');
+  });
+
+  it('saves a plot as one output with text, picture and Plotly figure, and progress as its last state only', async () => {
+    const cell = (await readNotebook(book.chapters[0].notebook)).cells[1] as CodeCell;
+    const bundles = cell.outputs.map((output) => ('data' in output ? output.data : {}));
+    expect(bundles.map((data) => Object.keys(data))).toEqual([
+      ['text/html', 'text/plain'],
+      ['text/plain', 'image/png', 'application/vnd.plotly.v1+json'],
+      ['text/plain', 'text/html'],
+    ]);
+    expect(bundles[1]['application/vnd.plotly.v1+json']).toMatchObject({ data: [{ y: [1, 2], name: 'a' }], layout: { width: 720 } });
+    expect(String(bundles[1]['image/png']).slice(0, 8)).toBe('iVBORw0K');
+    expect(String(bundles[2]['text/plain'])).toMatch(/^Going: 3 of 3 steps, in /);
+  });
+
+  it('stops a loop when the reader interrupts its cell', async () => {
+    const cell = (await readNotebook(book.chapters[1].notebook)).cells[2] as CodeCell;
+    expect(cell.outputs).toEqual([{ output_type: 'stream', name: 'stdout', text: ['AbortError true\n'] }]);
+  });
+
+  it('makes pages that need nothing else and let no script run but their own', () => {
+    for (const { page } of book.chapters) {
+      const html = readFileSync(page, 'utf8');
+      expect(html.match(/<script/g)).toHaveLength(1);
+      expect(html).toMatch(/Content-Security-Policy" content="default-src 'none'; .*script-src 'sha256-/);
+      expect(html).not.toMatch(/(?:src|href)="(?:https?:)?\/\/(?!example\.org)/);
+      expect(html).not.toMatch(/url\((?!data:)/);
+    }
+    const first = readFileSync(book.chapters[0].page, 'utf8');
+    expect(first).toContain('src="data:image/png;base64,iVBORw0K');
+    expect(first).toContain('font/woff2;base64,');
+  });
+
+  it('links its pages to each other, to their notebooks and to the contents', () => {
+    const first = readFileSync(book.chapters[0].page, 'utf8');
+    for (const address of ['02-second.html#more', 'https://example.org/a.ipynb', '01-first.ipynb', '02-second.html', 'index.html'])
+      expect(first).toContain(`href="${address}"`);
+    expect(readFileSync(book.index, 'utf8')).toMatch(/href="01-first.html">The first<\/a>\s*<p>What it is: /);
+  });
+});
+
+describe('Markdown', () => {
+  it('knows mathematics from money', async () => {
+    const { html } = await markdownRenderer();
+    expect(html('$x$ and $$y$$').match(/class="katex"/g)).toHaveLength(2);
+    expect(html('$$\nx\n$$\n\ntext')).toContain('katex-display');
+    for (const text of ['costs $5 or $6', 'a \\$b\\$ c', '`$x$`', '```\n$x$\n```']) expect(html(text)).not.toContain('katex');
+  });
+
+  it('fails on broken mathematics, and escapes code', async () => {
+    const { html, code } = await markdownRenderer();
+    expect(() => html('$\\frac{1}$')).toThrow();
+    expect(code("'<b>'", 'typescript')).not.toContain('<b>');
+    expect(code('<b>', 'no-such-language')).toBe('&#60;b&#62;');
+  });
+});
