@@ -4,7 +4,7 @@
  * Lines are appended first and the state is replaced last, in one rename. After a kill at any moment `state.json` names the last whole step: what was
  * appended after it is cut off on resume, so that the resumed run ends with the same files as an uninterrupted one.
  */
-import { appendFile, mkdir, open, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Group } from '../rollout/trajectory.js';
@@ -42,14 +42,14 @@ export class RunFolder {
     if (before !== null && !resume) throw new Error(`${path} holds a run already: resume it with --resume, or choose another name`);
     if (before !== null && before !== configText) throw new Error(`${path} was begun with other settings (see its config.json): resume with the same ones, or choose another name`);
     if (before === null) await replaceFile(join(path, 'config.json'), configText);
-    const stateText = await readFile(join(path, 'state.json'), 'utf8').catch(() => null);
-    const state: RunState = stateText ? JSON.parse(stateText) : START;
+    const state = await readState(join(path, 'state.json'));
     for (const name of GROWING) {
       const length = state.bytes[name] ?? 0;
       const found = await stat(join(path, name)).catch(() => null);
       if (found && found.size > length) await truncate(join(path, name), length);
       if (found ? found.size < length : length > 0) throw new Error(`${join(path, name)} is shorter than state.json says: it was changed after the run`);
     }
+    await removeUncommitted(join(path, 'checkpoints'), state);
     return new RunFolder(path, state);
   }
 
@@ -101,6 +101,24 @@ export class RunFolder {
       .split('\n')
       .filter(Boolean)
       .map((line) => JSON.parse(line));
+  }
+}
+
+async function readState(path: string): Promise<RunState> {
+  const text = await readFile(path, 'utf8').catch(() => null);
+  if (text === null) return START;
+  try {
+    return JSON.parse(text) as RunState;
+  } catch (error) {
+    throw new Error(`${path} is not JSON (${(error as Error).message}): it was changed after the run; begin anew under another name`);
+  }
+}
+
+/** Removes checkpoints of stages and steps that a kill left behind, half-written or no longer needed. Folders of other names are not ours. */
+async function removeUncommitted(checkpoints: string, { finished, checkpoint }: RunState): Promise<void> {
+  for (const name of await readdir(checkpoints)) {
+    if (!/^\d+-[a-z]+(-step-\d+)?$/.test(name) || name === checkpoint || finished.includes(name)) continue;
+    await rm(join(checkpoints, name), { recursive: true, force: true });
   }
 }
 

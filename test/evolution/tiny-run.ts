@@ -1,0 +1,33 @@
+/** A whole evolution in miniature: one round of GRPO and self-distillation of a tiny policy, with a run on disk. */
+
+import { inProcessEngine } from '../../src/engines/in-process.js';
+import { classroomEvolution, type EvolutionEvent, type EvolutionSettings, evolve } from '../../src/evolution/evolve.js';
+import { RunFolder } from '../../src/evolution/run-folder.js';
+import { loadPolicy } from '../../src/policy/checkpoint.js';
+import { loadTokenizer } from '../../src/policy/tokenizer.js';
+import { tinyEnvironment, tinyQuestions } from '../rollout/tiny-policy.js';
+
+const { grpo, ofsd } = classroomEvolution;
+
+export const tinyEvolution: EvolutionSettings = {
+  rounds: 1,
+  grpo: { ...grpo, steps: 3, questionsPerStep: 4, groupSize: 4, warmUpSteps: 1, optimizer: { ...grpo.optimizer, learningRate: 0.01 } },
+  siblings: { questions: 4, attempts: 4, prefer: 'wrong' },
+  ofsd: { ...ofsd, epochs: 2, batchSize: 2, optimizer: { ...ofsd.optimizer, learningRate: 0.01 } },
+  seed: 3,
+};
+
+/** Begins or resumes the run at `path` from the policy in `base`, as far as it gets. A backend must be active. */
+export async function tinyRun(
+  base: string,
+  path: string,
+  { signal, onEvent }: { readonly signal?: AbortSignal; readonly onEvent?: (event: EvolutionEvent) => void } = {},
+): Promise<void> {
+  const run = await RunFolder.open(path, tinyEvolution, { resume: true });
+  const engine = inProcessEngine(await loadPolicy(base), loadTokenizer(base), { tokenizerFolder: base });
+  try {
+    await evolve(engine, tinyEnvironment, tinyQuestions, tinyEvolution, { run, evaluation: tinyQuestions.slice(0, 2), signal, onEvent });
+  } finally {
+    engine.dispose();
+  }
+}
