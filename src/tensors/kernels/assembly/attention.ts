@@ -165,29 +165,73 @@ function dScoresRow(weights: usize, dWeights: usize, limit: i32, columns: i32, s
   }
 }
 
-/** q k^T for a single query, as in decoding: nothing to pack. */
+/** q k^T for a single query, as in decoding: nothing to pack. Four keys at a time, so that their sums do not wait for one another. */
 function scoreRow(q: usize, k: usize, row: usize, keys: i32, kRow: i32, headDim: i32): void {
+  const step = <usize>kRow << 2;
   const whole = <usize>(headDim & ~3) << 2;
   const bytes = <usize>headDim << 2;
-  for (let j = 0; j < keys; j++, k += <usize>kRow << 2) {
+  let j = 0;
+  for (; j + 4 <= keys; j += 4, k += 4 * step) {
+    let s0 = f32x4.splat(0), s1 = f32x4.splat(0), s2 = f32x4.splat(0), s3 = f32x4.splat(0);
+    for (let at: usize = 0; at < whole; at += 16) {
+      const x = v128.load(q + at);
+      const from = k + at;
+      s0 = multiplyAdd(x, v128.load(from), s0);
+      s1 = multiplyAdd(x, v128.load(from + step), s1);
+      s2 = multiplyAdd(x, v128.load(from + 2 * step), s2);
+      s3 = multiplyAdd(x, v128.load(from + 3 * step), s3);
+    }
+    const s01 = f32x4.add(v128.shuffle<f32>(s0, s1, 0, 4, 1, 5), v128.shuffle<f32>(s0, s1, 2, 6, 3, 7));
+    const s23 = f32x4.add(v128.shuffle<f32>(s2, s3, 0, 4, 1, 5), v128.shuffle<f32>(s2, s3, 2, 6, 3, 7));
+    v128.store(row + (<usize>j << 2), f32x4.add(v128.shuffle<f32>(s01, s23, 0, 1, 4, 5), v128.shuffle<f32>(s01, s23, 2, 3, 6, 7)));
+    if (whole < bytes) {
+      for (let w = 0; w < 4; w++) {
+        const to = row + (<usize>(j + w) << 2);
+        store<f32>(to, load<f32>(to) + dot(q, k + <usize>w * step, whole, bytes));
+      }
+    }
+  }
+  for (; j < keys; j++, k += step) {
     let sum = f32x4.splat(0);
     for (let at: usize = 0; at < whole; at += 16) sum = multiplyAdd(v128.load(q + at), v128.load(k + at), sum);
-    let dot = lanesSum(sum);
-    for (let at = whole; at < bytes; at += 4) dot += load<f32>(q + at) * load<f32>(k + at);
-    store<f32>(row + (<usize>j << 2), dot);
+    store<f32>(row + (<usize>j << 2), lanesSum(sum) + dot(q, k, whole, bytes));
   }
 }
 
-/** weights v for a single query. */
+/** Of the bytes from `start` to `end`. */
+// @ts-ignore: decorator
+@inline
+function dot(a: usize, b: usize, start: usize, end: usize): f32 {
+  let sum: f32 = 0;
+  for (let at = start; at < end; at += 4) sum += load<f32>(a + at) * load<f32>(b + at);
+  return sum;
+}
+
+/** weights v for a single query: eight dimensions at a time, even and odd keys in sums of their own. */
 function readRow(weights: usize, v: usize, out: usize, keys: i32, kRow: i32, headDim: i32): void {
   const step = <usize>kRow << 2;
   const bytes = <usize>headDim << 2;
+  const pairsEnd = weights + (<usize>(keys & ~1) << 2);
   let at: usize = 0;
-  for (; at + 16 <= bytes; at += 16) {
-    let sum = f32x4.splat(0);
+  for (; at + 32 <= bytes; at += 32) {
+    let even0 = f32x4.splat(0), even1 = f32x4.splat(0), odd0 = f32x4.splat(0), odd1 = f32x4.splat(0);
     let from = v + at;
-    for (let j = 0; j < keys; j++, from += step) sum = multiplyAdd(v128.load32_splat(weights + (<usize>j << 2)), v128.load(from), sum);
-    v128.store(out + at, sum);
+    let weight = weights;
+    for (; weight < pairsEnd; weight += 8, from += 2 * step) {
+      const x = v128.load32_splat(weight);
+      const y = v128.load32_splat(weight, 4);
+      even0 = multiplyAdd(x, v128.load(from), even0);
+      even1 = multiplyAdd(x, v128.load(from, 16), even1);
+      odd0 = multiplyAdd(y, v128.load(from + step), odd0);
+      odd1 = multiplyAdd(y, v128.load(from + step, 16), odd1);
+    }
+    if (keys & 1) {
+      const x = v128.load32_splat(weight);
+      even0 = multiplyAdd(x, v128.load(from), even0);
+      even1 = multiplyAdd(x, v128.load(from, 16), even1);
+    }
+    v128.store(out + at, f32x4.add(even0, odd0));
+    v128.store(out + at, f32x4.add(even1, odd1), 16);
   }
   for (; at < bytes; at += 4) {
     let sum: f32 = 0;

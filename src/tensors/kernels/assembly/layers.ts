@@ -90,49 +90,40 @@ function sigmoid(x: v128): v128 {
   return f32x4.div(f32x4.splat(1.0), f32x4.add(f32x4.splat(1.0), exponential(f32x4.neg(x))));
 }
 
-/** A whole vector of elements at i; at the end of the range the missing ones read as 0. */
-// @ts-ignore: decorator
-@inline
-function loadSome(from: usize, i: i32, end: i32): v128 {
-  const at = from + (<usize>i << 2);
-  if (i + 4 <= end) return v128.load(at);
-  let x = f32x4.splat(0);
-  x = f32x4.replace_lane(x, 0, load<f32>(at));
-  if (i + 1 < end) x = f32x4.replace_lane(x, 1, load<f32>(at, 4));
-  if (i + 2 < end) x = f32x4.replace_lane(x, 2, load<f32>(at, 8));
-  return x;
-}
-
-// @ts-ignore: decorator
-@inline
-function storeSome(to: usize, i: i32, end: i32, x: v128): void {
-  const at = to + (<usize>i << 2);
-  if (i + 4 <= end) {
-    v128.store(at, x);
-    return;
-  }
-  store<f32>(at, f32x4.extract_lane(x, 0));
-  if (i + 1 < end) store<f32>(at, f32x4.extract_lane(x, 1), 4);
-  if (i + 2 < end) store<f32>(at, f32x4.extract_lane(x, 2), 8);
-}
-
 /** silu(gate) up, over elements. */
 export function swigluForward(gate: usize, up: usize, y: usize, start: i32, end: i32): void {
-  for (let i = start; i < end; i += 4) {
-    const g = loadSome(gate, i, end);
-    storeSome(y, i, end, f32x4.mul(f32x4.mul(g, sigmoid(g)), loadSome(up, i, end)));
+  const whole = start + ((end - start) & ~3);
+  for (let i = start; i < whole; i += 4) {
+    const at = <usize>i << 2;
+    const g = v128.load(gate + at);
+    v128.store(y + at, f32x4.mul(f32x4.mul(g, sigmoid(g)), v128.load(up + at)));
+  }
+  for (let i = whole; i < end; i++) {
+    const at = <usize>i << 2;
+    const g = v128.load32_splat(gate + at);
+    v128.store32_lane(y + at, f32x4.mul(f32x4.mul(g, sigmoid(g)), v128.load32_splat(up + at)), 0);
   }
 }
 
 /** With s = sigmoid(gate): d up = dy gate s; d gate = dy up s (1 + gate (1 - s)). */
 export function swigluBackward(gate: usize, up: usize, dy: usize, dGate: usize, dUp: usize, start: i32, end: i32): void {
   const one = f32x4.splat(1.0);
-  for (let i = start; i < end; i += 4) {
-    const g = loadSome(gate, i, end);
+  const whole = start + ((end - start) & ~3);
+  for (let i = start; i < whole; i += 4) {
+    const at = <usize>i << 2;
+    const g = v128.load(gate + at);
     const s = sigmoid(g);
-    const d = f32x4.mul(loadSome(dy, i, end), s);
-    storeSome(dUp, i, end, f32x4.mul(d, g));
-    storeSome(dGate, i, end, f32x4.mul(f32x4.mul(d, loadSome(up, i, end)), multiplyAdd(g, f32x4.sub(one, s), one)));
+    const d = f32x4.mul(v128.load(dy + at), s);
+    v128.store(dUp + at, f32x4.mul(d, g));
+    v128.store(dGate + at, f32x4.mul(f32x4.mul(d, v128.load(up + at)), multiplyAdd(g, f32x4.sub(one, s), one)));
+  }
+  for (let i = whole; i < end; i++) {
+    const at = <usize>i << 2;
+    const g = v128.load32_splat(gate + at);
+    const s = sigmoid(g);
+    const d = f32x4.mul(v128.load32_splat(dy + at), s);
+    v128.store32_lane(dUp + at, f32x4.mul(d, g), 0);
+    v128.store32_lane(dGate + at, f32x4.mul(f32x4.mul(d, v128.load32_splat(up + at)), multiplyAdd(g, f32x4.sub(one, s), one)), 0);
   }
 }
 
