@@ -12,13 +12,15 @@ table([{ set: '<script>alert(1)</script>', em: 0.5 }], { caption: 'EM (0 to 1)' 
 await showPlot([{ y: [1, 2], name: 'a' }], { xaxis: 'step', yaxis: 'loss (nats)' });
 for (const item of tracked([1, 2, 3], { label: 'Going' })) await new Promise((r) => setTimeout(r, item));`;
 
-/** What a reader's interrupt does to a loop that was given the signal. */
-const INTERRUPTED = `import { interruptSignal } from 'search-e1/display';
+/** A loop that was given the signal, in a cell of its own: tslab forgets what a failed cell declares. */
+const LOOP = `import { interruptSignal } from 'search-e1/display';
 let steps = 0;
 const signal = interruptSignal();
-const loop = (async () => { while (!signal.aborted) { steps++; await new Promise((r) => setTimeout(r, 5)); } return signal.reason.name; })();
-setTimeout(() => process.kill(process.pid, 'SIGINT'), 50);
-await new Promise((r) => setTimeout(r, 5000));`;
+const loop = (async () => { while (!signal.aborted) { steps++; await new Promise((r) => setTimeout(r, 5)); } return signal.reason.name; })();`;
+
+/** The reader interrupts while a cell waits. */
+const INTERRUPTED = `setTimeout(() => process.kill(process.pid, 'SIGINT'), 50);
+await new Promise((r) => setTimeout(r, 60_000));`;
 
 describe('the book', () => {
   let book: Book;
@@ -58,6 +60,7 @@ describe('the book', () => {
     ]);
     write('02-second', [
       { kind: 'markdown', source: '# The second\n\n## More' },
+      { kind: 'code', source: LOOP },
       { kind: 'code', source: INTERRUPTED, tags: ['raises-exception'] },
       {
         kind: 'code',
@@ -97,7 +100,7 @@ describe('the book', () => {
   });
 
   it('stops a loop when the reader interrupts its cell', async () => {
-    const cell = (await readNotebook(book.chapters[1].notebook)).cells[2] as CodeCell;
+    const cell = (await readNotebook(book.chapters[1].notebook)).cells[3] as CodeCell;
     expect(cell.outputs).toEqual([{ output_type: 'stream', name: 'stdout', text: ['AbortError true\n'] }]);
   });
 
