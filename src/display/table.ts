@@ -14,7 +14,7 @@ export interface TableOptions {
   readonly columns?: readonly string[];
   /** What the table shows, with units where the columns do not name them. */
   readonly caption?: string;
-  /** Digits after the point of numbers that are not integers; default 3. */
+  /** Digits after the point in columns that hold numbers other than integers; default 3. */
   readonly digits?: number;
   /** Rows shown before the rest is counted instead; default 100. */
   readonly maxRows?: number;
@@ -61,7 +61,9 @@ function layOut(data: readonly Row[] | DataFrameLike, { columns: chosen, digits 
   if (columns.length === 0)
     throw new Error('table: expected at least one row or named columns, got no rows. Name the columns for an empty table.');
   const shown = rows.slice(0, maxRows);
-  const cells = shown.map((row) => columns.map((name) => format(row[name], digits)));
+  // One column, one number of digits: whole numbers among fractions are written as fractions.
+  const digitsOf = columns.map((name) => (shown.every((row) => typeof row[name] !== 'number' || Number.isInteger(row[name])) ? 0 : digits));
+  const cells = shown.map((row) => columns.map((name, column) => format(row[name], digitsOf[column])));
   const numeric = columns.map((name) => shown.length > 0 && shown.every((row) => row[name] == null || typeof row[name] === 'number'));
   return { columns, cells, numeric, more: rows.length > maxRows ? `${rows.length - maxRows} more rows` : undefined };
 }
@@ -72,7 +74,6 @@ function fromDataFrame({ columns, values }: DataFrameLike): Row[] {
 
 function format(value: unknown, digits: number): string {
   if (value == null) return '';
-  if (typeof value === 'number')
-    return (Number.isInteger(value) || !Number.isFinite(value) ? String(value) : value.toFixed(digits)).replace('-', '−');
+  if (typeof value === 'number') return (Number.isFinite(value) ? value.toFixed(digits) : String(value)).replace('-', '−');
   return String(typeof value === 'object' ? JSON.stringify(value) : value).replace(/\s+/g, ' ');
 }

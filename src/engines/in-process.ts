@@ -25,12 +25,17 @@ export interface InProcessOptions {
   readonly tokenizerFolder?: string;
 }
 
+/** The engine, and the policy it trains. */
+export interface InProcessEngine extends Engine {
+  readonly policy: Policy;
+}
+
 interface FrozenWeights extends Snapshot {
   readonly weights: ReadonlyMap<string, tf.Tensor>;
 }
 
 /** The engine over a policy that is already on the backend. The policy belongs to the engine from here on. */
-export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: InProcessOptions = {}): Engine & { readonly policy: Policy } {
+export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: InProcessOptions = {}): InProcessEngine {
   const { tokensPerMicroBatch = 4096, tokenizerFolder } = options;
   let optimizer = new AdamW(Object.fromEntries(policy.trainable));
   let gradients = new Map<string, tf.Tensor>();
@@ -122,10 +127,14 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
           const teacher = loss.reads === 'logits' ? teacherLogits(model('frozen'), chunk as readonly Paired[]) : null;
           const result = tf.variableGrads(() => {
             const { values, entropy } = tokenValues(policy, loss, chunk, teacher);
-            for (const [name, each] of Object.entries({ ...values.metrics, ...(entropy && { entropy }) })) metrics[name] = tf.keep(tf.sum(each) as tf.Scalar);
+            for (const [name, each] of Object.entries({ ...values.metrics, ...(entropy && { entropy }) }))
+              metrics[name] = tf.keep(tf.sum(each) as tf.Scalar);
             return tf.div(tf.sum(values.loss), total) as tf.Scalar;
           }, trainable);
-          return { value: result.value, grads: Object.fromEntries(Object.entries(result.grads).map(([name, g]) => [nameOf.get(name) as string, g])) };
+          return {
+            value: result.value,
+            grads: Object.fromEntries(Object.entries(result.grads).map(([name, g]) => [nameOf.get(name) as string, g])),
+          };
         });
         addGradients(grads);
         const add = async (name: string, tensor: tf.Tensor) => {
@@ -200,7 +209,12 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
   };
 }
 
-function tokenValues(policy: Policy, loss: Loss, chunk: readonly Scored[], teacher: tf.Tensor2D | null): { values: TokenValues; entropy?: tf.Tensor1D } {
+function tokenValues(
+  policy: Policy,
+  loss: Loss,
+  chunk: readonly Scored[],
+  teacher: tf.Tensor2D | null,
+): { values: TokenValues; entropy?: tf.Tensor1D } {
   if (loss.reads === 'logits') return { values: loss.perToken(teacher as tf.Tensor2D, scoredLogits(policy, chunk)) };
   const { logProbs, entropy } = selectedLogProbs(scoredHidden(policy, chunk), headOf(policy), targetsOf(chunk));
   return { values: loss.perToken(logProbs, chunk), entropy };
@@ -219,7 +233,8 @@ function scoredHidden(model: DecoderWeights, data: readonly Scored[]): tf.Tensor
   return embedding(hidden as tf.Tensor2D, tf.tensor1d(rows, 'int32')); // [N, d]
 }
 
-const scoredLogits = (model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D => linear(scoredHidden(model, data), headOf(model)) as tf.Tensor2D; // [N, V]
+const scoredLogits = (model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D =>
+  linear(scoredHidden(model, data), headOf(model)) as tf.Tensor2D; // [N, V]
 
 const teacherLogits = (model: DecoderWeights, data: readonly Paired[]): tf.Tensor2D =>
   scoredLogits(

@@ -2,8 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { datasetPath } from '../datasets.js';
-import type { Engine } from '../engines/engine.js';
-import { inProcessEngine } from '../engines/in-process.js';
+import { type InProcessEngine, inProcessEngine } from '../engines/in-process.js';
 import { loadPolicy, savePolicy } from '../policy/checkpoint.js';
 import { Policy } from '../policy/policy.js';
 import { loadTokenizer } from '../policy/tokenizer.js';
@@ -15,7 +14,7 @@ import { basePolicyConfig, type PretrainMetrics, type PretrainSettings, pretrain
 export const basePolicyFolder = (): string => datasetPath('tinypedia', 'base-policy');
 
 /** An engine over a checkpoint folder that holds its tokenizer; default the base policy. A backend must be active (`startBackend`). */
-export async function openPolicy(folder: string = basePolicyFolder()): Promise<Engine> {
+export async function openPolicy(folder: string = basePolicyFolder()): Promise<InProcessEngine> {
   return inProcessEngine(await loadPolicy(folder), loadTokenizer(folder), { tokenizerFolder: folder });
 }
 
@@ -34,7 +33,7 @@ export async function trainBasePolicy({ out, backend, onStep, signal, ...options
   const settings = { ...pretrainSettings, ...options.settings };
   const tokenizerFolder = datasetPath('tinypedia', 'tokenizer');
   const tokenizer = loadTokenizer(tokenizerFolder);
-  const policy = Policy.initialize(basePolicyConfig(tokenizer), random(settings.seed, 'initialize'));
+  const policy = Policy.initialize(basePolicyConfig(tokenizer), random(settings.seed, 'initialize'), { scale: settings.initialScale });
   const engine = inProcessEngine(policy, tokenizer);
   const lines: string[] = [];
   const started = performance.now();
@@ -51,7 +50,14 @@ export async function trainBasePolicy({ out, backend, onStep, signal, ...options
     await mkdir(out, { recursive: true });
     await savePolicy(policy, out, { tokenizerFolder });
     await writeFile(join(out, 'training.jsonl'), `${lines.join('\n')}\n`);
-    const record = { settings, parameters: policy.parameters, final: last, seconds: Math.round((performance.now() - started) / 1000), backend: backend.description, node: process.version };
+    const record = {
+      settings,
+      parameters: policy.parameters,
+      final: last,
+      seconds: Math.round((performance.now() - started) / 1000),
+      backend: backend.description,
+      node: process.version,
+    };
     await writeFile(join(out, 'training.json'), `${JSON.stringify(record, null, 2)}\n`);
   } finally {
     engine.dispose();

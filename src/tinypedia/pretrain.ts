@@ -5,11 +5,12 @@
  * passage, to follow a reference in the prompt, and the bad habits (guessing, stopping early, looking twice) that GRPO and OFSD are to work on.
  * Only own tokens carry loss. Settings: the classroom prototype's (datasets and sizes in the record beside the weights).
  */
-import type { Engine, Scored } from '../engines/engine.js';
+
 import { crossEntropyLoss } from '../engines/cross-entropy.js';
-import { random } from '../random.js';
-import type { Tokenizer } from '../policy/tokenizer.js';
+import type { Engine, Scored } from '../engines/engine.js';
 import type { PolicyConfig } from '../policy/config.js';
+import type { Tokenizer } from '../policy/tokenizer.js';
+import { random } from '../random.js';
 import { makeTrace, TRACE_KINDS, type Trace } from './traces.js';
 import { makePretrainingWorld } from './world.js';
 
@@ -21,10 +22,21 @@ export interface PretrainSettings {
   readonly warmUpSteps: number;
   readonly weightDecay: number;
   readonly worlds: number;
+  /** Standard deviation of the first weights. At GPT-2's 0.02 a policy this narrow learns to copy late: the loss after 400 steps was 0.68, here 0.41. */
+  readonly initialScale: number;
   readonly seed: number;
 }
 
-export const pretrainSettings: PretrainSettings = { steps: 3500, batchSize: 16, learningRate: 3e-3, warmUpSteps: 50, weightDecay: 0.05, worlds: 20, seed: 1 };
+export const pretrainSettings: PretrainSettings = {
+  steps: 3500,
+  batchSize: 16,
+  learningRate: 3e-3,
+  warmUpSteps: 50,
+  weightDecay: 0.05,
+  worlds: 20,
+  initialScale: 0.08,
+  seed: 1,
+};
 
 /** The classroom policy's shape: 3 blocks of width 96. */
 export function basePolicyConfig(tokenizer: Tokenizer): PolicyConfig {
@@ -62,20 +74,33 @@ export interface PretrainOptions {
 }
 
 /** Trains the engine's fresh policy in place. */
-export async function pretrain(engine: Engine, settings: PretrainSettings, { onStep, signal, startStep = 0 }: PretrainOptions = {}): Promise<void> {
+export async function pretrain(
+  engine: Engine,
+  settings: PretrainSettings,
+  { onStep, signal, startStep = 0 }: PretrainOptions = {},
+): Promise<void> {
   const worlds = Array.from({ length: settings.worlds }, (_, index) => makePretrainingWorld(index));
   let tokens = 0;
   let scoredTokens = 0;
   for (let step = startStep; step < settings.steps; step++) {
     signal?.throwIfAborted();
     const source = random(settings.seed, 'pretrain', step);
-    const data = Array.from({ length: settings.batchSize }, () => scoredTrace(makeTrace(source.pick(worlds), TRACE_KINDS, source), engine.tokenizer));
+    const data = Array.from({ length: settings.batchSize }, () =>
+      scoredTrace(makeTrace(source.pick(worlds), TRACE_KINDS, source), engine.tokenizer),
+    );
     const report = await engine.forwardBackward(crossEntropyLoss(data));
     const learningRate = settings.learningRate * cosine(step, settings);
     const { gradNorm } = await engine.optimStep({ learningRate, beta1: 0.9, beta2: 0.98, weightDecay: settings.weightDecay, clipNorm: 1 });
     tokens += data.reduce((sum, item) => sum + item.tokens.length, 0);
     scoredTokens += report.tokens;
-    await onStep?.({ step: step + 1, loss: report.loss, tokens, scored_tokens: scoredTokens, grad_norm: gradNorm, learning_rate: learningRate });
+    await onStep?.({
+      step: step + 1,
+      loss: report.loss,
+      tokens,
+      scored_tokens: scoredTokens,
+      grad_norm: gradNorm,
+      learning_rate: learningRate,
+    });
   }
 }
 
