@@ -120,7 +120,10 @@ async function activate(name: BackendName): Promise<string> {
 async function startTensorFlow(): Promise<string> {
   restoreUtilFunctions();
   const packageName: string = '@tensorflow/tfjs-node-gpu'; // not a literal: the compiler shall not look for its types
-  await import(packageName);
+  await import(packageName).catch((error: NodeJS.ErrnoException) => {
+    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? '')) throw new Error('not installed (optional; see environment.md)');
+    throw new Error(`installed, but does not load: ${firstLine(error).replace(/ at path: .*/, '')}`); // a path says nothing to a reader
+  });
   await tf.setBackend('tensorflow');
   const { isUsingGpuDevice, binding } = tf.backend() as unknown as { isUsingGpuDevice?: boolean; binding?: { TF_Version?: string } };
   return `TensorFlow ${binding?.TF_Version ?? '(version unknown)'} on ${isUsingGpuDevice ? 'GPU' : 'CPU'}`;
@@ -136,11 +139,22 @@ function restoreUtilFunctions(): void {
 async function startWasm(): Promise<string> {
   const { setWasmPaths, version_wasm } = await import('@tensorflow/tfjs-backend-wasm');
   setWasmPaths(`${dirname(createRequire(__filename).resolve('@tensorflow/tfjs-backend-wasm'))}/`);
-  if (!(await tf.setBackend('wasm')) || tf.getBackend() !== 'wasm')
-    throw new Error('the WebAssembly module of tfjs-backend-wasm does not start');
+  const startedWell = await withoutNewListeners(() => tf.setBackend('wasm'));
+  if (!startedWell || tf.getBackend() !== 'wasm') throw new Error('the WebAssembly module of tfjs-backend-wasm does not start');
   repairWasmBackend();
   const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
   return `tfjs-backend-wasm ${version_wasm}${simd ? ' with SIMD' : ' without SIMD'}, one thread`;
+}
+
+/** Emscripten listens for uncaught errors of the whole process and rethrows them from its one-line source, which Node then prints in full. */
+async function withoutNewListeners<T>(work: () => Promise<T>): Promise<T> {
+  const events = ['uncaughtException', 'unhandledRejection'];
+  const before = events.map((event) => process.rawListeners(event));
+  const result = await work();
+  events.forEach((event, i) => {
+    for (const listener of process.rawListeners(event)) if (!before[i].includes(listener)) process.off(event, listener as () => void);
+  });
+  return result;
 }
 
 async function startCpu(): Promise<string> {
