@@ -195,6 +195,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     },
 
     async load(folder) {
+      if (policy.adapter) throw new Error('the policy has an adapter on: merge or drop it before loading');
       await assignWeights(policy, folder);
       this.resetOptimizer();
       const state = await loadOptimizer(folder);

@@ -5,13 +5,14 @@
  * mismatch is listed, before a tensor is made.
  */
 import { copyFile, mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdamWState } from '../tensors/adamW.js';
 import { configToJson, type PolicyConfig, parseConfig, weightShapes } from './config.js';
 import { Policy } from './policy.js';
 import { openSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';
 
+const TIED_HEAD = 'lm_head.weight';
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'];
 
 /**
@@ -38,9 +39,15 @@ async function readWeights(folder: string, config: PolicyConfig): Promise<Map<st
   const files = await openShards(folder);
   try {
     const where = new Map<string, SafetensorsFile>();
-    for (const file of files) for (const name of file.records.keys()) where.set(name, file);
     const expected = weightShapes(config);
     const problems: string[] = [];
+    for (const file of files) {
+      for (const name of file.records.keys()) {
+        const other = where.get(name);
+        if (other) problems.push(`${name} is in ${basename(other.path)} and in ${basename(file.path)}`);
+        where.set(name, file);
+      }
+    }
     for (const [name, shape] of expected) {
       const found = where.get(name)?.records.get(name);
       if (!found) problems.push(`${name} is missing (shape [${shape}])`);
@@ -48,16 +55,22 @@ async function readWeights(folder: string, config: PolicyConfig): Promise<Map<st
     }
     for (const name of where.keys()) {
       // Some writers store the tied head as well: it is the embedding again.
-      if (!expected.has(name) && !(config.tiedEmbeddings && name === 'lm_head.weight')) problems.push(`${name} is not a weight of this architecture`);
+      if (!expected.has(name) && !(config.tiedEmbeddings && name === TIED_HEAD)) problems.push(`${name} is not a weight of this architecture`);
     }
     if (problems.length) throw new Error(`${folder} does not fit its config.json:\n${problems.map((p) => `  ${p}`).join('\n')}`);
     const values = new Map<string, Float32Array>();
     for (const name of expected.keys()) values.set(name, await (where.get(name) as SafetensorsFile).read(name));
+    const head = config.tiedEmbeddings ? await where.get(TIED_HEAD)?.read(TIED_HEAD) : undefined;
+    if (head && !sameValues(head, values.get('model.embed_tokens.weight') as Float32Array)) {
+      throw new Error(`${folder} holds an ${TIED_HEAD} of its own, but its config.json ties the head to the embedding: set tie_word_embeddings to false`);
+    }
     return values;
   } finally {
     await Promise.all(files.map((file) => file.close()));
   }
 }
+
+const sameValues = (a: Float32Array, b: Float32Array): boolean => a.length === b.length && a.every((value, i) => value === b[i]);
 
 /** Writes the policy (adapter not included: merge it first) and copies the tokenizer files of `tokenizerFolder` beside it. */
 export async function savePolicy(policy: Policy, folder: string, { tokenizerFolder }: { readonly tokenizerFolder?: string } = {}): Promise<void> {
@@ -69,9 +82,18 @@ export async function savePolicy(policy: Policy, folder: string, { tokenizerFold
   await writeSafetensors(join(folder, 'model.safetensors'), tensors);
   await writeWhole(join(folder, 'config.json'), JSON.stringify(configToJson(policy.config), null, 2));
   const { endIds, padId } = policy.config;
-  await writeWhole(join(folder, 'generation_config.json'), JSON.stringify({ eos_token_id: [...endIds], pad_token_id: padId, do_sample: true }, null, 2));
+  const ends = [...new Set([...endIds, ...(tokenizerFolder ? await generationEndIds(tokenizerFolder) : [])])];
+  await writeWhole(join(folder, 'generation_config.json'), JSON.stringify({ eos_token_id: ends, pad_token_id: padId, do_sample: true }, null, 2));
   if (!tokenizerFolder || tokenizerFolder === folder) return;
   for (const name of TOKENIZER_FILES) await copyFile(join(tokenizerFolder, name), join(folder, name));
+}
+
+/** End tokens that a folder's `generation_config.json` names; published chat models have more there than in `config.json`. */
+async function generationEndIds(folder: string): Promise<number[]> {
+  const path = join(folder, 'generation_config.json');
+  if (!(await stat(path).catch(() => null))) return [];
+  const { eos_token_id } = ((await readJson(path)) ?? {}) as { eos_token_id?: number | number[] | null };
+  return [eos_token_id ?? []].flat();
 }
 
 const OPTIMIZER_FILE = 'optimizer.safetensors';
@@ -98,7 +120,9 @@ export async function loadOptimizer(folder: string): Promise<AdamWState | null> 
       const moments = name.endsWith('.first') ? first : second;
       moments[name.replace(/\.(first|second)$/, '')] = await file.read(name);
     }
-    return { steps: Number(file.metadata.steps), first, second };
+    const steps = Number(file.metadata.steps);
+    if (!Number.isSafeInteger(steps) || steps < 0) throw new Error(`${path}: metadata "steps" is ${file.metadata.steps}, expected the number of steps taken`);
+    return { steps, first, second };
   } finally {
     await file.close();
   }
@@ -106,31 +130,35 @@ export async function loadOptimizer(folder: string): Promise<AdamWState | null> 
 
 async function readConfig(folder: string): Promise<PolicyConfig> {
   const path = join(folder, 'config.json');
-  const text = await readFile(path, 'utf8').catch(() => {
-    throw new Error(`${folder} holds no config.json: expected a Hugging Face checkpoint folder`);
-  });
-  let json: unknown;
+  if (!(await stat(path).catch(() => null))) throw new Error(`${folder} holds no config.json: expected a Hugging Face checkpoint folder`);
+  return parseConfig(await readJson(path), path);
+}
+
+async function readJson(path: string): Promise<unknown> {
+  const text = await readFile(path, 'utf8');
   try {
-    json = JSON.parse(text);
+    return JSON.parse(text);
   } catch (error) {
     throw new Error(`${path} is not JSON: ${(error as Error).message}`);
   }
-  return parseConfig(json, path);
 }
 
 async function openShards(folder: string): Promise<SafetensorsFile[]> {
   const single = join(folder, 'model.safetensors');
   if (await stat(single).catch(() => null)) return [await openSafetensors(single)];
   const indexPath = join(folder, 'model.safetensors.index.json');
-  const index = await readFile(indexPath, 'utf8').catch(async () => {
+  if (!(await stat(indexPath).catch(() => null))) {
     const found = (await readdir(folder)).filter((name) => /\.(safetensors|bin|gguf)$/.test(name));
     throw new Error(`${folder} holds no model.safetensors and no model.safetensors.index.json${found.length ? ` (found ${found.join(', ')})` : ''}`);
-  });
-  const map = (JSON.parse(index) as { weight_map?: Record<string, string> }).weight_map;
-  if (!map) throw new Error(`${indexPath} has no weight_map`);
-  const names = [...new Set(Object.values(map))].sort();
-  const outside = names.filter((name) => /[\\/]/.test(name));
+  }
+  const map = ((await readJson(indexPath)) as { weight_map?: unknown } | null)?.weight_map;
+  if (typeof map !== 'object' || map === null) throw new Error(`${indexPath} has no weight_map`);
+  const names = [...new Set(Object.values(map).map(String))].sort();
+  const outside = names.filter((name) => name === '' || name === '.' || name === '..' || /[\\/]/.test(name));
   if (outside.length) throw new Error(`${indexPath} names files outside its folder: ${outside.join(', ')}`);
+  const found = new Set(await readdir(folder));
+  const missing = names.filter((name) => !found.has(name));
+  if (missing.length) throw new Error(`${indexPath} names files that are not there: ${missing.join(', ')}. Is the download complete?`);
   const files: SafetensorsFile[] = [];
   try {
     for (const name of names) files.push(await openSafetensors(join(folder, name)));

@@ -46,6 +46,7 @@ const schema = z.looseObject({
   rope_parameters: z.looseObject({ rope_type: z.string().optional(), rope_theta: z.number().positive().optional() }).nullish(),
   rope_scaling: z.looseObject({ rope_type: z.string().optional(), type: z.string().optional() }).nullish(),
   use_sliding_window: z.boolean().nullish(),
+  layer_types: z.array(z.string()).nullish(),
   hidden_act: z.literal('silu').default('silu'),
   eos_token_id: ids,
   pad_token_id: z.number().int().nullish(),
@@ -65,9 +66,11 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
   const c = parsed.data;
   const kvHeads = c.num_key_value_heads ?? c.num_attention_heads;
   const headDim = c.head_dim ?? c.hidden_size / c.num_attention_heads;
-  const ropeType = c.rope_parameters?.rope_type ?? c.rope_scaling?.rope_type ?? c.rope_scaling?.type ?? 'default';
+  const ropeTypes = new Set([c.rope_parameters?.rope_type, c.rope_scaling?.rope_type, c.rope_scaling?.type]);
+  const layerTypes = new Set(c.layer_types);
   const problems: string[] = [];
-  if (ropeType !== 'default') problems.push(`rope type "${ropeType}": only "default" is computed`);
+  for (const type of ropeTypes) if (type && type !== 'default') problems.push(`rope type "${type}": only "default" is computed`);
+  for (const type of layerTypes) if (type !== 'full_attention') problems.push(`layer type "${type}": only "full_attention" is computed`);
   if (c.use_sliding_window) problems.push('use_sliding_window true: sliding windows are not computed');
   if (c.num_attention_heads % kvHeads !== 0) problems.push(`${c.num_attention_heads} query heads do not divide among ${kvHeads} key/value heads`);
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) problems.push(`head size ${headDim}: rotary embeddings need an even whole number`);

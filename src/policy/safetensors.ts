@@ -34,17 +34,21 @@ export interface SafetensorsFile {
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const file = await open(path, 'r');
   try {
-    const { size } = await file.stat();
+    const stats = await file.stat();
+    const { size } = stats;
     const fail = (what: string): never => {
       throw new Error(`${path} is not a valid safetensors file: ${what}`);
     };
+    if (!stats.isFile()) fail('it is no regular file');
     if (size < 8) fail(`${size} bytes, expected at least 8`);
     const prefix = Buffer.alloc(8);
-    await file.read(prefix, 0, 8, 0);
+    await readFully(file, prefix, 0, path);
     const headerLength = Number(prefix.readBigUInt64LE());
-    if (headerLength > MAX_HEADER || 8 + headerLength > size) fail(`a header of ${headerLength} bytes does not fit in a file of ${size}`);
+    if (headerLength > MAX_HEADER || 8 + headerLength > size) {
+      fail(`a header of ${prefix.readBigUInt64LE()} bytes does not fit in a file of ${size} (at most ${MAX_HEADER} are read)`);
+    }
     const header = Buffer.alloc(headerLength);
-    await file.read(header, 0, headerLength, 8);
+    await readFully(file, header, 8, path);
     let json: Record<string, unknown> = {};
     try {
       json = JSON.parse(header.toString('utf8'));
@@ -64,7 +68,9 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
         records.set(name, { dtype, shape, offsets: data_offsets });
       }
     }
-    const byOffset = [...records].sort(([, a], [, b]) => a.offsets[0] - b.offsets[0]);
+    const metadata = json.__metadata__ ?? {};
+    if (typeof metadata !== 'object' || Object.values(metadata).some((value) => typeof value !== 'string')) problems.push('__metadata__ is no table of texts');
+    const byOffset = [...records].filter(([, { offsets }]) => offsets[1] > offsets[0]).sort(([, a], [, b]) => a.offsets[0] - b.offsets[0]);
     for (let i = 1; i < byOffset.length; i++) {
       if (byOffset[i][1].offsets[0] < byOffset[i - 1][1].offsets[1]) problems.push(`${byOffset[i][0]} overlaps ${byOffset[i - 1][0]}`);
     }
@@ -72,13 +78,13 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     return {
       path,
       records,
-      metadata: (json.__metadata__ ?? {}) as Record<string, string>,
+      metadata: metadata as Record<string, string>,
       async read(name) {
         const record = records.get(name);
         if (!record) throw new Error(`${path} holds no tensor ${name}`);
         const [begin, end] = record.offsets;
         const bytes = new Uint8Array(end - begin);
-        await readFully(file, bytes, dataStart + begin);
+        await readFully(file, bytes, dataStart + begin, path);
         return widen(bytes, record.dtype);
       },
       close: () => file.close(),
@@ -124,7 +130,7 @@ export async function writeSafetensors(
 function recordProblem(value: unknown, dataSize: number): string | null {
   const { dtype, shape, data_offsets: offsets } = (value ?? {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
   const whole = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 0;
-  if (typeof dtype !== 'string' || !(dtype in BYTES)) return `dtype ${JSON.stringify(dtype)}, expected F32, F16 or BF16`;
+  if (typeof dtype !== 'string' || !Object.hasOwn(BYTES, dtype)) return `dtype ${JSON.stringify(dtype)}, expected F32, F16 or BF16`;
   if (!Array.isArray(shape) || !shape.every(whole)) return `shape ${JSON.stringify(shape)}`;
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(whole)) return `data_offsets ${JSON.stringify(offsets)}`;
   const expected = shape.reduce((a: number, b: number) => a * b, BYTES[dtype as keyof typeof BYTES]);
@@ -134,10 +140,10 @@ function recordProblem(value: unknown, dataSize: number): string | null {
   return null;
 }
 
-async function readFully(file: Awaited<ReturnType<typeof open>>, bytes: Uint8Array, position: number): Promise<void> {
+async function readFully(file: Awaited<ReturnType<typeof open>>, bytes: Uint8Array, position: number, path: string): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const { bytesRead } = await file.read(bytes, done, bytes.length - done, position + done);
-    if (bytesRead === 0) throw new Error(`the file ended after ${done} of ${bytes.length} bytes`);
+    if (bytesRead === 0) throw new Error(`${path} ended after ${done} of ${bytes.length} bytes at ${position}: it became shorter while it was read`);
     done += bytesRead;
   }
 }

@@ -1,0 +1,218 @@
+/** Checkpoint folders: Transformers' own, ours, and those that nobody should have written. */
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
+import { inProcessEngine } from '../../src/engines/in-process.js';
+import { assignWeights, loadOptimizer, loadPolicy, savePolicy } from '../../src/policy/checkpoint.js';
+import { decode, headOf } from '../../src/policy/decoder.js';
+import { Policy } from '../../src/policy/policy.js';
+import { openSafetensors, writeSafetensors } from '../../src/policy/safetensors.js';
+import { loadTokenizer } from '../../src/policy/tokenizer.js';
+import { random } from '../../src/random.js';
+import { startBackend } from '../../src/tensors/backend.js';
+import { linear } from '../../src/tensors/linear.js';
+import { tinyConfig } from '../rollout/tiny-policy.js';
+import { expectArraysClose, fixtureFolder, noTokenizer, readFixture } from './xs.js';
+
+const TOKENIZER = 'datasets/tinypedia/tokenizer';
+let folder: string;
+beforeAll(async () => {
+  await startBackend({ backend: 'wasm' });
+});
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'search-e1-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+async function valuesOf(path: string): Promise<Map<string, Float32Array>> {
+  const policy = await loadPolicy(path);
+  const values = await policy.values();
+  policy.dispose();
+  return values;
+}
+
+describe('a folder that Transformers wrote', () => {
+  test('in shards gives the values of the single file', async () => {
+    expect(await valuesOf(fixtureFolder('xs_untied', 'sharded'))).toEqual(await valuesOf(fixtureFolder('xs_untied')));
+  });
+
+  test('in bfloat16 is widened exactly, and computed with in float32', async () => {
+    const f = readFixture('xs_tied', 'bf16', 'forward.json');
+    const policy = await loadPolicy(fixtureFolder('xs_tied', 'bf16'));
+    const values = await policy.values();
+    for (const [name, sample] of Object.entries(f.weight_samples as Record<string, number[]>)) {
+      expect([...(values.get(name) as Float32Array).slice(0, sample.length)], name).toEqual(sample.map(Math.fround));
+    }
+    const row = f.input_ids[0] as number[];
+    const logits = tf.tidy(() => {
+      const hidden = tf.reshape(decode(policy, Int32Array.from(row), [1, row.length]), [row.length, policy.config.hiddenSize]);
+      return (linear(hidden, headOf(policy)) as tf.Tensor2D).arraySync();
+    });
+    expectArraysClose(logits.flat(), f.logits_row0.flat(), 2e-5, 'logits');
+    policy.dispose();
+  });
+
+  test('may hold the tied head a second time', async () => {
+    const file = await openSafetensors(fixtureFolder('xs_tied', 'model.safetensors'));
+    const tensors = new Map<string, { values: Float32Array; shape: readonly number[] }>();
+    for (const [name, { shape }] of file.records) tensors.set(name, { values: await file.read(name), shape });
+    await file.close();
+    tensors.set('lm_head.weight', tensors.get('model.embed_tokens.weight') as { values: Float32Array; shape: readonly number[] });
+    await writeSafetensors(join(folder, 'model.safetensors'), tensors);
+    copyFileSync(fixtureFolder('xs_tied', 'config.json'), join(folder, 'config.json'));
+    expect(await valuesOf(folder)).toEqual(await valuesOf(fixtureFolder('xs_tied')));
+  });
+});
+
+describe('a saved policy', () => {
+  const tiny = (seed: number) => Policy.initialize(tinyConfig, random(seed));
+
+  test('comes back bit for bit, with its tokenizer, and leaves nothing temporary', async () => {
+    const policy = tiny(1);
+    const values = await policy.values();
+    await savePolicy(policy, folder, { tokenizerFolder: TOKENIZER });
+    policy.dispose();
+    const again = await loadPolicy(folder);
+    expect(again.config).toEqual(tinyConfig);
+    expect(await again.values()).toEqual(values);
+    again.dispose();
+    expect(loadTokenizer(folder).encode(' who is Ada ?')).toEqual(loadTokenizer(TOKENIZER).encode(' who is Ada ?'));
+    expect(
+      ['config.json', 'generation_config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'].filter(
+        (name) => !existsSync(join(folder, name)),
+      ),
+    ).toEqual([]);
+  });
+
+  test('keeps the end tokens that its tokenizer folder names beyond its config', async () => {
+    const source = join(folder, 'source');
+    mkdirSync(source);
+    for (const name of ['tokenizer.json', 'tokenizer_config.json']) copyFileSync(join(TOKENIZER, name), join(source, name));
+    writeFileSync(join(source, 'generation_config.json'), JSON.stringify({ eos_token_id: [tinyConfig.endIds[0], 5], temperature: 0.7 }));
+    const policy = tiny(1);
+    for (const out of [join(folder, 'out'), source]) {
+      await savePolicy(policy, out, { tokenizerFolder: source });
+      expect(loadTokenizer(out).endIds).toEqual(loadTokenizer(source).endIds);
+      expect(loadTokenizer(out).endIds).toEqual([tinyConfig.endIds[0], 5]);
+    }
+    policy.dispose();
+  });
+
+  test('is refused with an adapter on, or where it takes the place of a policy with a tied head', async () => {
+    const policy = tiny(1);
+    policy.addAdapter({ rank: 1, alpha: 1, seed: 1 });
+    await expect(savePolicy(policy, folder)).rejects.toThrow(/merge or drop it/);
+    expect(existsSync(join(folder, 'model.safetensors'))).toBe(false);
+    policy.dispose();
+    const xs = await loadPolicy(fixtureFolder('xs_tied'));
+    const before = await xs.values();
+    await expect(assignWeights(xs, fixtureFolder('xs_untied'))).rejects.toThrow(/holds an lm_head\.weight of its own/);
+    expect(await xs.values()).toEqual(before);
+    xs.dispose();
+  });
+
+  test('goes on training where it stopped, moments and step count included', async () => {
+    const data = [{ tokens: [1, 2, 3, 4, 5], scored: [1, 2, 3, 4] }];
+    const settings = { learningRate: 0.01, clipNorm: 1 };
+    const engines = [1, 2].map((seed) => inProcessEngine(tiny(seed), noTokenizer));
+    const [first, second] = engines;
+    const step = async (engine: (typeof engines)[number]) => {
+      await engine.forwardBackward(crossEntropyLoss(data));
+      await engine.optimStep(settings);
+    };
+    for (let i = 0; i < 3; i++) await step(first);
+    await first.save(folder);
+    expect((await loadOptimizer(folder))?.steps).toBe(3);
+    await step(second); // moments of its own, to be replaced
+    await second.load(folder);
+    for (const engine of engines) for (let i = 0; i < 2; i++) await step(engine);
+    expect(await second.policy.values()).toEqual(await first.policy.values());
+    // Without its moments the next steps would have been others.
+    first.resetOptimizer();
+    for (const engine of engines) await step(engine);
+    expect(await second.policy.values()).not.toEqual(await first.policy.values());
+    first.addAdapter({ rank: 1, alpha: 1, seed: 1 });
+    await expect(first.load(folder)).rejects.toThrow(/merge or drop it/);
+    for (const engine of engines) engine.dispose();
+    expect(await loadOptimizer(fixtureFolder('xs_tied'))).toBeNull();
+  });
+});
+
+describe('a folder that does not fit is refused with its name', () => {
+  const xs = (name: string) => fixtureFolder('xs_untied', ...name.split('/'));
+  const put = (name: string, text: string | Buffer) => writeFileSync(join(folder, name), text);
+  const index = (map: unknown) => put('model.safetensors.index.json', JSON.stringify(map));
+  const config = () => copyFileSync(xs('config.json'), join(folder, 'config.json'));
+
+  test.each([
+    ['without a config', () => rmSync(join(folder, 'config.json')), /holds no config\.json/],
+    ['whose config is not JSON', () => put('config.json', '{'), /config\.json is not JSON/],
+    ['without weights', () => undefined, /holds no model\.safetensors and no model\.safetensors\.index\.json/],
+    ['with weights of another kind', () => put('pytorch_model.bin', ''), /found pytorch_model\.bin/],
+    ['whose index is not JSON', () => put('model.safetensors.index.json', '{'), /index\.json is not JSON/],
+    ['whose index is null', () => index(null), /index\.json has no weight_map/],
+    ['whose index has no map', () => index({ metadata: {} }), /index\.json has no weight_map/],
+    ['whose index maps to numbers', () => index({ weight_map: { a: 3 } }), /index\.json/],
+    [
+      'whose index leads out of the folder',
+      () => index({ weight_map: { a: '../model.safetensors' } }),
+      /names files outside its folder: \.\.\/model\.safetensors/,
+    ],
+    ['whose index leads out by a backslash', () => index({ weight_map: { a: '..\\model.safetensors' } }), /names files outside its folder/],
+    ['whose index names the folder above', () => index({ weight_map: { a: '..' } }), /names files outside its folder: \.\./],
+    ['whose index names an absolute path', () => index({ weight_map: { a: '/etc/passwd' } }), /names files outside its folder/],
+    ['whose shard is missing', () => index({ weight_map: { a: 'model-1.safetensors' } }), /model-1\.safetensors/],
+    ['whose file is cut', () => put('model.safetensors', readFileSync(xs('model.safetensors')).subarray(0, -4)), /truncated/],
+  ])('%s', async (_, prepare, message) => {
+    config();
+    prepare();
+    const attempt = loadPolicy(folder);
+    await expect(attempt).rejects.toThrow(message);
+    await expect(attempt).rejects.toThrow(folder);
+  });
+
+  test('that lacks, adds and reshapes weights: all are listed', async () => {
+    config();
+    const policy = await loadPolicy(fixtureFolder('xs_tied'));
+    const values = await policy.values();
+    policy.dispose();
+    const tensors = new Map(
+      [...values].map(([name, v]) => [name === 'model.norm.weight' ? 'model.norm.gain' : name, { values: v, shape: [v.length] }]),
+    );
+    await writeSafetensors(join(folder, 'model.safetensors'), tensors);
+    await expect(loadPolicy(folder)).rejects.toThrow(
+      /model\.embed_tokens\.weight has shape \[8192\], the config asks for \[256,32\][\s\S]*model\.norm\.weight is missing \(shape \[32\]\)[\s\S]*lm_head\.weight is missing[\s\S]*model\.norm\.gain is not a weight/,
+    );
+  });
+
+  test('in whose shards a weight lies twice', async () => {
+    config();
+    const copy = (from: string, to: string) => copyFileSync(xs(from), join(folder, to));
+    copy('model.safetensors', 'model-1.safetensors');
+    copy('model.safetensors', 'model-2.safetensors');
+    index({ weight_map: { 'model.norm.weight': 'model-1.safetensors', 'lm_head.weight': 'model-2.safetensors' } });
+    await expect(loadPolicy(folder)).rejects.toThrow(/model\.norm\.weight is in model-1\.safetensors and in model-2\.safetensors/);
+  });
+
+  test('nothing stays on the backend after a refusal', async () => {
+    const before = tf.memory().numTensors;
+    config();
+    await expect(loadPolicy(folder)).rejects.toThrow();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('whose optimiser state is broken', async () => {
+    const policy = Policy.initialize(tinyConfig, random(1));
+    const engine = inProcessEngine(policy, noTokenizer);
+    await engine.save(folder);
+    const file = join(folder, 'optimizer.safetensors');
+    await writeSafetensors(file, new Map([['model.norm.weight.first', { values: Float32Array.of(1), shape: [1] }]]), { steps: '3' });
+    await expect(engine.load(folder)).rejects.toThrow(/moment of .* should hold/);
+    await writeSafetensors(file, new Map());
+    await expect(engine.load(folder)).rejects.toThrow(/optimizer\.safetensors.*steps/);
+    engine.dispose();
+  });
+});

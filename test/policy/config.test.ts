@@ -1,0 +1,131 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { configToJson, parseConfig, weightShapes } from '../../src/policy/config.js';
+import { fixtureFolder, readFixture } from './xs.js';
+
+/** As the published Qwen2.5-0.5B-Instruct has it: rope_theta and torch_dtype at the top, no pad token. */
+const published = {
+  architectures: ['Qwen2ForCausalLM'],
+  attention_dropout: 0.0,
+  bos_token_id: 151643,
+  eos_token_id: 151645,
+  hidden_act: 'silu',
+  hidden_size: 896,
+  initializer_range: 0.02,
+  intermediate_size: 4864,
+  max_position_embeddings: 32768,
+  max_window_layers: 21,
+  model_type: 'qwen2',
+  num_attention_heads: 14,
+  num_hidden_layers: 24,
+  num_key_value_heads: 2,
+  rms_norm_eps: 1e-6,
+  rope_theta: 1000000.0,
+  sliding_window: 32768,
+  tie_word_embeddings: true,
+  torch_dtype: 'bfloat16',
+  use_cache: true,
+  use_sliding_window: false,
+  vocab_size: 151936,
+};
+
+describe('config.json', () => {
+  test('of the published Qwen2.5 files, and of Transformers 5, is read', () => {
+    expect(parseConfig(published)).toEqual({
+      vocabSize: 151936,
+      hiddenSize: 896,
+      intermediateSize: 4864,
+      layers: 24,
+      heads: 14,
+      kvHeads: 2,
+      headDim: 64,
+      ropeTheta: 1e6,
+      rmsNormEpsilon: 1e-6,
+      tiedEmbeddings: true,
+      maxPositions: 32768,
+      endIds: [151645],
+      padId: null,
+    });
+    const xs = parseConfig(readFixture('xs_untied', 'config.json'));
+    expect([xs.ropeTheta, xs.headDim, xs.tiedEmbeddings, xs.endIds, xs.padId]).toEqual([1e6, 8, false, [255], 0]);
+  });
+
+  test("parameters of the published model's shapes number 494,032,768", () => {
+    const sizes = [...weightShapes(parseConfig(published)).values()].map((shape) => shape.reduce((a, b) => a * b, 1));
+    expect(sizes.reduce((a, b) => a + b, 0)).toBe(494_032_768); // 0.49 B on its model card, counted by Transformers
+  });
+
+  test('names a head size of its own, several end tokens, and none', () => {
+    const c = parseConfig({ ...published, head_dim: 128, eos_token_id: [1, 2], pad_token_id: 7 });
+    expect([c.headDim, c.endIds, c.padId]).toEqual([128, [1, 2], 7]);
+    expect(weightShapes(c).get('model.layers.0.self_attn.o_proj.weight')).toEqual([896, 14 * 128]);
+    expect(parseConfig({ ...published, eos_token_id: null }).endIds).toEqual([]);
+  });
+
+  test('survives being written and read', () => {
+    for (const json of [published, readFixture('xs_tied', 'config.json'), { ...published, eos_token_id: [3, 4], head_dim: 32 }]) {
+      const config = parseConfig(json);
+      expect(parseConfig(JSON.parse(JSON.stringify(configToJson(config))))).toEqual(config);
+    }
+  });
+
+  test('lists every field that is missing or wrong at once', () => {
+    const { hidden_size: _, vocab_size: __, ...rest } = published;
+    const bad = { ...rest, model_type: 'llama', num_hidden_layers: 2.5, num_attention_heads: '14', rms_norm_eps: -1, hidden_act: 'gelu' };
+    expect(() => parseConfig(bad, 'x/config.json')).toThrow(/^x\/config\.json is not the configuration of a Qwen2 model/);
+    let message = '';
+    try {
+      parseConfig(bad);
+    } catch (error) {
+      message = (error as Error).message;
+    }
+    for (const field of [
+      'model_type',
+      'vocab_size',
+      'hidden_size',
+      'num_hidden_layers',
+      'num_attention_heads',
+      'rms_norm_eps',
+      'hidden_act',
+    ])
+      expect(message).toContain(`  ${field}: `);
+  });
+
+  test('lists everything that the decoder does not compute at once', () => {
+    const asked = {
+      ...published,
+      rope_scaling: { type: 'yarn', factor: 4 },
+      use_sliding_window: true,
+      num_key_value_heads: 3,
+      head_dim: 7,
+    };
+    expect(() => parseConfig(asked)).toThrow(/rope type "yarn"[\s\S]*use_sliding_window[\s\S]*14 query heads[\s\S]*head size 7/);
+  });
+
+  test.each([
+    [
+      'rope scaling beside rope parameters',
+      { rope_parameters: { rope_type: 'default', rope_theta: 1e6 }, rope_scaling: { type: 'linear', factor: 2 } },
+      /rope type "linear"/,
+    ],
+    ['rope scaling with contradicting names', { rope_scaling: { rope_type: 'default', type: 'yarn' } }, /rope type "yarn"/],
+    ['layers with sliding attention', { layer_types: ['full_attention', 'sliding_attention'] }, /sliding_attention/],
+    ['heads that do not divide the width', { num_attention_heads: 13, num_key_value_heads: 13 }, /head size/],
+  ])('refuses %s', (_, change, message) => {
+    expect(() => parseConfig({ ...published, ...change })).toThrow(message);
+  });
+
+  test.each([null, [], 'qwen2', 3])('refuses %j', (json) => {
+    expect(() => parseConfig(json)).toThrow(/config\.json is not the configuration/);
+  });
+});
+
+test('the names and shapes of weights are those of a checkpoint that Transformers wrote', () => {
+  for (const name of ['xs_tied', 'xs_untied']) {
+    const file = readFileSync(fixtureFolder(name, 'model.safetensors'));
+    const header = JSON.parse(file.subarray(8, 8 + Number(file.readBigUInt64LE())).toString()) as Record<string, { shape: number[] }>;
+    const { __metadata__: _, ...records } = header as Record<string, { shape: number[] }>;
+    const written = Object.entries(records).map(([weight, { shape }]) => [weight, shape]);
+    expect([...weightShapes(parseConfig(readFixture(name, 'config.json')))].sort()).toEqual(written.sort());
+  }
+});
