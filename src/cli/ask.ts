@@ -12,7 +12,7 @@ import type { Tinypedia } from '../tinypedia/tinypedia.js';
 import { TINYPEDIA_WORDS } from '../tinypedia/tokenizer.js';
 import { openClassroom } from './classroom.js';
 import { listenedTo, writeEpisode } from './episode-writer.js';
-import { givenByUser, type Io, interruptible, UsageError, wantsColour } from './io.js';
+import { givenBy, type Io, interruptible, UsageError, wantsColour } from './io.js';
 import { openBackend, openEngine, policyName } from './open-policy.js';
 import { addCommonOptions, type CommonFlags, examples, integer, positive } from './options.js';
 import { printable, printableJson } from './printable.js';
@@ -133,7 +133,7 @@ export function classroomSpelling(text: string): string {
 }
 
 async function corpusSearcher(path: string): Promise<Environment['searcher']> {
-  return givenByUser(async () => createSearcher(await loadCorpus(path)));
+  return givenBy('--corpus', async () => createSearcher(await loadCorpus(path)));
 }
 
 function outcome({ answer, searches, finish, own, reward, question: { goldenAnswers } }: Trajectory): string {

@@ -14,7 +14,7 @@ import type { BackendReport } from '../tensors/backend.js';
 import { MINI_SETS, type MiniSet } from '../tinypedia/questions.js';
 import { type EvaluationSource, openSource, type Part } from './evaluation-source.js';
 import { describeEvaluation, type EvaluationResult } from './evaluation-table.js';
-import { givenByUser, Interrupted, type Io } from './io.js';
+import { givenBy, Interrupted, type Io } from './io.js';
 import { openBackend, openEngine, policyName } from './open-policy.js';
 import { addCommonOptions, type CommonFlags, examples, integer, oneOrMore, positive } from './options.js';
 import { printable, printableJson } from './printable.js';
@@ -92,7 +92,7 @@ async function runEvaluate(flags: EvaluateFlags, io: Io): Promise<void> {
   const engine = flags.agent === 'policy' ? await openAgent(flags, io) : undefined;
   const records: EvaluationRecord[] = [];
   const finished: Part[] = [];
-  if (flags.trajectories !== undefined) await givenByUser(() => writeFile(flags.trajectories as string, ''));
+  if (flags.trajectories !== undefined) await givenBy('--trajectories', () => writeFile(flags.trajectories as string, ''));
   const tasks = source.parts.map(
     (part): Task => ({
       title: `${part.name}, ${part.questions.length} questions`,

@@ -11,7 +11,7 @@ import type { Searcher } from '../search/passage.js';
 import { MINI_SETS, type MiniSet } from '../tinypedia/questions.js';
 import { openClassroom } from './classroom.js';
 import type { EvaluateFlags, SetName } from './evaluate.js';
-import { givenByUser, type Io, UsageError } from './io.js';
+import { givenBy, type Io, UsageError } from './io.js';
 
 /** Questions that are evaluated together, and come with the name of their set. */
 export interface Part {
@@ -85,7 +85,7 @@ async function ownQuestions(path: string, flags: EvaluateFlags, io: Io): Promise
   if (flags.set !== undefined) throw new UsageError('--questions and --set: give one of them');
   const { half = 'both' } = flags;
   const name = basename(path).replace(/\.jsonl$/, '');
-  const questions = await givenByUser(() => loadQuestions(path, name));
+  const questions = await givenBy('--questions', () => loadQuestions(path, name));
   return {
     kind: 'own questions',
     parts: [part(name, questions, half, flags.limit)],
@@ -103,7 +103,7 @@ function part(name: string, all: readonly Question[], half: BenchmarkHalf | 'bot
 
 /** The passages' searcher. Passages of several files may have the same ids: the file's name goes before them. */
 async function corpus(paths: readonly string[] | undefined, io: Io): Promise<Pick<EvaluationSource, 'searcher' | 'passages'>> {
-  return givenByUser(async () => {
+  return givenBy('--corpus', async () => {
     const files = paths ?? SHIPPED_CORPORA.map((name) => datasetPath('corpora', `${name}.jsonl.gz`));
     const passages = [];
     for (const file of files) {

@@ -10,7 +10,7 @@ import { openClassroom } from './classroom.js';
 import { addEvolutionOptions, type EvolutionFlags, evolutionSettings, preferOption } from './evolution-settings.js';
 import { describeRun, summarizeRun } from './evolution-summary.js';
 import { evolutionTasks } from './evolution-tasks.js';
-import { givenByUser, type Io, interruptible, UsageError } from './io.js';
+import { givenBy, type Io, interruptible, UsageError } from './io.js';
 import { openBackend, openEngine } from './open-policy.js';
 import { addCommonOptions, type CommonFlags, examples, integer } from './options.js';
 import { printableJson } from './printable.js';
@@ -84,7 +84,7 @@ async function runEvolve(flags: Flags, command: Command, io: Io): Promise<void> 
   const questions = evaluation(chosen.evalQuestions);
   const engine = await openEngine(chosen.policy);
   try {
-    const run = await givenByUser(() => RunFolder.open(path, configOf(chosen, settings), { resume: flags.resume }));
+    const run = await givenBy('--name', () => RunFolder.open(path, configOf(chosen, settings), { resume: flags.resume }));
     await noteSession(path, backend, io);
     const place = { finished: run.state.finished, step: run.state.step, evaluation: questions.length };
     const tasks = evolutionTasks(settings, place, (onEvent) =>
@@ -126,7 +126,7 @@ async function rememberedFlags(path: string, flags: Flags, command: Command): Pr
   const text = await readFile(join(path, 'config.json'), 'utf8').catch(() => {
     throw new UsageError(`--resume: there is no run in ${path}`);
   });
-  const { flags: remembered } = await givenByUser(() => JSON.parse(text) as { flags?: RunFlags });
+  const { flags: remembered } = await givenBy('--resume', () => JSON.parse(text) as { flags?: RunFlags });
   if (!remembered) throw new UsageError(`--resume: ${join(path, 'config.json')} is not a run of evolve`);
   for (const key of RUN_FLAGS) {
     if (command.getOptionValueSource(key) === 'cli' && flags[key] !== remembered[key]) {

@@ -34,12 +34,12 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }
 
-/** Runs `work`; what it throws is the user's to mend (a path that is not there, a file that does not parse). */
-export async function givenByUser<T>(work: () => T | Promise<T>): Promise<T> {
+/** Runs `work` on what `option` gave; what it throws is the user's to mend (a path that is not there, a file that does not parse). */
+export async function givenBy<T>(option: string, work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw new UsageError((error as Error).message, { cause: error });
+    throw new UsageError(`${option}: ${(error as Error).message}`, { cause: error });
   }
 }
 

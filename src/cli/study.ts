@@ -9,7 +9,7 @@ import { STUDY_ARMS, type StudyArm, study } from '../evolution/study.js';
 import { version } from '../version.js';
 import { type Classroom, openClassroom } from './classroom.js';
 import { addEvolutionOptions, type EvolutionFlags, evolutionSettings } from './evolution-settings.js';
-import { givenByUser, type Io, interruptible, UsageError } from './io.js';
+import { givenBy, type Io, interruptible, UsageError } from './io.js';
 import { openBackend, openEngine, policyName } from './open-policy.js';
 import { addCommonOptions, type CommonFlags, examples, integer, integerList, oneOrMore } from './options.js';
 import { printableJson } from './printable.js';
@@ -128,7 +128,7 @@ async function keepRecord(seed: number, flags: Flags, records: Map<number, Store
   const path = recordPath(flags.out, seed);
   const text = await readFile(path, 'utf8').catch(() => null);
   if (text === null) return;
-  const record = await givenByUser(() => JSON.parse(text) as StoredStudy);
+  const record = await givenBy(path, () => JSON.parse(text) as StoredStudy);
   const same =
     JSON.stringify(record.settings) === JSON.stringify(storable(settingsOf(seed, flags))) &&
     record.policy === policyName(flags.policy) &&

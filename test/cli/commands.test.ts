@@ -1,0 +1,366 @@
+/** Every command from end to end, with budgets of seconds. */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { selectHalf } from '../../src/benchmarks/split.js';
+import { classroomSpelling } from '../../src/cli/ask.js';
+import { basePolicyFolder } from '../../src/tinypedia/base-policy.js';
+import { json, searchE1 } from './captured.js';
+import { writeTinyPolicy } from './tiny-policy.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'search-e1-commands-'));
+const at = (...parts: string[]) => join(folder, ...parts);
+const tiny = at('tiny');
+const lines = (path: string) =>
+  readFileSync(path, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+
+beforeAll(() => writeTinyPolicy(tiny));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Small enough for a test, large enough that some attempts of the base policy differ in reward. */
+const BUDGET = [
+  '--runs',
+  at('runs'),
+  '--rounds',
+  1,
+  '--grpo-steps',
+  3,
+  '--questions-per-step',
+  4,
+  '--group-size',
+  3,
+  '--sibling-questions',
+  12,
+  '--attempts',
+  4,
+  '--eval-questions',
+  1,
+];
+
+interface Evolved {
+  readonly run: string;
+  readonly policy: string;
+  readonly stages: readonly { readonly stage: string; readonly greedy: { readonly n: number } }[];
+  readonly pairs: readonly { readonly pairs: number }[];
+}
+
+describe('search-e1 evolve', () => {
+  const record = (name: string) => ({
+    metrics: lines(at('runs', name, 'metrics.jsonl')).map(({ seconds_sampling: _, seconds_training: __, ...rest }) => rest),
+    trajectories: gunzipSync(readFileSync(at('runs', name, 'trajectories.jsonl.gz'))).toString(),
+    weights: readFileSync(at('runs', name, 'checkpoints', '1-ofsd', 'model.safetensors')).toString('base64'),
+  });
+
+  it('leaves a policy and its whole record, and shows it before and after', async () => {
+    const { code, stdout, stderr } = await searchE1(['evolve', '--name', 'whole', ...BUDGET]);
+    expect([code, stderr.match(/FAILED.*/)?.[0]]).toEqual([0, undefined]);
+    expect(stderr).toMatch(/^backend: /m);
+    expect(stderr).toMatch(/step 3 of 3: reward \d\.\d\d/);
+    expect(stderr).toMatch(/left$/m);
+    expect(stdout).toMatch(/^0-base .*\n1-grpo .*\n1-ofsd /m);
+    expect(stdout).toMatch(/^bamboogle-mini +1 .*→.*→/m);
+    expect(stdout).toContain(at('runs', 'whole', 'checkpoints', '1-ofsd'));
+    expect(record('whole').metrics.filter(({ stage, step }) => stage === '1-grpo' && step)).toHaveLength(3);
+  });
+
+  it('stops at Ctrl-C with what it has, says how to go on, and with --resume ends with the very same record', async () => {
+    const stopped = await searchE1(['evolve', '--name', 'stopped', ...BUDGET], { interruptAt: /step 1 of 3: reward/ });
+    expect([stopped.code, stopped.stdout]).toEqual([130, '']);
+    expect(stopped.stderr).toContain(`Go on with: search-e1 evolve --name stopped --runs ${at('runs')} --resume`);
+    expect(stopped.stderr).not.toMatch(/^\s+at /m);
+
+    const { stages, pairs, policy } = await json<Evolved>(['evolve', '--name', 'stopped', '--runs', at('runs'), '--resume']);
+    expect(stages.map(({ stage, greedy }) => [stage, greedy.n])).toEqual(
+      [0, 1, 1].map((round, i) => [`${round}-${['base', 'grpo', 'ofsd'][i]}`, 7]),
+    );
+    expect(pairs[0].pairs).toBeGreaterThan(0); // else self-distillation was not tried at all
+    expect(policy).toBe(at('runs', 'stopped', 'checkpoints', '1-ofsd'));
+    expect(record('stopped')).toEqual(record('whole'));
+  });
+
+  it('has nothing left to do in a finished run, and shows it again', async () => {
+    const { run, stages } = await json<Evolved>(['evolve', '--name', 'whole', '--runs', at('runs'), '--resume']);
+    expect([run, stages.length]).toEqual([at('runs', 'whole'), 3]);
+  });
+
+  it('touches no run that is there without --resume, and resumes with no other settings', async () => {
+    const again = await searchE1(['evolve', '--name', 'whole', ...BUDGET]);
+    expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('--resume')]);
+    const other = await searchE1(['evolve', '--name', 'whole', '--runs', at('runs'), '--resume', '--rounds', 2]);
+    expect([other.code, other.stderr]).toEqual([2, expect.stringContaining('--rounds 2: the run')]);
+  });
+
+  it('trains a checkpoint made elsewhere, and evaluates nothing where nothing is asked', async () => {
+    const args = ['evolve', '--policy', tiny, '--name', 'tiny', ...BUDGET, '--grpo-steps', 1, '--eval-questions', 0];
+    const { code, stdout } = await searchE1(args);
+    expect([code, stdout]).toEqual([0, expect.stringContaining('Nothing was evaluated')]);
+    expect(readdirSync(at('runs', 'tiny', 'checkpoints', '1-ofsd'))).toEqual(
+      expect.arrayContaining(['config.json', 'model.safetensors', 'tokenizer.json']),
+    );
+  });
+});
+
+interface Evaluated {
+  readonly n: number;
+  readonly sets: readonly { readonly dataset: string; readonly n: number; readonly exactMatch: { readonly value: number } }[];
+  readonly macroMean: { readonly value: number };
+  readonly questionMean: { readonly value: number };
+}
+
+describe('search-e1 evaluate', () => {
+  it('scores the base policy on the seven mini sets, the same whenever it is asked', async () => {
+    const { code, stdout, stderr } = await searchE1(['evaluate', '--limit', 3]);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^backend: /m);
+    for (const row of ['nq-mini +3 ', 'bamboogle-mini +3 ', 'macro mean +21 ', 'question-weighted mean +21 '])
+      expect(stdout).toMatch(new RegExp(`^${row}`, 'm'));
+    expect(stdout).not.toContain('published');
+    expect((await searchE1(['evaluate', '--limit', 3])).stdout).toBe(stdout);
+  });
+
+  it('draws other episodes from another seed, and the same from the same', async () => {
+    const sample = async (seed: number, name: string) => {
+      await json(['evaluate', '--set', 'nq-mini', '--limit', 10, '--temperature', 1, '--seed', seed, '--trajectories', at(name)]);
+      return lines(at(name)).map(({ text }) => text);
+    };
+    const first = await sample(1, 'a.jsonl');
+    expect(await sample(1, 'b.jsonl')).toEqual(first);
+    expect(await sample(2, 'c.jsonl')).not.toEqual(first);
+  });
+
+  it('evaluates a checkpoint made elsewhere, and says of the backend which it was', async () => {
+    const result = await json<Evaluated & { agent: string; backend: { name: string } }>([
+      'evaluate',
+      '--policy',
+      tiny,
+      '--set',
+      'nq-mini',
+      '--limit',
+      2,
+      '--backend',
+      'cpu',
+    ]);
+    expect([result.agent, result.backend.name, result.n]).toEqual([tiny, 'cpu', 2]);
+  });
+
+  it('scores the agent without a model on real questions, with the published rows beside', async () => {
+    const { code, stdout, stderr } = await searchE1(['evaluate', '--agent', 'lexical', '--limit', 2]);
+    expect(code).toBe(0);
+    expect(stderr).not.toContain('backend'); // no model, no tensors
+    expect(stdout).toContain('held-out half');
+    for (const row of ['NQ +2 ', '2Wiki +2 ', 'Search-E1 \\(Qwen2.5-3B-Instruct\\) +47.4 .*derived'])
+      expect(stdout).toMatch(new RegExp(`^${row}`, 'm'));
+    expect(stdout).toContain('not comparable');
+  });
+
+  it('shares each benchmark out to two halves, by the questions’ ids', async () => {
+    const asked = async (half: string) => {
+      await json(['evaluate', '--agent', 'lexical', '--set', 'bamboogle', '--corpus', corpus, '--half', half, '--trajectories', at(half)]);
+      return lines(at(half)).map(({ question }) => question);
+    };
+    const [development, heldOut, both] = [await asked('development'), await asked('held-out'), await asked('both')];
+    expect(both).toHaveLength(75);
+    expect(selectHalf(both, 'held-out')).toEqual(heldOut);
+    expect(selectHalf(both, 'development')).toEqual(development);
+    expect(development.length + heldOut.length).toBe(75);
+  });
+
+  it('takes questions and passages of one’s own, and its means are those of its episodes', async () => {
+    const result = await json<Evaluated>([
+      'evaluate',
+      '--agent',
+      'lexical',
+      '--questions',
+      questions,
+      '--corpus',
+      corpus,
+      '--trajectories',
+      at('own'),
+    ]);
+    const matches = lines(at('own')).map(({ answer, question }) => Number(question.golden_answers.includes(answer)));
+    expect(matches).toEqual([1, 0]); // the second question's gold answer is in no passage
+    expect(result.sets).toMatchObject([{ dataset: 'mine', n: 2, exactMatch: { value: 0.5 } }]);
+    expect([result.macroMean.value, result.questionMean.value]).toEqual([0.5, 0.5]);
+  });
+
+  it('shows the sets that were finished at Ctrl-C, and how to go on', async () => {
+    const { code, stdout, stderr } = await searchE1(['evaluate', '--limit', 2], { interruptAt: /popqa-mini, 2 questions\n/ });
+    expect(code).toBe(130);
+    expect(stdout).toMatch(/^triviaqa-mini +2 /m);
+    expect(stdout).not.toMatch(/^hotpotqa-mini/m);
+    expect(stderr).toMatch(/go on with: --set (popqa-mini,)?hotpotqa-mini,2wiki-mini,musique-mini,bamboogle-mini/);
+  });
+});
+
+describe('search-e1 ask', () => {
+  it('lists questions, of which each can be asked', async () => {
+    const listed = await json<{ set: string; question: string; goldenAnswers: string[] }[]>(['ask', '--example', '--seed', 3]);
+    expect(listed.map(({ set }) => set)).toHaveLength(7);
+    expect((await searchE1(['ask', '--example', '--seed', 3])).stdout).toBe(`${listed.map(({ question }) => question).join('\n')}\n`);
+    const { question, golden_answers } = (await json<Asked>(['ask', listed[0].question])).question;
+    expect([question, golden_answers]).toEqual([listed[0].question, listed[0].goldenAnswers]);
+  });
+
+  interface Asked {
+    readonly question: { readonly question: string; readonly golden_answers: readonly string[] };
+    readonly answer: string | null;
+    readonly reward: number | null;
+    readonly text: string;
+    readonly tokens: readonly number[];
+    readonly own: readonly boolean[];
+    readonly turns: readonly { readonly kind: string }[];
+  }
+  const question = 'what is the employer of Hans Berg ?';
+
+  it('shows the episode that --json records, with the passages it found', async () => {
+    const asked = await json<Asked>(['ask', question]);
+    const { code, stdout, stderr } = await searchE1(['ask', question]);
+    expect(code).toBe(0);
+    expect(stderr).not.toContain('warning');
+    expect(asked.text).toContain('<information> Hans Berg : a person');
+    expect(stdout.split('\n\n')[0].replaceAll('\n', '')).toBe(asked.text);
+    expect(stdout).toContain(`answer: ${asked.answer}`);
+    expect(asked.own).toHaveLength(asked.tokens.length);
+    expect(asked.turns[asked.turns.length - 1].kind).toBe('answer');
+  });
+
+  it('warns of words and entities that the classroom world does not know, and of nothing else', async () => {
+    const { code, stderr, stdout } = await searchE1(['ask', 'Who is the mayor of Berlin?']);
+    expect(code).toBe(0);
+    expect(stderr).toContain('asked as: who is the mayor of Berlin ?');
+    expect(stderr).toContain('does not know "Berlin"');
+    expect(stderr).toContain(question.slice(0, 8));
+    expect(stdout).toContain('not known here');
+    expect((await searchE1(['ask', 'who is the mayor of the town ?'])).stderr).toMatch(/warning/);
+    expect((await searchE1(['ask', "What is Hans Berg's employer?"])).stderr).not.toMatch(/warning/);
+  });
+
+  it('spells as the classroom does', () => {
+    expect(classroomSpelling('  Who is the employer of  Hans Berg?')).toBe('who is the employer of Hans Berg ?');
+    expect(classroomSpelling('What is Hans Berg’s employer?')).toBe("what is Hans Berg's employer ?");
+    expect(classroomSpelling('Hans Berg was born where ?')).toBe('Hans Berg was born where ?');
+  });
+
+  it('searches another corpus, whose text cannot steer the terminal', async () => {
+    const hostile = at('hostile.jsonl');
+    writeFileSync(
+      hostile,
+      `${JSON.stringify({ id: 1, contents: 'Hans Berg\na person . employer \u001b]0;title\u0007 \u009b2J Works .' })}\n`,
+    );
+    const plain = await searchE1(['ask', question, '--corpus', hostile]);
+    expect(plain.stdout).toContain('\\x1b]0;title\\x07');
+    const asJson = await searchE1(['ask', question, '--corpus', hostile, '--json']);
+    expect(JSON.parse(asJson.stdout).text).toContain('\u001b]0;title\u0007');
+    for (const steers of ['\u001b', '\u0007', '\u009b']) expect(plain.stdout + asJson.stdout).not.toContain(steers);
+  });
+});
+
+describe('search-e1 pretrain', () => {
+  it('leaves a checkpoint with its record, which can be asked', async () => {
+    const out = at('pretrained');
+    const result = await json<{ policy: string; final: { step: number } }>(['pretrain', '--out', out, '--steps', 2, '--seed', 5]);
+    expect([result.policy, result.final.step]).toEqual([out, 2]);
+    expect(JSON.parse(readFileSync(join(out, 'training.json'), 'utf8'))).toMatchObject({ settings: { steps: 2, seed: 5 } });
+    expect((await searchE1(['ask', '--policy', out, 'what is the employer of Hans Berg ?'])).code).toBe(0);
+    const again = await searchE1(['pretrain', '--out', out, '--steps', 2]);
+    expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('--force')]);
+  });
+
+  it('leaves nothing at Ctrl-C, and says so', async () => {
+    const { code, stderr } = await searchE1(['pretrain', '--out', at('never'), '--steps', 1_000_000], { interruptAt: /step \d+ of/ });
+    expect([code, stderr]).toEqual([130, expect.stringContaining('nothing was written')]);
+    expect(existsSync(at('never', 'config.json'))).toBe(false);
+  });
+});
+
+describe('search-e1 study', () => {
+  const args = [
+    'study',
+    '--out',
+    at('study'),
+    '--policy',
+    basePolicyFolder(),
+    '--arms',
+    'ofsd,no-reference',
+    '--grpo-steps',
+    1,
+    '--questions-per-step',
+    4,
+    '--sibling-questions',
+    12,
+    '--attempts',
+    4,
+    '--eval-questions',
+    1,
+  ];
+
+  it('leaves a record a seed with what made it, and measures no seed twice', async () => {
+    const first = await searchE1([...args, '--seeds', 1]);
+    expect([first.code, first.stdout]).toEqual([0, expect.stringContaining('What is claimed')]);
+    const record = JSON.parse(readFileSync(at('study', 'seed-1.json'), 'utf8'));
+    expect(record).toMatchObject({
+      seed: 1,
+      versions: { node: process.version },
+      backend: { name: expect.any(String) },
+      settings: { grpo: { steps: 1 } },
+    });
+    expect(record.command).toContain('search-e1 study --seeds 1 --arms ofsd,no-reference');
+    expect(Date.parse(record.date)).toBeGreaterThan(Date.parse('2026-01-01'));
+    expect(Object.keys(record.arms)).toEqual(['ofsd', 'no-reference']);
+
+    const both = await json<{ records: { seed: number; date: string }[]; claims: unknown[] }>([...args, '--seeds', '1,2']);
+    expect(both.records.map(({ seed }) => seed)).toEqual([1, 2]);
+    expect(both.records[0].date).toBe(record.date);
+    expect(both.claims).toHaveLength(5);
+    expect(readdirSync(at('study')).sort()).toEqual(['seed-1.json', 'seed-2.json']);
+  });
+
+  it('mixes no records of other settings', async () => {
+    const { code, stderr } = await searchE1([...args, '--seeds', 1, '--grpo-steps', 2]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining('other settings')]);
+  });
+});
+
+describe('search-e1 notebooks', () => {
+  const notebook = (name: string, source: string): string => {
+    const cell = { cell_type: 'code', id: 'a', metadata: {}, source, outputs: [], execution_count: null };
+    const metadata = { kernelspec: { name: 'search-e1', display_name: 'search-e1', language: 'typescript' } };
+    mkdirSync(at('notebooks'), { recursive: true });
+    writeFileSync(at('notebooks', name), JSON.stringify({ cells: [cell], metadata, nbformat: 4, nbformat_minor: 5 }));
+    return at('notebooks', name);
+  };
+
+  it('executes them into a book, and fails where one fails, with its reason', async () => {
+    const good = notebook('good.ipynb', "console.log('forty-two');");
+    const bad = notebook('bad.ipynb', "throw new Error('on purpose');");
+    const { code, stdout, stderr } = await searchE1(['notebooks', good, bad, '--out', at('book'), '--json']);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('1 of 2 notebooks failed: bad')]);
+    const { chapters } = JSON.parse(stdout) as { chapters: { name: string; failure?: string }[] };
+    expect(chapters.map(({ name, failure }) => [name, failure?.includes('on purpose')])).toEqual([
+      ['good', undefined],
+      ['bad', true],
+    ]);
+    expect(readFileSync(at('book', 'good.html'), 'utf8')).toContain('forty-two');
+  });
+});
+
+const corpus = at('passages.jsonl');
+writeFileSync(
+  corpus,
+  `${JSON.stringify({ id: 1, contents: '"Arthur Conan Doyle"\nArthur Conan Doyle was a writer. He was born in Edinburgh in 1859.' })}\n`,
+);
+const questions = at('mine.jsonl');
+writeFileSync(
+  questions,
+  [
+    { id: 'a', question: 'Where was Arthur Conan Doyle born?', golden_answers: ['Edinburgh'] },
+    { id: 'b', question: 'Where was Ada Lovelace born?', golden_answers: ['London'] },
+  ]
+    .map((question) => `${JSON.stringify(question)}\n`)
+    .join(''),
+);

@@ -1,0 +1,37 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { printable, printableJson } from '../../src/cli/printable.js';
+
+/** Written apart from the implementation's own list: Unicode's control characters (Cc), and those that order text (Bidi_Control). */
+const STEERS = /[\p{Cc}\p{Bidi_Control}]/u;
+
+describe('printable()', () => {
+  it('leaves ordinary text, line feeds and tabs alone', () => {
+    const text = 'Stanisław 中国 🙂 naïve\n\t<answer> 42</answer>';
+    expect(printable(text)).toBe(text);
+  });
+
+  it('shows escapes, carriage returns and turned text as what they are', () => {
+    expect(printable('a\u001b[31mb\rc\u009b2Jd\u202ee')).toBe('a\\x1b[31mb\\x0dc\\x9b2Jd\\u202ee');
+  });
+
+  it('lets no control character through, whatever the text', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        expect(printable(text).replace(/[\n\t]/g, '')).not.toMatch(STEERS);
+      }),
+    );
+  });
+});
+
+describe('printableJson()', () => {
+  it('means the same as JSON, without a control character but line feeds', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        const written = printableJson({ [text]: [text] });
+        expect(JSON.parse(written)).toEqual(JSON.parse(JSON.stringify({ [text]: [text] })));
+        expect(written.replaceAll('\n', '')).not.toMatch(STEERS);
+      }),
+    );
+  });
+});

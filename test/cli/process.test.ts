@@ -1,0 +1,83 @@
+/** The built command as the shell sees it: streams, signals, exit codes. */
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const root = join(__dirname, '..', '..');
+const folder = mkdtempSync(join(tmpdir(), 'search-e1-process-'));
+
+beforeAll(() => {
+  execFileSync(process.execPath, [join(root, 'scripts', 'prepare.mjs')], { stdio: 'inherit' });
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+interface Ended {
+  readonly code: number | null;
+  readonly killedBy: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+interface Interference {
+  /** Sent once `at` is seen on stderr. */
+  readonly signal?: NodeJS.Signals;
+  readonly at?: RegExp;
+  /** Close our end of stdout after its first bytes, as `head` does. */
+  readonly stopReading?: boolean;
+}
+
+function searchE1(args: readonly string[], { signal, at, stopReading }: Interference = {}): Promise<Ended> {
+  const child = spawn(process.execPath, [join(root, 'dist', 'cli.js'), ...args], { cwd: folder, env: { ...process.env, DEBUG: '' } });
+  const kept = { stdout: '', stderr: '' };
+  let sent = false;
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    kept.stdout += text;
+    if (stopReading) child.stdout.destroy();
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    kept.stderr += text;
+    if (signal && !sent && at?.test(kept.stderr)) sent = child.kill(signal);
+  });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, killedBy) => resolve({ code, killedBy, ...kept }));
+  });
+}
+
+describe('the built search-e1', () => {
+  it('keeps stdout for the result, so that --json can be piped', async () => {
+    const { code, stdout, stderr } = await searchE1(['evaluate', '--set', 'nq-mini', '--limit', '2', '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ kind: 'tinypedia', n: 2 });
+    expect(stderr).toContain('nq-mini');
+  });
+
+  it('writes no colours into files and pipes', async () => {
+    const { stdout, stderr } = await searchE1(['ask', 'what is the employer of Hans Berg ?']);
+    expect(stdout + stderr).not.toContain('\u001b');
+  });
+
+  it('tells a mistake in one line, with exit code 2', async () => {
+    const { code, stdout, stderr } = await searchE1(['notebooks', 'absent.ipynb']);
+    expect([code, stdout, stderr]).toEqual([2, '', 'search-e1: absent.ipynb: there is no such notebook or folder\n']);
+  });
+
+  it.skipIf(process.platform === 'win32').each(['SIGINT', 'SIGTERM'] as const)(
+    'ends at %s with 130, and says how to go on',
+    async (signal) => {
+      const args = ['evolve', '--name', signal, '--grpo-steps', '1000', '--questions-per-step', '2', '--eval-questions', '0'];
+      const { code, killedBy, stdout, stderr } = await searchE1(args, { signal, at: /step 2 of 1000: reward/ });
+      expect([code, killedBy, stdout]).toEqual([130, null, '']);
+      expect(stderr).toContain(`search-e1 evolve --name ${signal} --resume`);
+      expect(stderr).not.toMatch(/^\s+at /m);
+      expect(stderr.length).toBeLessThan(10_000); // emscripten would print its whole source
+    },
+  );
+
+  it('does not complain when nobody reads on', async () => {
+    const { code, stderr } = await searchE1(['evaluate', '--help'], { stopReading: true });
+    expect([code, stderr]).toEqual([0, '']);
+  });
+});

@@ -1,0 +1,109 @@
+/** What needs no policy: help, errors, exit codes. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { searchE1 } from './captured.js';
+
+const COMMANDS = ['evolve', 'evaluate', 'ask', 'notebooks', 'pretrain', 'study'];
+const folder = mkdtempSync(join(tmpdir(), 'search-e1-cli-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function file(name: string, text: string): string {
+  writeFileSync(join(folder, name), text);
+  return join(folder, name);
+}
+
+describe('search-e1', () => {
+  it('lists every command in its help, on stdout', async () => {
+    const { code, stdout, stderr } = await searchE1(['--help']);
+    expect([code, stderr]).toEqual([0, '']);
+    for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
+    expect(stdout).toContain('Examples:');
+  });
+
+  it.each(COMMANDS)('%s --help shows its options and examples of itself', async (command) => {
+    const { code, stdout, stderr } = await searchE1([command, '--help']);
+    expect([code, stderr]).toEqual([0, '']);
+    for (const option of ['--json', '--backend', '--verbose']) expect(stdout).toContain(option);
+    expect(stdout.split('Examples:')[1]).toContain(`$ search-e1 ${command} `);
+    expect((await searchE1(['help', command])).stdout).toBe(stdout);
+  });
+
+  it.each(COMMANDS.filter((command) => command !== 'notebooks'))('%s draws from a seed that can be given', async (command) => {
+    expect((await searchE1([command, '--help'])).stdout).toMatch(/--seeds? /);
+  });
+
+  it('says its version, which is the package’s', async () => {
+    const manifest = JSON.parse(readFileSync(join(__dirname, '..', '..', 'package.json'), 'utf8')) as { version: string };
+    expect(await searchE1(['--version'])).toEqual({ code: 0, stdout: `${manifest.version}\n`, stderr: '' });
+  });
+
+  it('shows its help and exits with 2 where no command is given', async () => {
+    const { code, stdout, stderr } = await searchE1([]);
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toContain('Commands:');
+  });
+});
+
+describe('a user’s mistake', () => {
+  it.each<[readonly (string | number)[], string]>([
+    [['evlve'], "unknown command 'evlve'"],
+    [['evolve', '--rounds', 0], '--rounds'],
+    [['evolve', '--rounds', '1.5'], '--rounds'],
+    [['evolve', '--grpo-steps', 'many'], '--grpo-steps'],
+    [['evolve', '--group-size', 1], '--group-size'],
+    [['evolve', '--learning-rate', '-1'], '--learning-rate'],
+    [['evolve', '--clamp', '0'], '--clamp'],
+    [['evolve', '--prefer', 'right'], '--prefer'],
+    [['evolve', '--seed', '-3'], '--seed'],
+    [['evolve', '--backend', 'cuda'], '--backend'],
+    [['evolve', '--name', '../elsewhere'], '--name'],
+    [['evolve', '--no-such-option'], '--no-such-option'],
+    [['evolve', '--name', 'none', '--runs', 'no-such-folder', '--resume'], '--resume: there is no run'],
+    [['evaluate', '--set', 'squad'], '--set'],
+    [['evaluate', '--set', 'nq,tinypedia'], '--set nq,tinypedia'],
+    [['evaluate', '--agent', 'human'], '--agent'],
+    [['evaluate', '--protocol', 'telepathy'], '--protocol'],
+    [['evaluate', '--half', 'held-out', '--set', 'tinypedia'], '--half'],
+    [['evaluate', '--corpus', 'x.jsonl', '--set', 'tinypedia'], '--corpus'],
+    [['evaluate', '--questions', 'x.jsonl', '--set', 'nq'], '--questions and --set'],
+    [['evaluate', '--temperature', 'warm'], '--temperature'],
+    [['evaluate', '--limit', '0'], '--limit'],
+    [['ask'], 'no question'],
+    [['ask', 'one', 'two'], 'too many arguments'],
+    [['ask', 'who ?', '--corpus', 'absent.jsonl'], '--corpus'],
+    [['pretrain'], '--out'],
+    [['study', '--seeds', '1,x'], '--seeds'],
+    [['study', '--arms', 'dpo'], '--arms'],
+    [['notebooks', 'absent.ipynb'], 'absent.ipynb'],
+    [['notebooks', '--parallel', '0'], '--parallel'],
+  ])('%j exits with 2, names what is wrong and shows no stack', async (args, named) => {
+    const { code, stdout, stderr } = await searchE1(args);
+    expect(code).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toContain('search-e1: ');
+    expect(stderr).toContain(named);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+
+  it('in a file is told with the lines it is in', async () => {
+    const questions = file('broken.jsonl', '{"id": "1", "question": "who ?", "golden_answers": ["me"]}\n{"id": "2"}\n');
+    const { code, stderr } = await searchE1(['evaluate', '--agent', 'lexical', '--questions', questions]);
+    expect(code).toBe(2);
+    expect(stderr).toContain('--questions');
+    expect(stderr).toContain('line 2');
+  });
+
+  it('shows its stack with --verbose', async () => {
+    const { code, stderr } = await searchE1(['notebooks', join(folder, 'absent.ipynb'), '--verbose']);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^\s+at /m);
+  });
+
+  it('cannot steer the terminal with what it quotes', async () => {
+    const { stderr } = await searchE1(['evaluate', '--set', '\u001b]0;title\u0007']);
+    expect(stderr).not.toContain('\u001b');
+    expect((await searchE1(['notebooks', '\u001b[2J.ipynb'])).stderr).toContain('\\x1b[2J.ipynb');
+  });
+});
