@@ -1,0 +1,156 @@
+/** The GRPO loop on a tiny policy: which questions, which groups train, which reference, what is reported. */
+import * as tf from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Loss } from '../../src/engines/engine.js';
+import { classroomGrpo, type GrpoMetrics, type GrpoSettings, grpo, questionsOfStep, rolloutMetrics } from '../../src/grpo/grpo.js';
+import type { GrpoDatum } from '../../src/grpo/loss.js';
+import type { Group } from '../../src/rollout/trajectory.js';
+import { startBackend } from '../../src/tensors/backend.js';
+import { taughtEngine, tinyEnvironment, tinyQuestions, weightsOf } from '../rollout/tiny-policy.js';
+
+const settings: GrpoSettings = {
+  ...classroomGrpo,
+  steps: 2,
+  questionsPerStep: 4,
+  groupSize: 4,
+  warmUpSteps: 3,
+  optimizer: { ...classroomGrpo.optimizer, learningRate: 0.01 },
+};
+
+test('questions come in passes over the whole set, each shuffled anew', () => {
+  const questions = tinyQuestions;
+  const drawn = Array.from({ length: 6 }, (_, step) => questionsOfStep(questions, step, { questionsPerStep: 4, seed: 1 })).flat();
+  const passes = [0, 6, 12, 18].map((at) => drawn.slice(at, at + 6).map(({ id }) => id));
+  for (const pass of passes) expect([...pass].sort()).toEqual(questions.map(({ id }) => id));
+  expect(new Set(passes.map((pass) => pass.join())).size).toBeGreaterThan(1);
+  expect(questionsOfStep(questions, 0, { questionsPerStep: 15, seed: 1 })).toHaveLength(15);
+  expect(() => questionsOfStep([], 0, { questionsPerStep: 1, seed: 1 })).toThrow(/at least one question/);
+});
+
+describe('training a tiny policy', () => {
+  let engine: Awaited<ReturnType<typeof taughtEngine>>;
+  beforeAll(async () => {
+    await startBackend({ backend: 'wasm' });
+  });
+  beforeEach(async () => {
+    engine?.dispose();
+    engine = await taughtEngine();
+  });
+  afterAll(() => engine.dispose());
+
+  /** Runs and keeps what the engine was asked to learn. */
+  async function spied(change: Partial<GrpoSettings> = {}, startStep = 0) {
+    const losses: Loss[] = [];
+    const groups: (readonly Group[])[] = [];
+    const { forwardBackward } = engine;
+    const spy = {
+      ...engine,
+      forwardBackward(loss: Loss) {
+        losses.push(loss);
+        return forwardBackward(loss);
+      },
+    };
+    const history = await grpo(
+      spy,
+      tinyEnvironment,
+      tinyQuestions,
+      { ...settings, ...change },
+      { startStep, onStep: (_, g) => void groups.push(g) },
+    );
+    return { losses, groups, history, data: losses.map(({ data }) => data as readonly GrpoDatum[]) };
+  }
+
+  test('learns from the groups that scored differently, each attempt once, own tokens only', async () => {
+    const { groups, data } = await spied({ steps: 1 });
+    const mixed = groups[0].filter(({ trajectories }) => new Set(trajectories.map(({ reward }) => reward)).size > 1);
+    expect(mixed.length).toBeGreaterThan(0);
+    const trajectories = mixed.flatMap((group) => group.trajectories);
+    expect(data.flat()).toHaveLength(trajectories.length);
+    const sizes = data.map((part) => part.length);
+    expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
+    for (const { prompt, tokens, own, logProbs, reward } of trajectories) {
+      const datum = data
+        .flat()
+        .find((d) => d.tokens.join() === [...prompt, ...tokens].join() && d.advantage > 0 === reward > 0) as GrpoDatum;
+      expect(datum.scored).toEqual(own.flatMap((is, t) => (is ? [prompt.length + t] : [])));
+      expect(Array.from(datum.oldLogProbs)).toEqual(logProbs.filter((_, t) => own[t]));
+      expect(datum.referenceLogProbs).toHaveLength(datum.scored.length);
+    }
+  });
+
+  test('starts on policy: ratio 1, no clipping, no divergence from the reference that it began with', async () => {
+    const { history, data } = await spied({ steps: 1, miniBatches: 1 });
+    expect(history[0].clip_ratio).toBe(0);
+    expect(Math.abs(history[0].kl)).toBeLessThan(1e-6);
+    for (const { oldLogProbs, referenceLogProbs } of data.flat()) {
+      Array.from(oldLogProbs).forEach((p, i) => {
+        expect(Math.abs(p - referenceLogProbs[i])).toBeLessThan(1e-4);
+      });
+    }
+    const { history: later } = await spied({ steps: 3, seed: 2 });
+    expect(later[2].kl).toBeGreaterThan(0);
+  });
+
+  test('warms up by optimiser steps, counted over the whole stage', async () => {
+    const { history } = await spied({ steps: 3 });
+    // Two mini-batches a step: the last of step 1 is the second of three, then the rate is full.
+    expect(history.map(({ learning_rate }) => learning_rate)).toEqual([0.01 * (2 / 3), 0.01, 0.01]);
+    expect(history.map(({ step }) => step)).toEqual([1, 2, 3]);
+    const { history: resumed } = await spied({ steps: 3 }, 2);
+    expect(resumed.map(({ step, learning_rate }) => [step, learning_rate])).toEqual([[3, 0.01]]);
+  });
+
+  test('leaves the policy alone where no group scored differently', async () => {
+    const before = await weightsOf(engine);
+    const hopeless = tinyQuestions.map((q) => ({ ...q, goldenAnswers: ['Mill'] }));
+    const [metrics] = await grpo(engine, tinyEnvironment, hopeless, { ...settings, steps: 1 });
+    expect(metrics).toMatchObject({ 'reward/mean': 0, frac_reward_zero_std: 1, loss: 0, grad_norm: 0 });
+    expect(await weightsOf(engine)).toEqual(before);
+  });
+
+  test('raises the reward of a task that a few steps can learn', async () => {
+    const easy = tinyQuestions.map((q) => ({ ...q, goldenAnswers: ['Ada'] }));
+    const history = await grpo(engine, tinyEnvironment, easy, { ...settings, steps: 8, questionsPerStep: 6 });
+    const mean = (part: readonly GrpoMetrics[]) => part.reduce((sum, m) => sum + m['reward/mean'], 0) / part.length;
+    expect(mean(history.slice(-2))).toBeGreaterThan(mean(history.slice(0, 2)) + 0.15);
+  });
+
+  test('stops between steps, and gives back its reference', async () => {
+    const before = tf.memory().numTensors;
+    const abort = new AbortController();
+    const onStep = () => abort.abort(new Error('enough'));
+    await expect(grpo(engine, tinyEnvironment, tinyQuestions, settings, { signal: abort.signal, onStep })).rejects.toThrow('enough');
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+test('the metrics of rollouts are what their names say (counted by hand)', () => {
+  const question = tinyQuestions[0];
+  const attempt = (reward: number, kinds: ('search' | 'answer' | 'invalid')[], own: boolean[]) => ({
+    question,
+    prompt: [1],
+    tokens: own.map(() => 1),
+    own,
+    logProbs: own.map(() => 0),
+    turns: kinds.map((kind) => ({ kind, start: 0, end: 1, query: '', passages: [], answer: '', reason: '' })),
+    searches: kinds.filter((kind) => kind === 'search').length,
+    answer: null,
+    finish: kinds[kinds.length - 1] === 'answer' ? ('answer' as const) : ('turns' as const),
+    reward,
+  });
+  const groups = [
+    { question, trajectories: [attempt(1, ['search', 'answer'], [true, true, false]), attempt(0, ['invalid', 'invalid'], [true])] },
+    {
+      question,
+      trajectories: [attempt(0, ['search', 'search', 'answer'], [true, true, true]), attempt(0, ['invalid'], [false, true, true])],
+    },
+  ];
+  expect(rolloutMetrics(groups)).toEqual({
+    'reward/mean': 1 / 4,
+    frac_reward_zero_std: 1 / 2,
+    'env/number_of_valid_search': 3 / 4,
+    'env/ratio_of_valid_action': 5 / 8,
+    'env/finish_ratio': 2 / 4,
+    'completions/mean_own_length': 8 / 4,
+  });
+});
