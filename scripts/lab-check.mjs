@@ -81,10 +81,11 @@ try {
   lab.kill('SIGTERM');
 }
 
-/** In the page: every code cell that has code has a number. */
+/** In the page: every code cell has a number, or one has failed and none is at work. */
 function allDone() {
   const prompts = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')].map((element) => element.textContent);
-  return prompts.length > 0 && prompts.every((text) => /\[\d+\]/.test(text));
+  const failed = document.querySelector('.jp-OutputArea [data-mime-type="application/vnd.jupyter.stderr"]') !== null;
+  return prompts.every((text) => /\[\d+\]/.test(text)) || (failed && !prompts.some((text) => text.includes('*')));
 }
 
 /** In the page: what can be seen of the outputs. */

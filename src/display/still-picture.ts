@@ -45,6 +45,11 @@ async function startDrawing(): Promise<Drawing> {
   window.URL.createObjectURL = () => '';
   window.HTMLCanvasElement.prototype.getContext = () => null;
   window.eval(readFileSync(join(packageFolder('plotly.js-dist-min', purpose), 'plotly.min.js'), 'utf8'));
+  window.HTMLCanvasElement.prototype.getContext = () => {
+    throw new Error(
+      'A still picture holds SVG traces only (scatter, bar, box, ...): heatmap, image and WebGL traces need a canvas, and there is none.',
+    );
+  };
   return {
     async draw({ data, layout }) {
       const place = window.document.createElement('div');

@@ -73,4 +73,9 @@ describe('a still picture', () => {
     const figure = plot([{ type: 'bar', x: ['NQ', 'HotpotQA'], y: [0.3, 0.4] }], titled);
     expect(Buffer.compare(await figurePng(figure), await figurePng(figure))).toBe(0);
   });
+
+  it('says so when a trace cannot be drawn', async () => {
+    await expect(figurePng(plot([{ type: 'heatmap', z: [[1, 2]] }], titled))).rejects.toThrow('SVG traces only');
+    expect((await figurePng(plot([{ y: [1] }], titled))).length).toBeGreaterThan(1000);
+  });
 });
