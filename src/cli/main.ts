@@ -5,8 +5,11 @@ import { main } from './program.js';
 
 const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  // Once: a second Ctrl-C ends the program at once.
-  process.once(signal, () => interrupt.abort(new Error(`stopped by ${signal}`)));
+  // The listener stays: signal-exit (below listr2's renderer) kills the process where it finds itself alone with a signal.
+  process.on(signal, () => {
+    if (interrupt.signal.aborted) process.exit(130); // a second Ctrl-C ends the program at once
+    interrupt.abort(new Error(`stopped by ${signal}`));
+  });
 }
 
 /** Nothing but `main` decides how an error looks: emscripten's own listeners would print its whole source on stderr. */

@@ -22,7 +22,7 @@ class TerminalRenderer extends DefaultRenderer {
 
 /** Runs the tasks in order; the first that fails ends the run, with its own error. */
 export async function runTasks(io: Io, tasks: readonly Task[]): Promise<void> {
-  const terminal = io.stderr.isTTY === true;
+  const terminal = io.stderr.isTTY === true && io.stderr.columns !== 0 && io.stdout.columns !== 0; // 0: a terminal without a size, as in containers
   const stream = (terminal ? io.stderr : plainText(io.stderr)) as NodeJS.WriteStream;
   const logger = new ListrLogger({ processOutput: new ProcessOutput(stream, stream), useIcons: true, toStderr: [] });
   const definitions = tasks.map(({ title, run }) => ({

@@ -26,10 +26,18 @@ interface Interference {
   readonly at?: RegExp;
   /** Close our end of stdout after its first bytes, as `head` does. */
   readonly stopReading?: boolean;
+  /** Let stderr pass for a terminal, so that progress is drawn in place. */
+  readonly terminal?: boolean;
 }
 
-function searchE1(args: readonly string[], { signal, at, stopReading }: Interference = {}): Promise<Ended> {
-  const child = spawn(process.execPath, [join(root, 'dist', 'cli.js'), ...args], { cwd: folder, env: { ...process.env, DEBUG: '' } });
+/** Loaded before the command. */
+const TERMINAL = 'data:text/javascript,process.stderr.isTTY=true;process.stderr.columns=120';
+
+function searchE1(args: readonly string[], { signal, at, stopReading, terminal }: Interference = {}): Promise<Ended> {
+  const child = spawn(process.execPath, [...(terminal ? ['--import', TERMINAL] : []), join(root, 'dist', 'cli.js'), ...args], {
+    cwd: folder,
+    env: { ...process.env, DEBUG: '' },
+  });
   const kept = { stdout: '', stderr: '' };
   let sent = false;
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -64,17 +72,20 @@ describe('the built search-e1', () => {
     expect([code, stdout, stderr]).toEqual([2, '', 'search-e1: absent.ipynb: there is no such notebook or folder\n']);
   });
 
-  it.skipIf(process.platform === 'win32').each(['SIGINT', 'SIGTERM'] as const)(
-    'ends at %s with 130, and says how to go on',
-    async (signal) => {
-      const args = ['evolve', '--name', signal, '--grpo-steps', '1000', '--questions-per-step', '2', '--eval-questions', '0'];
-      const { code, killedBy, stdout, stderr } = await searchE1(args, { signal, at: /step 2 of 1000: reward/ });
-      expect([code, killedBy, stdout]).toEqual([130, null, '']);
-      expect(stderr).toContain(`search-e1 evolve --name ${signal} --resume`);
-      expect(stderr).not.toMatch(/^\s+at /m);
-      expect(stderr.length).toBeLessThan(10_000); // emscripten would print its whole source
-    },
-  );
+  it.skipIf(process.platform === 'win32').each([
+    ['SIGINT', false],
+    ['SIGTERM', false],
+    ['SIGINT', true],
+  ] as const)('ends at %s with 130 and says how to go on (on a terminal: %s)', async (signal, terminal) => {
+    const name = `${signal}-${terminal}`;
+    const args = ['evolve', '--name', name, '--grpo-steps', '1000', '--questions-per-step', '2', '--eval-questions', '0'];
+    const { code, killedBy, stdout, stderr } = await searchE1(args, { signal, at: /step 2 of 1000: reward/, terminal });
+    expect([code, killedBy, stdout]).toEqual([130, null, '']);
+    expect(stderr).toContain(`search-e1 evolve --name ${name} --resume`);
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect(stderr).not.toContain('function('); // emscripten would print its whole source
+    expect(stderr.includes('\u001b')).toBe(terminal);
+  });
 
   it('does not complain when nobody reads on', async () => {
     const { code, stderr } = await searchE1(['evaluate', '--help'], { stopReading: true });
