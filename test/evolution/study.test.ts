@@ -42,7 +42,7 @@ test('every arm of the study starts from the same GRPO policy and pairs; the con
   try {
     const settings = { ...tinyEvolution, grpo: { ...tinyEvolution.grpo, steps: 2 }, siblings: { ...tinyEvolution.siblings, attempts: 8 } };
     const evaluation = tinyQuestions.slice(0, 3);
-    const run = (arms: typeof STUDY_ARMS | ['ofsd']) =>
+    const run = (arms: typeof STUDY_ARMS | ['ofsd-correct']) =>
       study(() => taughtEngine(), scratch, tinyEnvironment, tinyQuestions, evaluation, settings, { arms });
     const all = await run(STUDY_ARMS);
     expect(Object.keys(all.arms)).toEqual([...STUDY_ARMS]);
@@ -54,9 +54,9 @@ test('every arm of the study starts from the same GRPO policy and pairs; the con
     expect(all.arms['no-reference']?.greedy).toEqual(all.grpo.greedy);
     expect(all.arms.ofsd?.steps?.[0].kl_unclamped).toBeGreaterThan(1e-4);
     // An arm alone ends as it does after the others.
-    const alone = await run(['ofsd']);
+    const alone = await run(['ofsd-correct']);
     const told = (arm: typeof all.arms.ofsd) => arm?.steps?.map(({ loss, grad_norm }) => [loss, grad_norm]);
-    expect(told(alone.arms.ofsd)).toEqual(told(all.arms.ofsd));
+    expect(told(alone.arms['ofsd-correct'])).toEqual(told(all.arms['ofsd-correct']));
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

@@ -13,7 +13,7 @@ const settings: GrpoSettings = {
   steps: 2,
   questionsPerStep: 4,
   groupSize: 4,
-  warmUpSteps: 3,
+  warmUpSteps: 5,
   optimizer: { ...classroomGrpo.optimizer, learningRate: 0.01 },
 };
 
@@ -93,8 +93,8 @@ describe('training a tiny policy', () => {
 
   test('warms up by optimiser steps, counted over the whole stage', async () => {
     const { history } = await spied({ steps: 3 });
-    // Two mini-batches a step: the last of step 1 is the second of three, then the rate is full.
-    expect(history.map(({ learning_rate }) => learning_rate)).toEqual([0.01 * (2 / 3), 0.01, 0.01]);
+    // Two mini-batches a step: the last of each step is the second, fourth and sixth of five.
+    expect(history.map(({ learning_rate }) => learning_rate)).toEqual([0.01 * (2 / 5), 0.01 * (4 / 5), 0.01]);
     expect(history.map(({ step }) => step)).toEqual([1, 2, 3]);
     const { history: resumed } = await spied({ steps: 3 }, 2);
     expect(resumed.map(({ step, learning_rate }) => [step, learning_rate])).toEqual([[3, 0.01]]);
