@@ -1,4 +1,4 @@
-/** `search-e1 pretrain`: a base policy from nothing, as the committed one was made. */
+/** `search-e1 pretrain`: a base policy, as the committed one was made. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -7,7 +7,7 @@ import { trainBasePolicy } from '../tinypedia/base-policy.js';
 import { type PretrainMetrics, pretrainSettings } from '../tinypedia/pretrain.js';
 import { type Io, interruptible, UsageError } from './io.js';
 import { openBackend } from './open-policy.js';
-import { addCommonOptions, type CommonFlags, examples, integer } from './options.js';
+import { addCommonOptions, type CommonFlags, examples, integer, positive } from './options.js';
 import { printableJson } from './printable.js';
 import { runTasks } from './tasks.js';
 
@@ -15,17 +15,21 @@ interface Flags extends CommonFlags {
   readonly out: string;
   readonly seed: number;
   readonly steps: number;
+  readonly learningRate: number;
+  readonly from?: string;
   readonly force?: boolean;
 }
 
 export function definePretrain(command: Command, io: Io): void {
   command
     .description(
-      'Trains a base policy for Tinypedia from random weights, on supervised episodes in other worlds than the classroom’s. The full 3500 steps take some ten minutes to an hour, depending on the machine; time left is shown after the first steps. It is one run: stopped early, it leaves nothing.',
+      'Trains a base policy for Tinypedia, from random weights or on from a checkpoint, on supervised episodes in other worlds than the classroom’s. The full 3500 steps take some ten minutes to an hour, depending on the machine; time left is shown after the first steps. It is one run: stopped early, it leaves nothing.',
     )
     .requiredOption('--out <folder>', 'where the checkpoint goes, with its training record')
     .option('--seed <n>', 'weights and episodes are drawn from it', integer(0), pretrainSettings.seed)
     .option('--steps <n>', 'optimiser steps of 16 episodes', integer(1), pretrainSettings.steps)
+    .option('--learning-rate <rate>', 'its peak, after the warm-up', positive(), pretrainSettings.learningRate)
+    .option('--from <folder>', 'a checkpoint to train on from, with a fresh optimiser')
     .option('--force', 'write over a checkpoint that is there');
   addCommonOptions(command)
     .addHelpText(
@@ -33,15 +37,17 @@ export function definePretrain(command: Command, io: Io): void {
       examples([
         'pretrain --out runs/base',
         'pretrain --out runs/base-7 --seed 7',
+        'pretrain --out runs/longer --from runs/base --steps 2200 --learning-rate 0.002 --seed 2',
         'pretrain --out runs/sketch --steps 300    quick and poor',
       ]),
     )
     .action((flags: Flags) => runPretrain(flags, io));
 }
 
-async function runPretrain({ out, seed, steps, force, json, backend }: Flags, io: Io): Promise<void> {
+async function runPretrain({ out, seed, steps, learningRate, from, force, json, backend }: Flags, io: Io): Promise<void> {
   if (!force && existsSync(join(out, 'config.json')))
     throw new UsageError(`--out ${out} holds a checkpoint already: choose another folder, or --force`);
+  if (from !== undefined && !existsSync(join(from, 'config.json'))) throw new UsageError(`--from ${from}: there is no checkpoint`);
   const report = await openBackend(io, { backend });
   const started = performance.now();
   let last: PretrainMetrics | undefined;
@@ -50,8 +56,9 @@ async function runPretrain({ out, seed, steps, force, json, backend }: Flags, io
     run: async (note: (text: string) => void) => {
       await trainBasePolicy({
         out,
+        from,
         backend: report,
-        settings: { seed, steps },
+        settings: { seed, steps, learningRate },
         signal: io.signal,
         onStep(metrics, total) {
           last = metrics;

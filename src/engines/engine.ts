@@ -67,11 +67,16 @@ export interface Snapshot {
 export interface Engine {
   readonly tokenizer: Tokenizer;
   /** Writes on from each prompt until the environment ends it. Results are in the order of the prompts. */
-  sample(prompts: readonly (readonly number[])[], options: GenerateOptions & { readonly weights?: WeightsChoice }): Promise<SampledSequence[]>;
+  sample(
+    prompts: readonly (readonly number[])[],
+    options: GenerateOptions & { readonly weights?: WeightsChoice },
+  ): Promise<SampledSequence[]>;
   /** log p in nats of every scored token, at temperature 1. */
   forward(data: readonly Scored[], weights?: WeightsChoice): Promise<Float32Array[]>;
   /** Per scored token, the teacher's (adapter off) and the student's (current) view: KL(teacher || student) in nats and both log-probabilities of the token itself. */
-  compare(data: readonly Paired[]): Promise<{ readonly kl: Float32Array; readonly teacher: Float32Array; readonly student: Float32Array }[]>;
+  compare(
+    data: readonly Paired[],
+  ): Promise<{ readonly kl: Float32Array; readonly teacher: Float32Array; readonly student: Float32Array }[]>;
   /** Adds the gradient of the mean loss over all scored tokens to what `optimStep` will apply. */
   forwardBackward(loss: Loss): Promise<LossReport>;
   /** One AdamW step with the gradients gathered so far; `gradNorm` is their global norm before clipping. */

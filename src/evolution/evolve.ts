@@ -7,11 +7,12 @@
  * uninterrupted one on the same backend, because every draw is named by seed and place and not by what was drawn before. The KL reference of a GRPO stage
  * is the policy that the stage began with (ours; the paper does not say what the second round's reference is).
  */
-import type { Engine } from '../engines/engine.js';
+
 import { type EvaluationRecord, summarize } from '../benchmarks/evaluate.js';
 import { evaluatePolicy } from '../benchmarks/evaluate-policy.js';
-import { type GrpoMetrics, type GrpoSettings, classroomGrpo, grpo } from '../grpo/grpo.js';
-import { type OfsdMetrics, type OfsdSettings, classroomOfsd, ofsd } from '../ofsd/ofsd.js';
+import type { Engine } from '../engines/engine.js';
+import { classroomGrpo, type GrpoMetrics, type GrpoSettings, grpo } from '../grpo/grpo.js';
+import { classroomOfsd, type OfsdMetrics, type OfsdSettings, ofsd } from '../ofsd/ofsd.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';
 import { type Environment, rolloutGroups } from '../rollout/rollout.js';
@@ -63,13 +64,25 @@ export interface EvolutionOptions {
 export type EvolutionEvent =
   | { readonly kind: 'stage'; readonly stage: string }
   | { readonly kind: 'rollouts'; readonly stage: string; readonly finished: number; readonly total: number }
-  | { readonly kind: 'grpo'; readonly stage: string; readonly metrics: GrpoMetrics; readonly groups: readonly Group[]; readonly total: number }
+  | {
+      readonly kind: 'grpo';
+      readonly stage: string;
+      readonly metrics: GrpoMetrics;
+      readonly groups: readonly Group[];
+      readonly total: number;
+    }
   | { readonly kind: 'pairs'; readonly stage: string; readonly pairing: Pairing; readonly teacher: TeacherCheck | null }
   | { readonly kind: 'ofsd'; readonly stage: string; readonly metrics: OfsdMetrics; readonly total: number }
   | { readonly kind: 'evaluation'; readonly stage: string; readonly evaluation: Evaluation };
 
 /** Runs the loop on the engine's policy in place, from wherever `run` says it is. */
-export async function evolve(engine: Engine, environment: Environment, train: readonly Question[], settings: EvolutionSettings, options: EvolutionOptions = {}): Promise<void> {
+export async function evolve(
+  engine: Engine,
+  environment: Environment,
+  train: readonly Question[],
+  settings: EvolutionSettings,
+  options: EvolutionOptions = {},
+): Promise<void> {
   const { run, evaluation, onEvent, signal } = options;
   const finished = [...(run?.state.finished ?? [])];
   const lastOf = (stages: readonly string[]) => stages[stages.length - 1];
@@ -77,7 +90,11 @@ export async function evolve(engine: Engine, environment: Environment, train: re
 
   const evaluate = async (stage: string) => {
     if (!evaluation) return;
-    const result = await evaluateBoth(engine, environment, evaluation, { seed: settings.seed, signal });
+    const result = await evaluateBoth(engine, environment, evaluation, {
+      seed: settings.seed,
+      signal,
+      onProgress: (finished, total) => void onEvent?.({ kind: 'rollouts', stage, finished, total }),
+    });
     await run?.addMetrics(stage, { evaluation: summaryOf(result) });
     await onEvent?.({ kind: 'evaluation', stage, evaluation: result });
   };
@@ -90,7 +107,8 @@ export async function evolve(engine: Engine, environment: Environment, train: re
   };
 
   const stages: [string, (stage: string, round: number) => Promise<void>, number][] = [['0-base', async () => undefined, 0]];
-  for (let round = 1; round <= settings.rounds; round++) stages.push([`${round}-grpo`, grpoStage, round], [`${round}-ofsd`, ofsdStage, round]);
+  for (let round = 1; round <= settings.rounds; round++)
+    stages.push([`${round}-grpo`, grpoStage, round], [`${round}-ofsd`, ofsdStage, round]);
   for (const [stage, work, round] of stages) {
     if (finished.includes(stage)) continue;
     signal?.throwIfAborted();
@@ -105,22 +123,28 @@ export async function evolve(engine: Engine, environment: Environment, train: re
     if (run && startStep > 0) await engine.load(run.checkpoint(run.state.checkpoint as string));
     else engine.resetOptimizer();
     try {
-      await grpo(engine, environment, train, { ...settings.grpo, seed: seedOf(settings.seed, 'grpo', round) }, {
-        reference,
-        startStep,
-        signal,
-        onRollouts: (_, done, total) => void onEvent?.({ kind: 'rollouts', stage, finished: done, total }),
-        async onStep(metrics, groups) {
-          await run?.addMetrics(stage, metrics);
-          await run?.addTrajectories(stage, metrics.step, groups);
-          if (run && metrics.step < settings.grpo.steps) {
-            const checkpoint = `${stage}-step-${metrics.step}`;
-            await engine.save(run.checkpoint(checkpoint));
-            await run.commit({ finished, step: metrics.step, checkpoint });
-          }
-          await onEvent?.({ kind: 'grpo', stage, metrics, groups, total: settings.grpo.steps });
+      await grpo(
+        engine,
+        environment,
+        train,
+        { ...settings.grpo, seed: seedOf(settings.seed, 'grpo', round) },
+        {
+          reference,
+          startStep,
+          signal,
+          onRollouts: (_, done, total) => void onEvent?.({ kind: 'rollouts', stage, finished: done, total }),
+          async onStep(metrics, groups) {
+            await run?.addMetrics(stage, metrics);
+            await run?.addTrajectories(stage, metrics.step, groups);
+            if (run && metrics.step < settings.grpo.steps) {
+              const checkpoint = `${stage}-step-${metrics.step}`;
+              await engine.save(run.checkpoint(checkpoint));
+              await run.commit({ finished, step: metrics.step, checkpoint });
+            }
+            await onEvent?.({ kind: 'grpo', stage, metrics, groups, total: settings.grpo.steps });
+          },
         },
-      });
+      );
     } finally {
       reference.dispose();
     }
@@ -136,13 +160,19 @@ export async function evolve(engine: Engine, environment: Environment, train: re
     await run?.addMetrics(stage, { pairs: pairing.pairs.length, skipped: pairing.skipped, search_gap: pairing.searchGap, teacher });
     await onEvent?.({ kind: 'pairs', stage, pairing, teacher });
     if (pairing.pairs.length === 0) return;
-    await ofsd(engine, environment.protocol, pairing.pairs, { ...settings.ofsd, seed: seedOf(settings.seed, 'ofsd', round) }, {
-      signal,
-      async onStep(metrics, total) {
-        await run?.addMetrics(stage, metrics);
-        await onEvent?.({ kind: 'ofsd', stage, metrics, total });
+    await ofsd(
+      engine,
+      environment.protocol,
+      pairing.pairs,
+      { ...settings.ofsd, seed: seedOf(settings.seed, 'ofsd', round) },
+      {
+        signal,
+        async onStep(metrics, total) {
+          await run?.addMetrics(stage, metrics);
+          await onEvent?.({ kind: 'ofsd', stage, metrics, total });
+        },
       },
-    });
+    );
   }
 }
 
@@ -154,7 +184,13 @@ export interface MakePairsOptions {
 }
 
 /** Fresh attempts by the policy as it is, their pairs, and whether the teacher is worth learning from. */
-export async function makePairs(engine: Engine, environment: Environment, train: readonly Question[], settings: SiblingSettings, { seed, onProgress, onGroups, signal }: MakePairsOptions): Promise<{ readonly pairing: Pairing; readonly teacher: TeacherCheck | null }> {
+export async function makePairs(
+  engine: Engine,
+  environment: Environment,
+  train: readonly Question[],
+  settings: SiblingSettings,
+  { seed, onProgress, onGroups, signal }: MakePairsOptions,
+): Promise<{ readonly pairing: Pairing; readonly teacher: TeacherCheck | null }> {
   const questions = random(seed, 'questions').shuffle(train).slice(0, settings.questions);
   const groups = await rolloutGroups(engine, environment, questions, settings.attempts, { seed, onProgress, signal });
   await onGroups?.(groups);
@@ -164,10 +200,24 @@ export async function makePairs(engine: Engine, environment: Environment, train:
 }
 
 /** Greedy and sampled (temperature 1) evaluation on the same questions. */
-export async function evaluateBoth(engine: Engine, environment: Environment, questions: readonly Question[], { seed, signal, onProgress }: { readonly seed: number; readonly signal?: AbortSignal; readonly onProgress?: (finished: number, total: number) => void }): Promise<Evaluation> {
+export async function evaluateBoth(
+  engine: Engine,
+  environment: Environment,
+  questions: readonly Question[],
+  {
+    seed,
+    signal,
+    onProgress,
+  }: { readonly seed: number; readonly signal?: AbortSignal; readonly onProgress?: (finished: number, total: number) => void },
+): Promise<Evaluation> {
   const report = (before: number) => (finished: number) => onProgress?.(before + finished, 2 * questions.length);
   const greedy = await evaluatePolicy(engine, environment, questions, { temperature: 0, signal, onProgress: report(0) });
-  const sampled = await evaluatePolicy(engine, environment, questions, { temperature: 1, seed: seedOf(seed, 'evaluation', 0), signal, onProgress: report(questions.length) });
+  const sampled = await evaluatePolicy(engine, environment, questions, {
+    temperature: 1,
+    seed: seedOf(seed, 'evaluation', 0),
+    signal,
+    onProgress: report(questions.length),
+  });
   return { greedy: greedy.records, sampled: sampled.records };
 }
 

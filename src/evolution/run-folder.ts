@@ -40,14 +40,16 @@ export class RunFolder {
     const configText = `${JSON.stringify(config, null, 2)}\n`;
     const before = await readFile(join(path, 'config.json'), 'utf8').catch(() => null);
     if (before !== null && !resume) throw new Error(`${path} holds a run already: resume it with --resume, or choose another name`);
-    if (before !== null && before !== configText) throw new Error(`${path} was begun with other settings (see its config.json): resume with the same ones, or choose another name`);
+    if (before !== null && before !== configText)
+      throw new Error(`${path} was begun with other settings (see its config.json): resume with the same ones, or choose another name`);
     if (before === null) await replaceFile(join(path, 'config.json'), configText);
     const state = await readState(join(path, 'state.json'));
     for (const name of GROWING) {
       const length = state.bytes[name] ?? 0;
       const found = await stat(join(path, name)).catch(() => null);
       if (found && found.size > length) await truncate(join(path, name), length);
-      if (found ? found.size < length : length > 0) throw new Error(`${join(path, name)} is shorter than state.json says: it was changed after the run`);
+      if (found ? found.size < length : length > 0)
+        throw new Error(`${join(path, name)} is shorter than state.json says: it was changed after the run`);
     }
     await removeUncommitted(join(path, 'checkpoints'), state);
     return new RunFolder(path, state);
@@ -69,7 +71,14 @@ export class RunFolder {
   async addTrajectories(stage: string, step: number, groups: readonly Group[]): Promise<void> {
     const lines = groups.flatMap(({ trajectories }) =>
       trajectories.map(({ question, own, logProbs, ...rest }) => {
-        const compact = { stage, step, question: question.id, ...rest, own: own.map(Number).join(''), logProbs: logProbs.map((p) => Number(p.toPrecision(6))) };
+        const compact = {
+          stage,
+          step,
+          question: question.id,
+          ...rest,
+          own: own.map(Number).join(''),
+          logProbs: logProbs.map((p) => Number(p.toPrecision(6))),
+        };
         return `${JSON.stringify(compact)}\n`;
       }),
     );
@@ -91,7 +100,8 @@ export class RunFolder {
     this.current = { ...progress, bytes };
     await replaceFile(join(this.path, 'state.json'), `${JSON.stringify(this.current, null, 2)}\n`);
     const stale = before.checkpoint;
-    if (stale && stale !== progress.checkpoint && !progress.finished.includes(stale)) await rm(this.checkpoint(stale), { recursive: true, force: true });
+    if (stale && stale !== progress.checkpoint && !progress.finished.includes(stale))
+      await rm(this.checkpoint(stale), { recursive: true, force: true });
   }
 
   /** The recorded metrics, oldest first. */

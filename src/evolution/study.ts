@@ -8,10 +8,11 @@
  *     no-reference    the control: the teacher reads the standard prompt, so there is nothing to learn
  *     sft             the other control: cross entropy on the references themselves, same number of steps
  */
-import type { Engine } from '../engines/engine.js';
+
 import { crossEntropyLoss } from '../engines/cross-entropy.js';
-import { grpo, type GrpoMetrics } from '../grpo/grpo.js';
-import { batchesOf, ofsd, type OfsdMetrics, type OfsdSettings, schedule } from '../ofsd/ofsd.js';
+import type { Engine } from '../engines/engine.js';
+import { type GrpoMetrics, grpo } from '../grpo/grpo.js';
+import { batchesOf, type OfsdMetrics, type OfsdSettings, ofsd, schedule } from '../ofsd/ofsd.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';
 import { type Environment, rolloutGroups } from '../rollout/rollout.js';
@@ -29,7 +30,12 @@ export interface StudyRecord {
   readonly base: StudySummary;
   readonly grpo: StudySummary;
   readonly grpoSteps: readonly GrpoMetrics[];
-  readonly pairs: { readonly count: number; readonly skipped: Readonly<Record<string, number>>; readonly searchGap: number; readonly wrongStudents: number };
+  readonly pairs: {
+    readonly count: number;
+    readonly skipped: Readonly<Record<string, number>>;
+    readonly searchGap: number;
+    readonly wrongStudents: number;
+  };
   readonly teacher: TeacherCheck;
   readonly arms: Readonly<Partial<Record<StudyArm, StudySummary & { readonly steps?: readonly OfsdMetrics[] }>>>;
   readonly seconds: number;
@@ -58,9 +64,21 @@ export async function study(
   const engine = await openEngine();
   try {
     const evaluate = async (what: string) =>
-      summaryOf(await evaluateBoth(engine, environment, evaluation, { seed, signal, onProgress: (done, total) => onProgress?.(`evaluate ${what}`, done, total) }));
+      summaryOf(
+        await evaluateBoth(engine, environment, evaluation, {
+          seed,
+          signal,
+          onProgress: (done, total) => onProgress?.(`evaluate ${what}`, done, total),
+        }),
+      );
     const base = await evaluate('base');
-    const grpoSteps = await grpo(engine, environment, train, { ...settings.grpo, seed }, { signal, onStep: ({ step }) => onProgress?.('grpo', step, settings.grpo.steps) });
+    const grpoSteps = await grpo(
+      engine,
+      environment,
+      train,
+      { ...settings.grpo, seed },
+      { signal, onStep: ({ step }) => onProgress?.('grpo', step, settings.grpo.steps) },
+    );
     await engine.save(scratch);
     const afterGrpo = await evaluate('grpo');
     const questions = random(seed, 'siblings').shuffle(train).slice(0, settings.siblings.questions);
@@ -77,7 +95,8 @@ export async function study(
       signal?.throwIfAborted();
       await engine.load(scratch);
       const onStep = ({ step }: OfsdMetrics, total: number) => onProgress?.(arm, step, total);
-      const distil = (pairs: readonly Pair[], privileged: OfsdSettings['privileged']) => ofsd(engine, environment.protocol, pairs, { ...settings.ofsd, seed, privileged }, { signal, onStep });
+      const distil = (pairs: readonly Pair[], privileged: OfsdSettings['privileged']) =>
+        ofsd(engine, environment.protocol, pairs, { ...settings.ofsd, seed, privileged }, { signal, onStep });
       if (arm === 'sft') {
         await sftOnReferences(engine, pairing.pairs, { ...settings.ofsd, seed });
         results[arm] = await evaluate(arm);
@@ -91,7 +110,12 @@ export async function study(
       base,
       grpo: afterGrpo,
       grpoSteps,
-      pairs: { count: pairing.pairs.length, skipped: pairing.skipped, searchGap: pairing.searchGap, wrongStudents: pairing.pairs.filter(({ student }) => student.reward !== 1).length },
+      pairs: {
+        count: pairing.pairs.length,
+        skipped: pairing.skipped,
+        searchGap: pairing.searchGap,
+        wrongStudents: pairing.pairs.filter(({ student }) => student.reward !== 1).length,
+      },
       teacher,
       arms: results,
       seconds: (performance.now() - started) / 1000,
@@ -110,7 +134,10 @@ export async function sftOnReferences(engine: Engine, pairs: readonly Pair[], se
   engine.addAdapter({ rank: settings.rank, alpha: settings.alpha, seed: settings.seed });
   for (const [index, batch] of batches.entries()) {
     await engine.forwardBackward(crossEntropyLoss(batch));
-    await engine.optimStep({ ...settings.optimizer, learningRate: settings.optimizer.learningRate * schedule(index, batches.length, settings.warmUpSteps) });
+    await engine.optimStep({
+      ...settings.optimizer,
+      learningRate: settings.optimizer.learningRate * schedule(index, batches.length, settings.warmUpSteps),
+    });
   }
   engine.mergeAdapter();
 }

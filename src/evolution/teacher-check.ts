@@ -15,7 +15,12 @@ export interface TeacherCheck {
  *
  * A teacher that is no better than its student has nothing to teach: distilling from it is neutral at best.
  */
-export async function checkTeacher(engine: Engine, environment: Environment, pairs: readonly Pair[], { seed = 0, signal }: { readonly seed?: number; readonly signal?: AbortSignal } = {}): Promise<TeacherCheck> {
+export async function checkTeacher(
+  engine: Engine,
+  environment: Environment,
+  pairs: readonly Pair[],
+  { seed = 0, signal }: { readonly seed?: number; readonly signal?: AbortSignal } = {},
+): Promise<TeacherCheck> {
   const questions = pairs.map(({ reference }) => reference.question);
   const mean = (rewards: { readonly reward: number }[]) => rewards.reduce((sum, { reward }) => sum + reward, 0) / rewards.length;
   const student = await rollout(engine, environment, questions, { seed, signal });

@@ -8,11 +8,11 @@
  * are the old policy's: sampler and trainer are one program.
  */
 import type { Engine, Snapshot } from '../engines/engine.js';
-import { rolloutGroups, type Environment } from '../rollout/rollout.js';
-import { ownTokens } from '../rollout/scored.js';
-import type { Question } from '../rollout/question.js';
-import type { Group, Trajectory } from '../rollout/trajectory.js';
 import { random } from '../random.js';
+import type { Question } from '../rollout/question.js';
+import { type Environment, rolloutGroups } from '../rollout/rollout.js';
+import { ownTokens } from '../rollout/scored.js';
+import type { Group, Trajectory } from '../rollout/trajectory.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
 import { groupAdvantages } from './advantages.js';
 import { type GrpoDatum, type GrpoLossSettings, grpoLoss } from './loss.js';
@@ -84,7 +84,13 @@ export interface GrpoOptions {
 }
 
 /** Trains the engine's policy in place; yields the metrics of every step. Stops between steps when the signal fires. */
-export async function grpo(engine: Engine, environment: Environment, questions: readonly Question[], settings: GrpoSettings, options: GrpoOptions = {}): Promise<GrpoMetrics[]> {
+export async function grpo(
+  engine: Engine,
+  environment: Environment,
+  questions: readonly Question[],
+  settings: GrpoSettings,
+  options: GrpoOptions = {},
+): Promise<GrpoMetrics[]> {
   const { onStep, onRollouts, signal, startStep = 0 } = options;
   const reference = options.reference ?? engine.snapshot();
   const history: GrpoMetrics[] = [];
@@ -117,7 +123,11 @@ export async function grpo(engine: Engine, environment: Environment, questions: 
 }
 
 /** Questions of a step: one pass over a shuffled set after the other. */
-export function questionsOfStep(questions: readonly Question[], step: number, { questionsPerStep, seed }: Pick<GrpoSettings, 'questionsPerStep' | 'seed'>): Question[] {
+export function questionsOfStep(
+  questions: readonly Question[],
+  step: number,
+  { questionsPerStep, seed }: Pick<GrpoSettings, 'questionsPerStep' | 'seed'>,
+): Question[] {
   if (questions.length === 0) throw new Error('GRPO needs at least one question');
   const first = step * questionsPerStep;
   const epochs = new Map<number, Question[]>();

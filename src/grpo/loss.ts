@@ -49,7 +49,11 @@ export function grpoLoss(data: readonly GrpoDatum[], settings: GrpoLossSettings)
     reads: 'logProbs',
     data,
     perToken(logProbs, chunk) {
-      const gather = (of: (datum: GrpoDatum) => ArrayLike<number>) => tf.tensor1d(chunk.flatMap((datum) => Array.from(of(datum))), 'float32');
+      const gather = (of: (datum: GrpoDatum) => ArrayLike<number>) =>
+        tf.tensor1d(
+          chunk.flatMap((datum) => Array.from(of(datum))),
+          'float32',
+        );
       const { loss, kl, clipped } = grpoTokenLoss(
         logProbs,
         {

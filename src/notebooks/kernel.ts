@@ -45,7 +45,7 @@ export interface Kernel {
 
 /** Starts the kernel of the spec in folder `spec` and waits until it answers and its publications arrive. */
 export async function startKernel(spec: string, options: KernelOptions): Promise<Kernel> {
-  const { cwd, onMessage, onLog, startTimeout = 60_000, env = {}, transport = process.platform === 'win32' ? 'tcp' : 'ipc' } = options;
+  const { cwd, onMessage, onLog, startTimeout = 180_000, env = {}, transport = process.platform === 'win32' ? 'tcp' : 'ipc' } = options;
   const zmq = await optionalPackage<typeof import('zeromq')>('zeromq', 'Running a notebook');
   const folder = await mkdtemp(join(tmpdir(), 'kernel-'));
   const [shell_port, iopub_port, stdin_port, control_port, hb_port] = transport === 'ipc' ? [1, 2, 3, 4, 5] : await freePorts(5);

@@ -76,15 +76,29 @@ export interface OfsdOptions {
 }
 
 /** What teacher and student score: the student trajectory's own tokens, after the privileged and after the standard prompt. */
-export function pairedSequences(engine: Pick<Engine, 'tokenizer'>, protocol: Protocol, { student, reference }: Pair, privileged: OfsdSettings['privileged'] = 'reference'): Paired {
+export function pairedSequences(
+  engine: Pick<Engine, 'tokenizer'>,
+  protocol: Protocol,
+  { student, reference }: Pair,
+  privileged: OfsdSettings['privileged'] = 'reference',
+): Paired {
   const { tokenizer } = engine;
-  const prompt = tokenizer.encode(privilegedPrompt(protocol, tokenizer, student.question.question, privileged === 'reference' ? reference : null));
+  const prompt = tokenizer.encode(
+    privilegedPrompt(protocol, tokenizer, student.question.question, privileged === 'reference' ? reference : null),
+  );
   return { ...ownTokens(student), teacher: ownTokens({ ...student, prompt }) };
 }
 
 /** Distils the pairs into the engine's policy: adapter on, train, merge. */
-export async function ofsd(engine: Engine, protocol: Protocol, pairs: readonly Pair[], settings: OfsdSettings, { onStep, signal }: OfsdOptions = {}): Promise<OfsdMetrics[]> {
-  if (pairs.length === 0) throw new Error('OFSD needs at least one pair: every group was without a correct attempt, or without a different one');
+export async function ofsd(
+  engine: Engine,
+  protocol: Protocol,
+  pairs: readonly Pair[],
+  settings: OfsdSettings,
+  { onStep, signal }: OfsdOptions = {},
+): Promise<OfsdMetrics[]> {
+  if (pairs.length === 0)
+    throw new Error('OFSD needs at least one pair: every group was without a correct attempt, or without a different one');
   const data = pairs.map((pair) => pairedSequences(engine, protocol, pair, settings.privileged));
   const batches = batchesOf(data, settings);
   const history: OfsdMetrics[] = [];
@@ -95,7 +109,14 @@ export async function ofsd(engine: Engine, protocol: Protocol, pairs: readonly P
       const { loss, tokens, metrics } = await engine.forwardBackward(forwardKlLoss(batch, settings));
       const learningRate = settings.optimizer.learningRate * schedule(index, batches.length, settings.warmUpSteps);
       const { gradNorm } = await engine.optimStep({ ...settings.optimizer, learningRate });
-      const step: OfsdMetrics = { step: index + 1, loss, kl_unclamped: metrics.kl_unclamped, tokens, grad_norm: gradNorm, learning_rate: learningRate };
+      const step: OfsdMetrics = {
+        step: index + 1,
+        loss,
+        kl_unclamped: metrics.kl_unclamped,
+        tokens,
+        grad_norm: gradNorm,
+        learning_rate: learningRate,
+      };
       history.push(step);
       await onStep?.(step, batches.length);
     }

@@ -55,14 +55,17 @@ async function readWeights(folder: string, config: PolicyConfig): Promise<Map<st
     }
     for (const name of where.keys()) {
       // Some writers store the tied head as well: it is the embedding again.
-      if (!expected.has(name) && !(config.tiedEmbeddings && name === TIED_HEAD)) problems.push(`${name} is not a weight of this architecture`);
+      if (!expected.has(name) && !(config.tiedEmbeddings && name === TIED_HEAD))
+        problems.push(`${name} is not a weight of this architecture`);
     }
     if (problems.length) throw new Error(`${folder} does not fit its config.json:\n${problems.map((p) => `  ${p}`).join('\n')}`);
     const values = new Map<string, Float32Array>();
     for (const name of expected.keys()) values.set(name, await (where.get(name) as SafetensorsFile).read(name));
     const head = config.tiedEmbeddings ? await where.get(TIED_HEAD)?.read(TIED_HEAD) : undefined;
     if (head && !sameValues(head, values.get('model.embed_tokens.weight') as Float32Array)) {
-      throw new Error(`${folder} holds an ${TIED_HEAD} of its own, but its config.json ties the head to the embedding: set tie_word_embeddings to false`);
+      throw new Error(
+        `${folder} holds an ${TIED_HEAD} of its own, but its config.json ties the head to the embedding: set tie_word_embeddings to false`,
+      );
     }
     return values;
   } finally {
@@ -73,7 +76,11 @@ async function readWeights(folder: string, config: PolicyConfig): Promise<Map<st
 const sameValues = (a: Float32Array, b: Float32Array): boolean => a.length === b.length && a.every((value, i) => value === b[i]);
 
 /** Writes the policy (adapter not included: merge it first) and copies the tokenizer files of `tokenizerFolder` beside it. */
-export async function savePolicy(policy: Policy, folder: string, { tokenizerFolder }: { readonly tokenizerFolder?: string } = {}): Promise<void> {
+export async function savePolicy(
+  policy: Policy,
+  folder: string,
+  { tokenizerFolder }: { readonly tokenizerFolder?: string } = {},
+): Promise<void> {
   if (policy.adapter) throw new Error('the policy has an adapter on: merge or drop it before saving');
   await mkdir(folder, { recursive: true });
   const values = await policy.values();
@@ -83,7 +90,10 @@ export async function savePolicy(policy: Policy, folder: string, { tokenizerFold
   await writeWhole(join(folder, 'config.json'), JSON.stringify(configToJson(policy.config), null, 2));
   const { endIds, padId } = policy.config;
   const ends = [...new Set([...endIds, ...(tokenizerFolder ? await generationEndIds(tokenizerFolder) : [])])];
-  await writeWhole(join(folder, 'generation_config.json'), JSON.stringify({ eos_token_id: ends, pad_token_id: padId, do_sample: true }, null, 2));
+  await writeWhole(
+    join(folder, 'generation_config.json'),
+    JSON.stringify({ eos_token_id: ends, pad_token_id: padId, do_sample: true }, null, 2),
+  );
   if (!tokenizerFolder || tokenizerFolder === folder) return;
   for (const name of TOKENIZER_FILES) await copyFile(join(tokenizerFolder, name), join(folder, name));
 }
@@ -121,7 +131,8 @@ export async function loadOptimizer(folder: string): Promise<AdamWState | null> 
       moments[name.replace(/\.(first|second)$/, '')] = await file.read(name);
     }
     const steps = Number(file.metadata.steps);
-    if (!Number.isSafeInteger(steps) || steps < 0) throw new Error(`${path}: metadata "steps" is ${file.metadata.steps}, expected the number of steps taken`);
+    if (!Number.isSafeInteger(steps) || steps < 0)
+      throw new Error(`${path}: metadata "steps" is ${file.metadata.steps}, expected the number of steps taken`);
     return { steps, first, second };
   } finally {
     await file.close();
@@ -149,7 +160,9 @@ async function openShards(folder: string): Promise<SafetensorsFile[]> {
   const indexPath = join(folder, 'model.safetensors.index.json');
   if (!(await stat(indexPath).catch(() => null))) {
     const found = (await readdir(folder)).filter((name) => /\.(safetensors|bin|gguf)$/.test(name));
-    throw new Error(`${folder} holds no model.safetensors and no model.safetensors.index.json${found.length ? ` (found ${found.join(', ')})` : ''}`);
+    throw new Error(
+      `${folder} holds no model.safetensors and no model.safetensors.index.json${found.length ? ` (found ${found.join(', ')})` : ''}`,
+    );
   }
   const map = ((await readJson(indexPath)) as { weight_map?: unknown } | null)?.weight_map;
   if (typeof map !== 'object' || map === null) throw new Error(`${indexPath} has no weight_map`);

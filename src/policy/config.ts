@@ -72,7 +72,8 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
   for (const type of ropeTypes) if (type && type !== 'default') problems.push(`rope type "${type}": only "default" is computed`);
   for (const type of layerTypes) if (type !== 'full_attention') problems.push(`layer type "${type}": only "full_attention" is computed`);
   if (c.use_sliding_window) problems.push('use_sliding_window true: sliding windows are not computed');
-  if (c.num_attention_heads % kvHeads !== 0) problems.push(`${c.num_attention_heads} query heads do not divide among ${kvHeads} key/value heads`);
+  if (c.num_attention_heads % kvHeads !== 0)
+    problems.push(`${c.num_attention_heads} query heads do not divide among ${kvHeads} key/value heads`);
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) problems.push(`head size ${headDim}: rotary embeddings need an even whole number`);
   if (problems.length) throw new Error(`${source} asks for what this decoder does not do:\n${problems.map((p) => `  ${p}`).join('\n')}`);
   return {

@@ -53,7 +53,11 @@ interface Row {
 }
 
 /** Writes on from each prompt until the environment ends it; results are in the order of the prompts. */
-export async function generate(model: DecoderWeights, prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<SampledSequence[]> {
+export async function generate(
+  model: DecoderWeights,
+  prompts: readonly (readonly number[])[],
+  options: GenerateOptions,
+): Promise<SampledSequence[]> {
   const { seed, batchSize = 160, onProgress } = options;
   const rows = prompts.map((prompt, index): Row => {
     if (prompt.length === 0) throw new Error(`prompt ${index} is empty: a sequence needs at least one token to read`);
@@ -97,7 +101,11 @@ async function generateBatch(model: DecoderWeights, batch: Row[], options: Gener
         return [linear(asked, headOf(model)) as tf.Tensor2D]; // [R, V]
       });
       if (logits) {
-        const drawn = await sampleTokens(logits, temperature, Float32Array.from(waiting, (at) => rows[at].uniform()));
+        const drawn = await sampleTokens(
+          logits,
+          temperature,
+          Float32Array.from(waiting, (at) => rows[at].uniform()),
+        );
         logits.dispose();
         await Promise.all(waiting.map((at, i) => takeToken(rows[at], drawn.tokens[i], drawn.logProbs[i], options)));
         for (const at of waiting) if (rows[at].done) onFinished();

@@ -28,7 +28,8 @@ export class Policy {
     for (const [name, shape] of weightShapes(config)) {
       const value = values.get(name);
       const size = shape.reduce((a, b) => a * b, 1);
-      if (value?.length !== size) throw new Error(`weight ${name}: expected ${size} values for shape [${shape}], got ${value?.length ?? 'none'}`);
+      if (value?.length !== size)
+        throw new Error(`weight ${name}: expected ${size} values for shape [${shape}], got ${value?.length ?? 'none'}`);
       weights.set(name, createVariable(name, value, shape));
     }
     return new Policy(config, weights);
@@ -43,7 +44,11 @@ export class Policy {
       const deviation = /(o_proj|down_proj)\.weight$/.test(name) ? scale / Math.sqrt(2 * config.layers) : scale;
       if (name.endsWith('norm.weight')) values.set(name, new Float32Array(size).fill(1));
       else if (name.endsWith('bias')) values.set(name, new Float32Array(size));
-      else values.set(name, Float32Array.from({ length: size }, () => deviation * stream.normal()));
+      else
+        values.set(
+          name,
+          Float32Array.from({ length: size }, () => deviation * stream.normal()),
+        );
     }
     return Policy.fromValues(config, values);
   }

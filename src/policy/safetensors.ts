@@ -69,7 +69,8 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
       }
     }
     const metadata = json.__metadata__ ?? {};
-    if (typeof metadata !== 'object' || Object.values(metadata).some((value) => typeof value !== 'string')) problems.push('__metadata__ is no table of texts');
+    if (typeof metadata !== 'object' || Object.values(metadata).some((value) => typeof value !== 'string'))
+      problems.push('__metadata__ is no table of texts');
     const byOffset = [...records].filter(([, { offsets }]) => offsets[1] > offsets[0]).sort(([, a], [, b]) => a.offsets[0] - b.offsets[0]);
     for (let i = 1; i < byOffset.length; i++) {
       if (byOffset[i][1].offsets[0] < byOffset[i - 1][1].offsets[1]) problems.push(`${byOffset[i][0]} overlaps ${byOffset[i - 1][0]}`);
@@ -143,7 +144,8 @@ function recordProblem(value: unknown, dataSize: number): string | null {
 async function readFully(file: Awaited<ReturnType<typeof open>>, bytes: Uint8Array, position: number, path: string): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const { bytesRead } = await file.read(bytes, done, bytes.length - done, position + done);
-    if (bytesRead === 0) throw new Error(`${path} ended after ${done} of ${bytes.length} bytes at ${position}: it became shorter while it was read`);
+    if (bytesRead === 0)
+      throw new Error(`${path} ended after ${done} of ${bytes.length} bytes at ${position}: it became shorter while it was read`);
     done += bytesRead;
   }
 }

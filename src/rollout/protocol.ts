@@ -37,7 +37,11 @@ const TAG = /<(search|answer)>([\s\S]*?)<\/\1>/;
 /** Reads the action of a turn. An empty search or answer is invalid. */
 export function parseAction(ownText: string): Action {
   const match = TAG.exec(ownText);
-  if (!match) return { kind: 'invalid', reason: /<\/(search|answer)>/.test(ownText) ? 'closing tag without its opening tag' : 'no search and no answer' };
+  if (!match)
+    return {
+      kind: 'invalid',
+      reason: /<\/(search|answer)>/.test(ownText) ? 'closing tag without its opening tag' : 'no search and no answer',
+    };
   const content = match[2].trim();
   if (content === '') return { kind: 'invalid', reason: `empty <${match[1]}>` };
   return { kind: match[1] as 'search' | 'answer', content };
@@ -63,6 +67,7 @@ export const classroomProtocol: Protocol = {
   maxObservationTokens: 64,
   prompt: (question) => `<question> ${question}</question>`,
   privilegedPrompt: (question, reference) => `<question> ${question}</question><reference>${reference}</reference>`,
-  observation: (passages) => `<information>${passages.length ? passages.map((p) => ` ${p.title} : ${p.text}`).join('') : ' nothing found'}</information>`,
+  observation: (passages) =>
+    `<information>${passages.length ? passages.map((p) => ` ${p.title} : ${p.text}`).join('') : ' nothing found'}</information>`,
   invalidFeedback: '<information> invalid action</information>',
 };

@@ -39,11 +39,29 @@ export interface RolloutOptions {
 }
 
 /** One episode a question, in the order of the questions. */
-export async function rollout(engine: Engine, environment: Environment, questions: readonly Question[], options: RolloutOptions = {}): Promise<Trajectory[]> {
-  const { temperature = 1, seed = 0, maxTokens = 400, promptOf = (q) => environment.protocol.prompt(q.question), onTurn, ...rest } = options;
+export async function rollout(
+  engine: Engine,
+  environment: Environment,
+  questions: readonly Question[],
+  options: RolloutOptions = {},
+): Promise<Trajectory[]> {
+  const {
+    temperature = 1,
+    seed = 0,
+    maxTokens = 400,
+    promptOf = (q) => environment.protocol.prompt(q.question),
+    onTurn,
+    ...rest
+  } = options;
   const prompts = questions.map((question, index) => engine.tokenizer.encode(promptOf(question, index)));
   const episodes = questions.map((_, index) => new Episode(environment, engine.tokenizer, (turn, text) => onTurn?.(index, turn, text)));
-  const sequences = await engine.sample(prompts, { ...rest, temperature, seed, maxTokens, onToken: (index, token) => episodes[index].take(token) });
+  const sequences = await engine.sample(prompts, {
+    ...rest,
+    temperature,
+    seed,
+    maxTokens,
+    onToken: (index, token) => episodes[index].take(token),
+  });
   return sequences.map(({ tokens, own, logProbs, truncated }, index) => {
     const { turns, answer, finish } = episodes[index];
     return {
@@ -62,7 +80,13 @@ export async function rollout(engine: Engine, environment: Environment, question
 }
 
 /** `siblings` episodes a question, grouped: the questions are repeated side by side so that they share a batch. */
-export async function rolloutGroups(engine: Engine, environment: Environment, questions: readonly Question[], siblings: number, options: RolloutOptions = {}): Promise<Group[]> {
+export async function rolloutGroups(
+  engine: Engine,
+  environment: Environment,
+  questions: readonly Question[],
+  siblings: number,
+  options: RolloutOptions = {},
+): Promise<Group[]> {
   const repeated = questions.flatMap((question) => Array.from({ length: siblings }, () => question));
   const trajectories = await rollout(engine, environment, repeated, options);
   return questions.map((question, i) => ({ question, trajectories: trajectories.slice(i * siblings, (i + 1) * siblings) }));

@@ -36,7 +36,9 @@ export interface Pairing {
 /** The pair of one group, or why there is none. */
 export function choosePair({ trajectories }: Group, { prefer = 'wrong' }: SiblingOptions = {}): Pair | NoPair {
   const attempts = trajectories.map((trajectory) => ({ trajectory, own: trajectory.tokens.filter((_, t) => trajectory.own[t]) }));
-  const correct = attempts.filter(({ trajectory }) => trajectory.reward === 1).sort((a, b) => a.trajectory.searches - b.trajectory.searches || shorter(a.own, b.own));
+  const correct = attempts
+    .filter(({ trajectory }) => trajectory.reward === 1)
+    .sort((a, b) => a.trajectory.searches - b.trajectory.searches || shorter(a.own, b.own));
   if (correct.length === 0) return 'no correct attempt';
   const [reference] = correct;
   const others = attempts

@@ -1,6 +1,6 @@
 /** The committed base policy: how it is opened, and how it was made. */
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { datasetPath } from '../datasets.js';
 import { type InProcessEngine, inProcessEngine } from '../engines/in-process.js';
 import { loadPolicy, savePolicy } from '../policy/checkpoint.js';
@@ -21,6 +21,8 @@ export async function openPolicy(folder: string = basePolicyFolder()): Promise<I
 export interface TrainBasePolicyOptions {
   /** Where the checkpoint goes. */
   readonly out: string;
+  /** A checkpoint to train on from, with a fresh optimiser; default random weights. */
+  readonly from?: string;
   /** The active backend, for the record. */
   readonly backend: BackendReport;
   readonly settings?: Partial<PretrainSettings>;
@@ -28,12 +30,14 @@ export interface TrainBasePolicyOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Trains a base policy from nothing and writes it with `training.jsonl` (a line every 50 steps) and `training.json` (settings, backend, time). */
-export async function trainBasePolicy({ out, backend, onStep, signal, ...options }: TrainBasePolicyOptions): Promise<void> {
+/** Trains a base policy, from nothing or from a checkpoint, and writes it with `training.jsonl` (a line every 50 steps) and `training.json` (settings, backend, time). */
+export async function trainBasePolicy({ out, from, backend, onStep, signal, ...options }: TrainBasePolicyOptions): Promise<void> {
   const settings = { ...pretrainSettings, ...options.settings };
   const tokenizerFolder = datasetPath('tinypedia', 'tokenizer');
   const tokenizer = loadTokenizer(tokenizerFolder);
-  const policy = Policy.initialize(basePolicyConfig(tokenizer), random(settings.seed, 'initialize'), { scale: settings.initialScale });
+  const policy = from
+    ? await loadPolicy(from)
+    : Policy.initialize(basePolicyConfig(tokenizer), random(settings.seed, 'initialize'), { scale: settings.initialScale });
   const engine = inProcessEngine(policy, tokenizer);
   const lines: string[] = [];
   const started = performance.now();
@@ -51,11 +55,12 @@ export async function trainBasePolicy({ out, backend, onStep, signal, ...options
     await savePolicy(policy, out, { tokenizerFolder });
     await writeFile(join(out, 'training.jsonl'), `${lines.join('\n')}\n`);
     const record = {
+      ...(from && { from: basename(from) }),
       settings,
       parameters: policy.parameters,
       final: last,
       seconds: Math.round((performance.now() - started) / 1000),
-      backend: backend.description,
+      backend: `${backend.description}, kernels: ${backend.kernels}`,
       node: process.version,
     };
     await writeFile(join(out, 'training.json'), `${JSON.stringify(record, null, 2)}\n`);
