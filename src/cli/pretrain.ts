@@ -27,7 +27,7 @@ export function definePretrain(command: Command, io: Io): void {
     )
     .requiredOption('--out <folder>', 'where the checkpoint goes, with its training record')
     .option('--seed <n>', 'weights and episodes are drawn from it', integer(0), pretrainSettings.seed)
-    .option('--steps <n>', 'one phase of this many optimiser steps instead of the committed policy’s three', integer(1))
+    .option('--steps <n>', 'one phase of this many optimiser steps instead of the committed policy’s two', integer(1))
     .option('--learning-rate <rate>', 'its peak, with --steps', positive(), pretrainSettings.phases[0].learningRate)
     .option('--from <folder>', 'a checkpoint to train on from, with a fresh optimiser')
     .option('--force', 'write over a checkpoint that is there');
