@@ -265,10 +265,20 @@ describe('search-e1 pretrain', () => {
     const out = at('pretrained');
     const result = await json<{ policy: string; final: { step: number } }>(['pretrain', '--out', out, '--steps', 2, '--seed', 5]);
     expect([result.policy, result.final.step]).toEqual([out, 2]);
-    expect(JSON.parse(readFileSync(join(out, 'training.json'), 'utf8'))).toMatchObject({ settings: { steps: 2, seed: 5 } });
+    expect(JSON.parse(readFileSync(join(out, 'training.json'), 'utf8'))).toMatchObject({ settings: { phases: [{ steps: 2 }], seed: 5 } });
     expect((await searchE1(['ask', '--policy', out, 'what is the employer of Hans Berg ?'])).code).toBe(0);
     const again = await searchE1(['pretrain', '--out', out, '--steps', 2]);
     expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('--force')]);
+  });
+
+  it('trains on from a checkpoint, and says when there is none', async () => {
+    const [from, out] = [at('first'), at('further')];
+    await json(['pretrain', '--out', from, '--steps', 1]);
+    await json(['pretrain', '--out', out, '--from', from, '--steps', 1]);
+    expect(JSON.parse(readFileSync(join(out, 'training.json'), 'utf8'))).toMatchObject({ from: 'first' });
+    expect(readFileSync(join(out, 'model.safetensors')).equals(readFileSync(join(from, 'model.safetensors')))).toBe(false);
+    const nowhere = await searchE1(['pretrain', '--out', at('nowhere'), '--from', at('missing'), '--steps', 1]);
+    expect([nowhere.code, nowhere.stderr]).toEqual([2, expect.stringContaining('--from')]);
   });
 
   it('leaves nothing at Ctrl-C, and says so', async () => {
