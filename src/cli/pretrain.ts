@@ -14,7 +14,7 @@ import { runTasks } from './tasks.js';
 interface Flags extends CommonFlags {
   readonly out: string;
   readonly seed: number;
-  readonly steps: number;
+  readonly steps?: number;
   readonly learningRate: number;
   readonly from?: string;
   readonly force?: boolean;
@@ -23,12 +23,12 @@ interface Flags extends CommonFlags {
 export function definePretrain(command: Command, io: Io): void {
   command
     .description(
-      'Trains a base policy for Tinypedia, from random weights or on from a checkpoint, on supervised episodes in other worlds than the classroom’s. The full 3500 steps take some ten minutes to an hour, depending on the machine; time left is shown after the first steps. It is one run: stopped early, it leaves nothing.',
+      'Trains a base policy for Tinypedia, from random weights or on from a checkpoint, on supervised episodes in other worlds than the classroom’s. The full course takes half an hour to two hours, depending on the machine; time left is shown after the first steps. It is one run: stopped early, it leaves nothing.',
     )
     .requiredOption('--out <folder>', 'where the checkpoint goes, with its training record')
     .option('--seed <n>', 'weights and episodes are drawn from it', integer(0), pretrainSettings.seed)
-    .option('--steps <n>', 'optimiser steps of 16 episodes', integer(1), pretrainSettings.steps)
-    .option('--learning-rate <rate>', 'its peak, after the warm-up', positive(), pretrainSettings.learningRate)
+    .option('--steps <n>', 'one phase of this many optimiser steps instead of the committed policy’s two', integer(1))
+    .option('--learning-rate <rate>', 'its peak, with --steps', positive(), pretrainSettings.phases[0].learningRate)
     .option('--from <folder>', 'a checkpoint to train on from, with a fresh optimiser')
     .option('--force', 'write over a checkpoint that is there');
   addCommonOptions(command)
@@ -49,21 +49,24 @@ async function runPretrain({ out, seed, steps, learningRate, from, force, json, 
     throw new UsageError(`--out ${out} holds a checkpoint already: choose another folder, or --force`);
   if (from !== undefined && !existsSync(join(from, 'config.json'))) throw new UsageError(`--from ${from}: there is no checkpoint`);
   const report = await openBackend(io, { backend });
+  const phases = steps === undefined ? pretrainSettings.phases : [{ steps, learningRate }];
   const started = performance.now();
+  let done = 0;
   let last: PretrainMetrics | undefined;
   const train = {
-    title: `pretraining, ${steps} steps`,
+    title: `pretraining, ${phases.length === 1 ? `${phases[0].steps} steps` : `${phases.length} phases`}`,
     run: async (note: (text: string) => void) => {
       await trainBasePolicy({
         out,
         from,
         backend: report,
-        settings: { seed, steps, learningRate },
+        settings: { seed, phases },
         signal: io.signal,
-        onStep(metrics, total) {
+        onStep(metrics, finished, total) {
           last = metrics;
-          const left = ((performance.now() - started) / 1000 / metrics.step) * (total - metrics.step);
-          note(`step ${metrics.step} of ${total}: loss ${metrics.loss.toFixed(3)} · about ${duration(left)} left`);
+          done = finished;
+          const left = ((performance.now() - started) / 1000 / done) * (total - done);
+          note(`step ${done} of ${total}: loss ${metrics.loss.toFixed(3)} · about ${duration(left)} left`);
         },
       });
       return `loss ${last?.loss.toFixed(3)} in ${duration((performance.now() - started) / 1000)}`;
@@ -72,9 +75,9 @@ async function runPretrain({ out, seed, steps, learningRate, from, force, json, 
   await interruptible(
     io.signal,
     () => runTasks(io, [train]),
-    () => `after ${last?.step ?? 0} of ${steps} steps; nothing was written to ${out}: pretraining cannot be resumed, begin again`,
+    () => `after ${done} steps; nothing was written to ${out}: pretraining cannot be resumed, begin again`,
   );
-  const result = { policy: out, seed, steps, final: last, backend: report, seconds: Math.round((performance.now() - started) / 1000) };
+  const result = { policy: out, seed, phases, final: last, backend: report, seconds: Math.round((performance.now() - started) / 1000) };
   io.stdout.write(
     json
       ? `${printableJson(result)}\n`

@@ -22,7 +22,7 @@ import type { RunFolder } from './run-folder.js';
 import { checkTeacher, type TeacherCheck } from './teacher-check.js';
 
 export interface SiblingSettings extends Required<SiblingOptions> {
-  /** Training questions that are attempted afresh. Paper: its own training questions, number unpublished; classroom: 300. */
+  /** Training questions that are attempted afresh. Paper: its own training questions, number unpublished; classroom: 600. */
   readonly questions: number;
   /** K, fresh attempts a question. Unpublished; classroom: 8. */
   readonly attempts: number;
@@ -41,7 +41,7 @@ export interface EvolutionSettings {
 export const classroomEvolution: EvolutionSettings = {
   rounds: 2,
   grpo: classroomGrpo,
-  siblings: { questions: 300, attempts: 8, prefer: 'wrong' },
+  siblings: { questions: 600, attempts: 8, prefer: 'wrong' },
   ofsd: classroomOfsd,
   seed: 1,
 };

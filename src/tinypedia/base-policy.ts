@@ -26,7 +26,8 @@ export interface TrainBasePolicyOptions {
   /** The active backend, for the record. */
   readonly backend: BackendReport;
   readonly settings?: Partial<PretrainSettings>;
-  readonly onStep?: (metrics: PretrainMetrics, total: number) => void;
+  /** `done` of `total` optimiser steps of all phases. */
+  readonly onStep?: (metrics: PretrainMetrics, done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -43,12 +44,15 @@ export async function trainBasePolicy({ out, from, backend, onStep, signal, ...o
   const started = performance.now();
   try {
     let last: PretrainMetrics | undefined;
+    let done = 0;
+    const total = settings.phases.reduce((sum, { steps }) => sum + steps, 0);
     await pretrain(engine, settings, {
       signal,
       onStep(metrics) {
         last = metrics;
-        if (metrics.step % 50 === 0 || metrics.step === settings.steps) lines.push(JSON.stringify(metrics));
-        onStep?.(metrics, settings.steps);
+        if (metrics.step % 50 === 0 || metrics.step === settings.phases[metrics.phase - 1].steps) lines.push(JSON.stringify(metrics));
+        done++;
+        onStep?.(metrics, done, total);
       },
     });
     await mkdir(out, { recursive: true });

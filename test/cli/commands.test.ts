@@ -265,7 +265,7 @@ describe('search-e1 pretrain', () => {
     const out = at('pretrained');
     const result = await json<{ policy: string; final: { step: number } }>(['pretrain', '--out', out, '--steps', 2, '--seed', 5]);
     expect([result.policy, result.final.step]).toEqual([out, 2]);
-    expect(JSON.parse(readFileSync(join(out, 'training.json'), 'utf8'))).toMatchObject({ settings: { steps: 2, seed: 5 } });
+    expect(JSON.parse(readFileSync(join(out, 'training.json'), 'utf8'))).toMatchObject({ settings: { phases: [{ steps: 2 }], seed: 5 } });
     expect((await searchE1(['ask', '--policy', out, 'what is the employer of Hans Berg ?'])).code).toBe(0);
     const again = await searchE1(['pretrain', '--out', out, '--steps', 2]);
     expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('--force')]);
