@@ -8,11 +8,10 @@
  *     no-reference    the control: the teacher reads the standard prompt, so there is nothing to learn
  *     sft             the other control: cross entropy on the references themselves, same number of steps
  */
-
 import { crossEntropyLoss } from '../engines/cross-entropy.js';
 import type { Engine } from '../engines/engine.js';
 import { type GrpoMetrics, grpo } from '../grpo/grpo.js';
-import { batchesOf, type OfsdMetrics, type OfsdSettings, ofsd, schedule } from '../ofsd/ofsd.js';
+import { type OfsdMetrics, type OfsdSettings, ofsd, type TrainAdapterOptions, trainAdapter } from '../ofsd/ofsd.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';
 import { type Environment, rolloutGroups } from '../rollout/rollout.js';
@@ -98,7 +97,12 @@ export async function study(
       const distil = (pairs: readonly Pair[], privileged: OfsdSettings['privileged']) =>
         ofsd(engine, environment.protocol, pairs, { ...settings.ofsd, seed, privileged }, { signal, onStep });
       if (arm === 'sft') {
-        await sftOnReferences(engine, pairing.pairs, { ...settings.ofsd, seed });
+        await sftOnReferences(
+          engine,
+          pairing.pairs,
+          { ...settings.ofsd, seed },
+          { signal, onStep: ({ step, total }) => onProgress?.(arm, step, total) },
+        );
         results[arm] = await evaluate(arm);
       } else {
         const steps = await distil(arm === 'ofsd-correct' ? correct.pairs : pairing.pairs, arm === 'no-reference' ? 'none' : 'reference');
@@ -126,18 +130,12 @@ export async function study(
 }
 
 /** Supervised fine-tuning (SFT) on the references, with OFSD's adapter, optimiser and schedule: what of OFSD's effect is the data's, what the loss's. */
-export async function sftOnReferences(engine: Engine, pairs: readonly Pair[], settings: OfsdSettings): Promise<void> {
-  const batches = batchesOf(
-    pairs.map(({ reference }) => ownTokens(reference)),
-    settings,
-  );
-  engine.addAdapter({ rank: settings.rank, alpha: settings.alpha, seed: settings.seed });
-  for (const [index, batch] of batches.entries()) {
-    await engine.forwardBackward(crossEntropyLoss(batch));
-    await engine.optimStep({
-      ...settings.optimizer,
-      learningRate: settings.optimizer.learningRate * schedule(index, batches.length, settings.warmUpSteps),
-    });
-  }
-  engine.mergeAdapter();
+export async function sftOnReferences(
+  engine: Engine,
+  pairs: readonly Pair[],
+  settings: OfsdSettings,
+  options: TrainAdapterOptions = {},
+): Promise<void> {
+  const references = pairs.map(({ reference }) => ownTokens(reference));
+  await trainAdapter(engine, references, crossEntropyLoss, settings, options);
 }

@@ -8,7 +8,7 @@
  * Unpublished and therefore named settings: rank, alpha, rate, clamp, epochs. OPSD v3's values are the defaults for real models; Tinypedia's were
  * measured (a 0.4 M policy needs a higher rate and a wider clamp).
  */
-import type { Engine, Paired } from '../engines/engine.js';
+import type { Engine, Loss, LossReport, Paired } from '../engines/engine.js';
 import { random } from '../random.js';
 import type { Protocol } from '../rollout/protocol.js';
 import { ownTokens } from '../rollout/scored.js';
@@ -103,32 +103,62 @@ export async function ofsd(
   if (pairs.length === 0)
     throw new Error('OFSD needs at least one pair: every group was without a correct attempt, or without a different one');
   const data = pairs.map((pair) => pairedSequences(engine, protocol, pair, settings.privileged));
-  const batches = batchesOf(data, settings);
   const history: OfsdMetrics[] = [];
-  engine.addAdapter({ rank: settings.rank, alpha: settings.alpha, seed: settings.seed });
-  try {
-    for (const [index, batch] of batches.entries()) {
-      signal?.throwIfAborted();
-      const { loss, tokens, metrics } = await engine.forwardBackward(forwardKlLoss(batch, settings));
-      const learningRate = settings.optimizer.learningRate * schedule(index, batches.length, settings.warmUpSteps);
-      const { gradNorm } = await engine.optimStep({ ...settings.optimizer, learningRate });
-      const step: OfsdMetrics = {
-        step: index + 1,
+  await trainAdapter(engine, data, (batch) => forwardKlLoss(batch, settings), settings, {
+    signal,
+    async onStep({ step, total, loss, tokens, metrics, gradNorm, learningRate }) {
+      const done: OfsdMetrics = {
+        step,
         loss,
         kl_unclamped: metrics.kl_unclamped,
         tokens,
         grad_norm: gradNorm,
         learning_rate: learningRate,
       };
-      history.push(step);
-      await onStep?.(step, batches.length);
+      history.push(done);
+      await onStep?.(done, total);
+    },
+  });
+  return history;
+}
+
+/** What one optimiser step of an adapter did. */
+export interface AdapterStep extends LossReport {
+  /** From 1. */
+  readonly step: number;
+  readonly total: number;
+  readonly gradNorm: number;
+  readonly learningRate: number;
+}
+
+export interface TrainAdapterOptions {
+  readonly onStep?: (step: AdapterStep) => void | Promise<void>;
+  readonly signal?: AbortSignal;
+}
+
+/** Adapter on, some epochs of a loss, merge. Interrupted, it takes the adapter off again and the policy is as it was before. */
+export async function trainAdapter<T>(
+  engine: Engine,
+  data: readonly T[],
+  lossOf: (batch: readonly T[]) => Loss,
+  settings: Omit<OfsdSettings, 'clamp' | 'privileged'>,
+  { onStep, signal }: TrainAdapterOptions = {},
+): Promise<void> {
+  const batches = batchesOf(data, settings);
+  engine.addAdapter({ rank: settings.rank, alpha: settings.alpha, seed: settings.seed });
+  try {
+    for (const [index, batch] of batches.entries()) {
+      signal?.throwIfAborted();
+      const report = await engine.forwardBackward(lossOf(batch));
+      const learningRate = settings.optimizer.learningRate * schedule(index, batches.length, settings.warmUpSteps);
+      const { gradNorm } = await engine.optimStep({ ...settings.optimizer, learningRate });
+      await onStep?.({ ...report, step: index + 1, total: batches.length, gradNorm, learningRate });
     }
   } catch (error) {
-    engine.dropAdapter(); // interrupted: the policy is as it was before
+    engine.dropAdapter();
     throw error;
   }
   engine.mergeAdapter();
-  return history;
 }
 
 /** Shuffled batches of all epochs; the last of an epoch may be smaller. */

