@@ -4,7 +4,8 @@
  *     node launch.cjs <connection file>
  *
  * tslab takes its working directory as TypeScript's `rootDir` and resolves packages from there; Jupyter starts a kernel in the notebook's
- * folder. Three things are done first: find the root, make sure that `node_modules/search-e1` is the root itself, say clearly what is missing.
+ * folder. Four things are done first: find the root, make sure that `node_modules/search-e1` is the root itself, say clearly what is missing, and
+ * let no request come before the kernel can answer it.
  */
 'use strict';
 const fs = require('node:fs');
@@ -25,6 +26,7 @@ if (!fs.existsSync(path.join(root, require(path.join(root, 'package.json')).main
   stop(`The package is not built in ${root}.`, 'Run "npm start" (or "npm run build") there.');
 }
 exitWithParent();
+bindAtOnce();
 require(tslab).startKernel({ configPath: connection, enableFindLocal: false, jsKernel: false, globalVersion: '' });
 
 /** An explicit root, else the clone this spec lies in, else the clone the notebook lies in, else the one that installed this copy. */
@@ -94,6 +96,17 @@ function exitWithParent() {
       if (error.code === 'ESRCH') process.exit(1);
     }
   }, 2000).unref();
+}
+
+/**
+ * tslab reads from its first socket while threads still bind the others, and zeromq throws on any use of a socket that is being bound: a request
+ * that comes in between is never answered. Bound in one turn of the event loop, all sockets are ready before the first request is read.
+ */
+function bindAtOnce() {
+  const { ZmqServer } = require(path.join(path.dirname(tslab), 'jupyter.js'));
+  ZmqServer.prototype.bindSocket = async function (socket, port) {
+    socket.bindSync(`${this.connInfo.transport}://${this.connInfo.ip}:${port}`);
+  };
 }
 
 function stop(problem, remedy) {
