@@ -92,6 +92,12 @@ export async function rolloutGroups(
   return questions.map((question, i) => ({ question, trajectories: trajectories.slice(i * siblings, (i + 1) * siblings) }));
 }
 
+/**
+ * A closing tag has 9 letters, so it lies in the last few tokens of a turn that it ends: decoding the whole turn after each token would cost its square.
+ * More than 9, as the last letters may share a token with what follows and some tokens decode to nothing.
+ */
+const TAG_TOKENS = 16;
+
 /** The environment's side of one sequence. */
 class Episode {
   readonly turns: Turn[] = [];
@@ -112,8 +118,9 @@ class Episode {
     this.#turnTokens.push(token);
     const { maxTurnTokens, maxTurns } = this.environment.protocol;
     const ended = this.tokenizer.endIds.includes(token);
+    const tail = this.tokenizer.decode(this.#turnTokens.slice(-TAG_TOKENS));
+    if (!ended && !endsTurn(tail) && this.#turnTokens.length < maxTurnTokens) return 'continue';
     const text = this.tokenizer.decode(this.#turnTokens);
-    if (!ended && !endsTurn(text) && this.#turnTokens.length < maxTurnTokens) return 'continue';
     const action = parseAction(text);
     const closing = this.turns.length >= maxTurns;
     if (action.kind === 'answer') {
