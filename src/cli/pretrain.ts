@@ -23,11 +23,11 @@ interface Flags extends CommonFlags {
 export function definePretrain(command: Command, io: Io): void {
   command
     .description(
-      'Trains a base policy for Tinypedia, from random weights or on from a checkpoint, on supervised episodes in other worlds than the classroom’s. The full course takes half an hour to two hours, depending on the machine; time left is shown after the first steps. It is one run: stopped early, it leaves nothing.',
+      'Trains a base policy for Tinypedia, from random weights or on from a checkpoint, on supervised episodes in other worlds than the classroom’s. The full course takes one to two hours, depending on the machine; time left is shown after the first steps. It is one run: stopped early, it leaves nothing.',
     )
     .requiredOption('--out <folder>', 'where the checkpoint goes, with its training record')
     .option('--seed <n>', 'weights and episodes are drawn from it', integer(0), pretrainSettings.seed)
-    .option('--steps <n>', 'one phase of this many optimiser steps instead of the committed policy’s two', integer(1))
+    .option('--steps <n>', 'one phase of this many optimiser steps, like the committed policy’s last, instead of its three', integer(1))
     .option('--learning-rate <rate>', 'its peak, with --steps', positive(), pretrainSettings.phases[0].learningRate)
     .option('--from <folder>', 'a checkpoint to train on from, with a fresh optimiser')
     .option('--force', 'write over a checkpoint that is there');
@@ -37,7 +37,7 @@ export function definePretrain(command: Command, io: Io): void {
       examples([
         'pretrain --out runs/base',
         'pretrain --out runs/base-7 --seed 7',
-        'pretrain --out runs/longer --from runs/base --steps 2200 --learning-rate 0.002 --seed 2',
+        'pretrain --out runs/longer --from runs/base --steps 3000 --learning-rate 0.002 --seed 2',
         'pretrain --out runs/sketch --steps 300    quick and poor',
       ]),
     )
@@ -49,7 +49,8 @@ async function runPretrain({ out, seed, steps, learningRate, from, force, json, 
     throw new UsageError(`--out ${out} holds a checkpoint already: choose another folder, or --force`);
   if (from !== undefined && !existsSync(join(from, 'config.json'))) throw new UsageError(`--from ${from}: there is no checkpoint`);
   const report = await openBackend(io, { backend });
-  const phases = steps === undefined ? pretrainSettings.phases : [{ steps, learningRate }];
+  const { worlds } = pretrainSettings.phases[pretrainSettings.phases.length - 1];
+  const phases = steps === undefined ? pretrainSettings.phases : [{ steps, learningRate, worlds, draw: 0 }];
   const started = performance.now();
   let done = 0;
   let last: PretrainMetrics | undefined;

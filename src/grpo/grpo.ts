@@ -20,7 +20,7 @@ import { type GrpoDatum, type GrpoLossSettings, grpoLoss } from './loss.js';
 export interface GrpoSettings extends GrpoLossSettings {
   /** Optimisation phases: each samples once. Search-R1: 1,005; classroom: 20. */
   readonly steps: number;
-  /** Questions a step. Search-R1: 512; classroom: 64. */
+  /** Questions a step. Search-R1: 512; classroom: 32. */
   readonly questionsPerStep: number;
   /** G, attempts at a question. Paper: 5. */
   readonly groupSize: number;
@@ -37,14 +37,14 @@ export interface GrpoSettings extends GrpoLossSettings {
 /** The classroom's settings: the paper's and Search-R1's where they fit, the learning rate and counts measured on Tinypedia. */
 export const classroomGrpo: GrpoSettings = {
   steps: 20,
-  questionsPerStep: 64,
+  questionsPerStep: 32,
   groupSize: 5,
   miniBatches: 2,
   temperature: 1,
   clip: 0.2,
   beta: 0.001,
   warmUpSteps: 5,
-  optimizer: { learningRate: 5e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
+  optimizer: { learningRate: 3e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
   seed: 1,
 };
 
