@@ -44,7 +44,7 @@ export const classroomGrpo: GrpoSettings = {
   clip: 0.2,
   beta: 0.001,
   warmUpSteps: 5,
-  optimizer: { learningRate: 3e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
+  optimizer: { learningRate: 4e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
   seed: 1,
 };
 

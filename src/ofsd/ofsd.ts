@@ -37,7 +37,7 @@ export interface OfsdSettings {
 
 /**
  * Measured on Tinypedia. A clamp must leave room for the correction that matters: where a policy always looks twice, so that it gives "go on" a probability of 0.03 and
- * its teacher 0.9, that entry contributes 3 nats. At 0.5 its gradient was gone and a policy that had saturated stayed so (seed 2 of three: searches 3.07 -> 3.05); 2 leaves it.
+ * its teacher 0.9, that entry contributes 3 nats. At 0.5 its gradient was gone and a policy that had saturated stayed so (searches 3.07 -> 3.05, measured on an earlier base policy); 2 leaves it.
  */
 export const classroomOfsd: OfsdSettings = {
   epochs: 1,
