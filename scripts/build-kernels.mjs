@@ -1,6 +1,6 @@
 /**
- * Compiles the SIMD kernels of src/tensors/kernels/assembly from AssemblyScript, with and without relaxed SIMD, and writes both builds as base64 into
- * src/tensors/kernels/module.generated.ts (git-ignored, made anew by `prepare`).
+ * Compiles the SIMD kernels of src/tensors/simd/assembly from AssemblyScript, with and without relaxed SIMD, and writes both builds as base64 into
+ * src/tensors/simd/module.generated.ts (git-ignored, made anew by `prepare`).
  */
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -9,9 +9,9 @@ import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const folder = join(root, 'src', 'tensors', 'kernels');
+const folder = join(root, 'src', 'tensors', 'simd');
 
-const features = { relaxedSimd: ['simd', 'relaxed-simd'], simd: ['simd'] };
+const features = { relaxedSimd: ['simd', 'threads', 'relaxed-simd'], simd: ['simd', 'threads'] };
 const builds = [];
 for (const [name, enabled] of Object.entries(features)) builds.push(`export const ${name} =\n  '${await compileKernels(enabled)}';\n`);
 
@@ -31,6 +31,11 @@ async function compileKernels(features) {
         '--runtime',
         'stub',
         '--importMemory',
+        '--sharedMemory',
+        '--initialMemory',
+        '1',
+        '--maximumMemory',
+        '65536',
         '--use',
         'abort=',
         '--noAssert',
@@ -48,7 +53,7 @@ async function compileKernels(features) {
     },
   );
   if (error) throw new Error(`AssemblyScript: ${error.message}\n${stderr}`);
-  // The memory is TensorFlow.js's: a constant of ours laid out in it would overwrite its heap.
+  // The memory is the backend's heap, and every thread instantiates the module on it: a constant laid out in it would overwrite tensors.
   if (/\(data /.test(files['kernels.wat']))
     throw new Error('the kernels contain a data segment: avoid static arrays, strings and Math functions with tables');
   return Buffer.from(files['kernels.wasm']).toString('base64');

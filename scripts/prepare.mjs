@@ -27,7 +27,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
 const stamp = join(dist, '.built-from.json');
 const kernelBuilder = join(root, 'scripts', 'build-kernels.mjs');
-const kernels = join(root, 'src', 'tensors', 'kernels');
+const kernels = join(root, 'src', 'tensors', 'simd');
 
 /** Builds if needed. Returns false, with the reason printed, where the build tools are not installed. Throws where the build fails. */
 export function prepare({ force = false } = {}) {

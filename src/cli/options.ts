@@ -13,7 +13,7 @@ export function addCommonOptions(command: Command): Command {
   return command
     .addOption(
       new Option('--backend <name>', 'TensorFlow.js backend; auto takes the first of these that starts')
-        .choices(['auto', 'tensorflow', 'wasm', 'cpu'])
+        .choices(['auto', 'tensorflow', 'simd', 'cpu'])
         .env('SEARCH_E1_BACKEND')
         .default('auto'),
     )

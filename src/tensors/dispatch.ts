@@ -4,7 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 
-/** Kernels of this project; `kernels/register.ts` holds those of the wasm backend. */
+/** Kernels of this project; `simd/fused-kernels.ts` holds those of the simd backend. */
 export type KernelName =
   | 'SearchE1AdamW'
   | 'SearchE1Attention'
@@ -28,12 +28,10 @@ export type KernelName =
 
 let enabled = false;
 
-/** Switches all kernels on or off, also the matrix product that replaces the wasm backend's own. */
+/** Switches all of them on or off. */
 export function useKernels(on: boolean): void {
   enabled = on;
 }
-
-export const kernelsInUse = (): boolean => enabled;
 
 /** Whether the active backend has this kernel and may use it. */
 export const hasKernel = (name: KernelName): boolean => enabled && Boolean(tf.getKernel(name, tf.getBackend()));

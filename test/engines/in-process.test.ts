@@ -22,8 +22,8 @@ import {
 } from '../policy/xs.js';
 
 describe.each([
-  ['wasm', 'xs_tied'],
-  ['wasm', 'xs_untied'],
+  ['simd', 'xs_tied'],
+  ['simd', 'xs_untied'],
   ['cpu', 'xs_tied'],
 ] as const)('on %s, %s', (backend, name) => {
   const f = readFixture(name, 'forward.json') as ForwardFixture;
@@ -68,7 +68,7 @@ describe.each([
   });
 });
 
-describe('on wasm', () => {
+describe('on simd', () => {
   const source = random(5, 'data');
   const ids = (n: number): number[] => Array.from({ length: n }, () => source.integer(256));
   /** Sequences of several lengths, of which some tokens are scored. */
@@ -82,7 +82,7 @@ describe('on wasm', () => {
   let engine: Engine;
 
   beforeAll(async () => {
-    await startBackend({ backend: 'wasm' });
+    await startBackend({ backend: 'simd' });
   });
   beforeEach(async () => {
     policy = await loadPolicy(fixtureFolder('xs_tied'));

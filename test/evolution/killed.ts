@@ -4,7 +4,7 @@ import { startBackend } from '../../src/tensors/backend.js';
 import { tinyRun } from './tiny-run.js';
 
 const [base, path] = process.argv.slice(2);
-startBackend({ backend: 'wasm' })
+startBackend({ backend: 'simd' })
   .then(() => tinyRun(base, path, { onEvent: ({ kind }) => void writeSync(1, `${kind}\n`) }))
   .catch((error: unknown) => {
     console.error(error);

@@ -20,7 +20,7 @@ const whole = join(folder, 'whole');
 let events = 0;
 
 beforeAll(async () => {
-  await startBackend({ backend: 'wasm' });
+  await startBackend({ backend: 'simd' });
   const engine = await taughtEngine();
   await engine.save(base);
   engine.dispose();

@@ -37,7 +37,7 @@ test('a teacher that copies the reference from its prompt is right, the student 
 });
 
 test('every arm of the study starts from the same GRPO policy and pairs; the control without a reference changes nothing', async () => {
-  await startBackend({ backend: 'wasm' });
+  await startBackend({ backend: 'simd' });
   const scratch = mkdtempSync(join(tmpdir(), 'search-e1-'));
   try {
     const settings = { ...tinyEvolution, grpo: { ...tinyEvolution.grpo, steps: 2 }, siblings: { ...tinyEvolution.siblings, attempts: 8 } };
@@ -63,7 +63,7 @@ test('every arm of the study starts from the same GRPO policy and pairs; the con
 });
 
 test('supervised training on the references makes them likelier', async () => {
-  await startBackend({ backend: 'wasm' });
+  await startBackend({ backend: 'simd' });
   const engine = await taughtEngine();
   const { pairs } = pairSiblings(await rolloutGroups(engine, tinyEnvironment, tinyQuestions, 6, { seed: 1 }));
   const scored = pairs

@@ -30,7 +30,7 @@ test('questions come in passes over the whole set, each shuffled anew', () => {
 describe('training a tiny policy', () => {
   let engine: Awaited<ReturnType<typeof taughtEngine>>;
   beforeAll(async () => {
-    await startBackend({ backend: 'wasm' });
+    await startBackend({ backend: 'simd' });
   });
   beforeEach(async () => {
     engine?.dispose();

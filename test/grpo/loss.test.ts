@@ -62,7 +62,7 @@ function meanLoss(c: Case, which: readonly number[]): { loss: number; gradients:
 const title = (c: Case) =>
   `${c.loss_type}, advantages ${c.scale_rewards}, beta ${c.beta}${c.tool_mask ? ', without tool results' : ''}${c.on_policy ? ', on policy' : ''}`;
 
-describe.each(['wasm', 'cpu'] as const)('on %s', (backend) => {
+describe.each(['simd', 'cpu'] as const)('on %s', (backend) => {
   beforeAll(async () => {
     await startBackend({ backend });
   });

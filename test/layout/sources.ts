@@ -34,7 +34,7 @@ export interface Source {
 export function sources(): Source[] {
   return ts.sys
     .readDirectory(join(root, 'src'), ['.ts'])
-    .filter((path) => !path.endsWith('.generated.ts') && !path.includes('/kernels/assembly/'))
+    .filter((path) => !path.endsWith('.generated.ts') && !path.includes('/simd/assembly/'))
     .map((path) => parse(relative(root, path).split(sep).join('/'), readFileSync(path, 'utf8')))
     .sort((a, b) => (a.path < b.path ? -1 : 1));
 }

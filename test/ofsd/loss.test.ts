@@ -56,7 +56,7 @@ function plainLoss(policy: Policy, data: readonly Paired[], clamp: number): numb
 let policy: Policy;
 let variables: ReadonlyMap<string, tf.Variable>;
 beforeAll(async () => {
-  await startBackend({ backend: 'wasm' });
+  await startBackend({ backend: 'simd' });
 });
 afterAll(() => policy.dispose());
 beforeEach(async () => {

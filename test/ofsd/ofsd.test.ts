@@ -90,7 +90,7 @@ describe('distillation of a tiny policy', () => {
   };
 
   beforeAll(async () => {
-    await startBackend({ backend: 'wasm' });
+    await startBackend({ backend: 'simd' });
     engine = await taughtEngine();
     const groups = await rolloutGroups(engine, tinyEnvironment, tinyQuestions, 6, { seed: 1, maxTokens: 60 });
     pairs = pairSiblings(groups).pairs;

@@ -20,7 +20,7 @@ import { expectArraysClose, fixtureFolder, noTokenizer, readFixture } from './xs
 const TOKENIZER = 'datasets/tinypedia/tokenizer';
 let folder: string;
 beforeAll(async () => {
-  await startBackend({ backend: 'wasm' });
+  await startBackend({ backend: 'simd' });
 });
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'search-e1-'));

@@ -30,8 +30,8 @@ const leftPadded = ({ position_ids, attention_mask }: ForwardFixture): DecoderOp
 });
 
 describe.each([
-  ['wasm', 'xs_tied'],
-  ['wasm', 'xs_untied'],
+  ['simd', 'xs_tied'],
+  ['simd', 'xs_untied'],
   ['cpu', 'xs_untied'],
 ] as const)('on %s, %s', (backend, name) => {
   const f = readFixture(name, 'forward.json') as ForwardFixture;

@@ -52,7 +52,7 @@ function expectLogits(policy: Policy, logits: readonly number[][][], tolerance: 
   });
 }
 
-describe.each(['wasm', 'cpu'] as const)('on %s', (backend) => {
+describe.each(['simd', 'cpu'] as const)('on %s', (backend) => {
   let policy: Policy;
   beforeAll(async () => {
     await startBackend({ backend });
@@ -103,7 +103,7 @@ describe.each(['wasm', 'cpu'] as const)('on %s', (backend) => {
 describe('a fresh adapter', () => {
   let policy: Policy;
   beforeAll(async () => {
-    await startBackend({ backend: 'wasm' });
+    await startBackend({ backend: 'simd' });
     policy = await loadPolicy(fixtureFolder('xs_untied'));
   });
   afterEach(() => policy.dropAdapter());

@@ -12,7 +12,7 @@ const options = { seed: 7, maxTokens: 60 };
 let reference: Trajectory[];
 
 beforeAll(async () => {
-  await startBackend({ backend: 'wasm' });
+  await startBackend({ backend: 'simd' });
   engine = await taughtEngine();
   reference = await rollout(engine, tinyEnvironment, questions, options);
 });

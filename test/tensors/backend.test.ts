@@ -11,32 +11,32 @@ describe('startBackend', () => {
   test('takes the best backend that starts, says so, and says why not a better one', async () => {
     const report = await startBackend();
     expect(tf.getBackend()).toBe(report.name);
-    expect(['tensorflow', 'wasm']).toContain(report.name);
-    if (report.name === 'wasm') expect(report.notes.join()).toMatch(/^tensorflow: /);
+    expect(['tensorflow', 'simd']).toContain(report.name);
+    if (report.name === 'simd') expect(report.notes.join()).toMatch(/^tensorflow: /);
     expect(await startBackend()).toEqual(report);
   });
 
   test('switches to a backend that is named, and comes back', async () => {
     expect((await startBackend({ backend: 'cpu' })).name).toBe('cpu');
     expect(tf.getBackend()).toBe('cpu');
-    expect((await startBackend({ backend: 'wasm' })).name).toBe('wasm');
-    expect(tf.getBackend()).toBe('wasm');
+    expect((await startBackend({ backend: 'simd' })).name).toBe('simd');
+    expect(tf.getBackend()).toBe('simd');
   });
 
   test('lets SEARCH_E1_BACKEND override the option, and refuses a name it does not know', async () => {
     process.env.SEARCH_E1_BACKEND = 'cpu';
-    expect((await startBackend({ backend: 'wasm' })).name).toBe('cpu');
+    expect((await startBackend({ backend: 'simd' })).name).toBe('cpu');
     process.env.SEARCH_E1_BACKEND = 'gpu';
-    await expect(startBackend()).rejects.toThrow(/expected auto, tensorflow, wasm, cpu; got gpu/);
+    await expect(startBackend()).rejects.toThrow(/expected auto, tensorflow, simd, cpu; got gpu/);
   });
 
   test('measures a speed', async () => {
-    await startBackend({ backend: 'wasm' });
+    await startBackend({ backend: 'simd' });
     expect(await measureMatMul(64)).toBeGreaterThan(0);
   });
 });
 
-describe('the wasm backend', () => {
+describe('the simd backend', () => {
   test.each([
     [
       [5, 7],
@@ -55,7 +55,7 @@ describe('the wasm backend', () => {
       turn ? [...shape.slice(0, -2), shape[shape.length - 1], shape[shape.length - 2]] : shape;
     for (const transposeA of [false, true]) {
       for (const transposeB of [false, true]) {
-        const product = async (backend: 'cpu' | 'wasm') => {
+        const product = async (backend: 'cpu' | 'simd') => {
           await startBackend({ backend });
           return tf.tidy(() => {
             const a = tf.randomNormal(turned(left, transposeA), 0, 1, 'float32', 1);
@@ -64,7 +64,7 @@ describe('the wasm backend', () => {
           });
         };
         const expected = await product('cpu');
-        const actual = await product('wasm');
+        const actual = await product('simd');
         tf.tidy(() => expectClose(tf.tensor(actual as number[][]), expected, 1e-5));
       }
     }

@@ -8,8 +8,8 @@ import { expect } from 'vitest';
 
 export const SETUPS = [
   ['cpu', { backend: 'cpu' }],
-  ['wasm', { backend: 'wasm', kernels: false }],
-  ['wasm with kernels', { backend: 'wasm', kernels: true }],
+  ['simd', { backend: 'simd', kernels: false }],
+  ['simd with kernels', { backend: 'simd', kernels: true }],
 ] as const;
 
 // biome-ignore lint/suspicious/noExplicitAny: each file has its own shape, described in its README

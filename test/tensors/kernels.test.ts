@@ -56,9 +56,9 @@ function expectKernelEqualsFormula(inputs: tf.Tensor[], operation: (...inputs: t
   expect(tf.memory().numTensors - before, 'tensors left over').toBe(0);
 }
 
-describe('kernels equal formulas on the wasm backend:', () => {
+describe('kernels equal formulas on the simd backend:', () => {
   beforeAll(async () => {
-    const { kernels } = await startBackend({ backend: 'wasm' });
+    const { kernels } = await startBackend({ backend: 'simd' });
     expect(kernels).toMatch(/simd/);
     expect(hasKernel('SearchE1Attention')).toBe(true);
   });

@@ -1,6 +1,7 @@
-/** Everything the module exports. Pure functions of pointers, sizes and ranges: they allocate nothing and keep nothing. */
+/** Everything the module exports: functions of pointers, sizes and ranges, which allocate nothing. */
 export { adamW, sumOfSquares } from './adam-w';
 export { attentionBackward, attentionForward, attentionScratch } from './attention';
 export { copyPositions, embeddingBackward, embeddingForward, rmsNormBackward, rmsNormForward, rotary, sumRows, swigluBackward, swigluForward } from './layers';
-export { matMul, matMulBatched, matMulScratch } from './mat-mul';
+export { matMulBlocks, matMulScratch } from './mat-mul';
+export { setScratch } from './scratch';
 export { forwardKlBackward, forwardKlForward, sampleTokens, selectedLogProbsBackward, selectedLogProbsForward, vocabularyScratch } from './vocabulary';

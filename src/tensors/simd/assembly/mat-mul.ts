@@ -5,6 +5,7 @@
  * strides are swapped.
  */
 import { multiplyAdd } from './lanes';
+import { scratch } from './scratch';
 
 // @ts-ignore: decorator
 @inline
@@ -27,12 +28,13 @@ export function matMulScratch(): i32 {
 }
 
 export function matMul(
-  a: usize, b: usize, c: usize, bias: usize, scratch: usize,
+  a: usize, b: usize, c: usize, bias: usize,
   m: i32, n: i32, k: i32,
   aRow: i32, aCol: i32, bRow: i32, bCol: i32, cRow: i32,
   accumulate: bool,
 ): void {
-  const tile = scratch + ((DEPTH * WIDTH) << 2);
+  const panels = scratch();
+  const tile = panels + ((DEPTH * WIDTH) << 2);
   const aRowBytes = <usize>aRow << 2;
   const aColBytes = <usize>aCol << 2;
   const cRowBytes = <usize>cRow << 2;
@@ -40,13 +42,13 @@ export function matMul(
     const columns = min(WIDTH, n - j0);
     for (let k0 = 0; k0 < k; k0 += DEPTH) {
       const depth = min(DEPTH, k - k0);
-      pack(b + (<usize>(k0 * bRow + j0 * bCol) << 2), scratch, depth, columns, <usize>bRow << 2, <usize>bCol << 2);
+      pack(b + (<usize>(k0 * bRow + j0 * bCol) << 2), panels, depth, columns, <usize>bRow << 2, <usize>bCol << 2);
       const add = accumulate || k0 > 0;
       for (let i0 = 0; i0 < m; i0 += ROWS) {
         const rows = min(ROWS, m - i0);
         const aBlock = a + <usize>i0 * aRowBytes + <usize>k0 * aColBytes;
         for (let j = 0; j < columns; j += 8) {
-          const panel = scratch + (<usize>(j * depth) << 2);
+          const panel = panels + (<usize>(j * depth) << 2);
           const cBlock = c + <usize>i0 * cRowBytes + (<usize>(j0 + j) << 2);
           const biasBlock = bias && k0 == 0 ? bias + (<usize>(j0 + j) << 2) : 0;
           const width = columns - j;
@@ -77,16 +79,26 @@ export function matMul(
   }
 }
 
-/** One product for each batch entry; batch strides count floats. */
-export function matMulBatched(
-  a: usize, b: usize, c: usize, scratch: usize,
+/**
+ * The product of each batch entry, cut into blocks of `rows` x `columns`, which are the units: block after block along a row of C, rows downwards, batch
+ * entries last. `rows` and `columns` are multiples of a tile's, so that no element depends on where C is cut. Batch strides count floats.
+ */
+export function matMulBlocks(
+  a: usize, b: usize, c: usize, bias: usize,
   m: i32, n: i32, k: i32,
   aRow: i32, aCol: i32, bRow: i32, bCol: i32,
-  aBatch: i32, bBatch: i32, start: i32, end: i32,
+  aBatch: i32, bBatch: i32, rows: i32, columns: i32, start: i32, end: i32,
 ): void {
-  for (let batch = start; batch < end; batch++) {
-    const entry = <usize>batch << 2;
-    matMul(a + entry * aBatch, b + entry * bBatch, c + entry * (m * n), 0, scratch, m, n, k, aRow, aCol, bRow, bCol, n, false);
+  const across = (n + columns - 1) / columns;
+  const down = (m + rows - 1) / rows;
+  for (let unit = start; unit < end; unit++) {
+    const j0 = (unit % across) * columns;
+    const i0 = ((unit / across) % down) * rows;
+    const entry = <usize>(unit / (across * down)) << 2;
+    matMul(
+      a + entry * aBatch + (<usize>(i0 * aRow) << 2), b + entry * bBatch + (<usize>(j0 * bCol) << 2), c + entry * (m * n) + (<usize>(i0 * n + j0) << 2),
+      bias ? bias + (<usize>j0 << 2) : 0, min(rows, m - i0), min(columns, n - j0), k, aRow, aCol, bRow, bCol, n, false,
+    );
   }
 }
 

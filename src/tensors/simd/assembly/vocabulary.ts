@@ -3,6 +3,7 @@
  */
 import { addWide, exponential, hide, lanesSum, logarithm, padded, rowMax, wideSum } from './lanes';
 import { matMul, MAT_MUL_SCRATCH } from './mat-mul';
+import { scratch } from './scratch';
 
 // @ts-ignore: decorator
 @inline
@@ -15,13 +16,13 @@ export function vocabularyScratch(vocabulary: i32): i32 {
 
 /** out is [2, n]: log p(target), then the entropy; lse [n] is what the backward pass needs. */
 export function selectedLogProbsForward(
-  hidden: usize, head: usize, targets: usize, out: usize, lse: usize, scratch: usize, n: i32, vocabulary: i32, width: i32, start: i32, end: i32,
+  hidden: usize, head: usize, targets: usize, out: usize, lse: usize, n: i32, vocabulary: i32, width: i32, start: i32, end: i32,
 ): void {
-  const logits = scratch + (MAT_MUL_SCRATCH << 2);
+  const logits = scratch() + (MAT_MUL_SCRATCH << 2);
   const stride = padded(vocabulary);
   for (let i0 = start; i0 < end; i0 += BLOCK) {
     const rows = min(BLOCK, end - i0);
-    matMul(hidden + (<usize>(i0 * width) << 2), head, logits, 0, scratch, rows, vocabulary, width, width, 1, 1, width, stride, false);
+    matMul(hidden + (<usize>(i0 * width) << 2), head, logits, 0, rows, vocabulary, width, width, 1, 1, width, stride, false);
     for (let i = 0; i < rows; i++) {
       const row = logits + (<usize>(i * stride) << 2);
       const at = <usize>(i0 + i) << 2;
@@ -46,15 +47,15 @@ export function selectedLogProbsForward(
 
 /** d logits = (onehot - softmax) dy of 64 rows at a time, at once multiplied into dHidden and added to dHead; either may be null. */
 export function selectedLogProbsBackward(
-  hidden: usize, head: usize, targets: usize, lse: usize, dy: usize, dHidden: usize, dHead: usize, scratch: usize,
+  hidden: usize, head: usize, targets: usize, lse: usize, dy: usize, dHidden: usize, dHead: usize,
   vocabulary: i32, width: i32, start: i32, end: i32,
 ): void {
-  const logits = scratch + (MAT_MUL_SCRATCH << 2);
+  const logits = scratch() + (MAT_MUL_SCRATCH << 2);
   const stride = padded(vocabulary);
   for (let i0 = start; i0 < end; i0 += BLOCK) {
     const rows = min(BLOCK, end - i0);
     const hiddenBlock = hidden + (<usize>(i0 * width) << 2);
-    matMul(hiddenBlock, head, logits, 0, scratch, rows, vocabulary, width, width, 1, 1, width, stride, false);
+    matMul(hiddenBlock, head, logits, 0, rows, vocabulary, width, width, 1, 1, width, stride, false);
     for (let i = 0; i < rows; i++) {
       const row = logits + (<usize>(i * stride) << 2);
       const at = <usize>(i0 + i) << 2;
@@ -67,9 +68,9 @@ export function selectedLogProbsBackward(
       store<f32>(target, load<f32>(target) + load<f32>(dy + at));
     }
     if (dHidden) {
-      matMul(logits, head, dHidden + (<usize>(i0 * width) << 2), 0, scratch, rows, width, vocabulary, stride, 1, width, 1, width, false);
+      matMul(logits, head, dHidden + (<usize>(i0 * width) << 2), 0, rows, width, vocabulary, stride, 1, width, 1, width, false);
     }
-    if (dHead) matMul(logits, hiddenBlock, dHead, 0, scratch, vocabulary, width, rows, 1, stride, width, 1, width, i0 > 0);
+    if (dHead) matMul(logits, hiddenBlock, dHead, 0, vocabulary, width, rows, 1, stride, width, 1, width, i0 > 0);
   }
 }
 
@@ -131,11 +132,12 @@ export function forwardKlBackward(teacher: usize, student: usize, saved: usize, 
  * The weights of a row lie in scratch [padded(vocabulary)]. logProbs are those of the distribution drawn from (temperature 1 if greedy).
  */
 export function sampleTokens(
-  logits: usize, uniforms: usize, tokens: usize, logProbs: usize, scratch: usize, temperature: f32, vocabulary: i32, start: i32, end: i32,
+  logits: usize, uniforms: usize, tokens: usize, logProbs: usize, temperature: f32, vocabulary: i32, start: i32, end: i32,
 ): void {
   const greedy = temperature == 0;
   const scale = f32x4.splat(greedy ? 1.0 : 1.0 / temperature);
   const whole = vocabulary & ~3;
+  const weights = scratch();
   for (let i = start; i < end; i++) {
     const row = logits + (<usize>(i * vocabulary) << 2);
     let best = f32x4.splat(-Infinity);
@@ -145,7 +147,7 @@ export function sampleTokens(
     for (let j = 0; j < vocabulary; j += 4) {
       const below = f32x4.sub(loadRow(row + (<usize>j << 2), j < whole ? 4 : vocabulary - j), f32x4.splat(largest));
       const e = exponential(f32x4.mul(below, scale));
-      v128.store(scratch + (<usize>j << 2), e);
+      v128.store(weights + (<usize>j << 2), e);
       sum = addWide(sum, e);
     }
     const total = wideSum(sum);
@@ -156,7 +158,7 @@ export function sampleTokens(
       const target = <f64>load<f32>(uniforms + (<usize>i << 2)) * total;
       let cumulated: f64 = 0;
       for (let j = 0; j < vocabulary; j++) {
-        const weight = load<f32>(scratch + (<usize>j << 2));
+        const weight = load<f32>(weights + (<usize>j << 2));
         if (weight == 0) continue;
         cumulated += weight;
         token = j;

@@ -6,6 +6,7 @@
  */
 import { addWide, exponential, hide, HIDDEN, lanesSum, logarithm, multiplyAdd, padded, rowMax, wideSum } from './lanes';
 import { matMul, MAT_MUL_SCRATCH } from './mat-mul';
+import { scratch } from './scratch';
 
 // @ts-ignore: decorator
 @inline
@@ -26,10 +27,10 @@ export function attentionScratch(keys: i32): i32 {
  * k and v are [B, room, keyHeads, headDim], of which the first `keys` positions are filled.
  */
 export function attentionForward(
-  q: usize, k: usize, v: usize, keyMask: usize, out: usize, lse: usize, scratch: usize,
+  q: usize, k: usize, v: usize, keyMask: usize, out: usize, lse: usize,
   queries: i32, keys: i32, room: i32, heads: i32, keyHeads: i32, headDim: i32, start: i32, end: i32,
 ): void {
-  const scores = scratch + (MAT_MUL_SCRATCH << 2);
+  const scores = scratch() + (MAT_MUL_SCRATCH << 2);
   const scale: f32 = 1.0 / sqrt(<f32>headDim);
   const qRow = heads * headDim;
   const kRow = keyHeads * headDim;
@@ -50,7 +51,7 @@ export function attentionForward(
           scoreRow(qBlock + (<usize>(i * qRow) << 2), k + keyOffset, scores + (<usize>(i * stride) << 2), visible, kRow, headDim);
         }
       } else {
-        matMul(qBlock, k + keyOffset, scores, 0, scratch, rows, visible, headDim, qRow, 1, 1, kRow, stride, false);
+        matMul(qBlock, k + keyOffset, scores, 0, rows, visible, headDim, qRow, 1, 1, kRow, stride, false);
       }
       for (let i = 0; i < rows; i++) {
         const total = softmaxRow(scores + (<usize>(i * stride) << 2), visible - rows + i + 1, stride, mask, scale);
@@ -62,7 +63,7 @@ export function attentionForward(
           readRow(scores + (<usize>(i * stride) << 2), v + keyOffset, outBlock + (<usize>(i * qRow) << 2), visible, kRow, headDim);
         }
       } else {
-        matMul(scores, v + keyOffset, outBlock, 0, scratch, rows, headDim, visible, stride, 1, kRow, 1, qRow, false);
+        matMul(scores, v + keyOffset, outBlock, 0, rows, headDim, visible, stride, 1, kRow, 1, qRow, false);
       }
     }
   }
@@ -70,10 +71,10 @@ export function attentionForward(
 
 /** Units are pairs of batch entry and key head, batch * keyHeads of them: each writes its own part of dk and dv. */
 export function attentionBackward(
-  q: usize, k: usize, v: usize, keyMask: usize, lse: usize, dOut: usize, dq: usize, dk: usize, dv: usize, scratch: usize,
+  q: usize, k: usize, v: usize, keyMask: usize, lse: usize, dOut: usize, dq: usize, dk: usize, dv: usize,
   queries: i32, keys: i32, heads: i32, keyHeads: i32, headDim: i32, start: i32, end: i32,
 ): void {
-  const weights = scratch + (MAT_MUL_SCRATCH << 2);
+  const weights = scratch() + (MAT_MUL_SCRATCH << 2);
   const dScores = weights + (<usize>(BLOCK * padded(keys)) << 2);
   const scale: f32 = 1.0 / sqrt(<f32>headDim);
   const qRow = heads * headDim;
@@ -95,17 +96,17 @@ export function attentionBackward(
         const stride = padded(visible);
         const offset = <usize>((batch * queries + i0) * qRow + head * headDim) << 2;
         const lseBlock = lse + (<usize>((batch * heads + head) * queries + i0) << 2);
-        matMul(q + offset, k + keyOffset, weights, 0, scratch, rows, visible, headDim, qRow, 1, 1, kRow, stride, false);
+        matMul(q + offset, k + keyOffset, weights, 0, rows, visible, headDim, qRow, 1, 1, kRow, stride, false);
         for (let i = 0; i < rows; i++) {
           weightsRow(weights + (<usize>(i * stride) << 2), visible - rows + i + 1, stride, mask, scale, load<f32>(lseBlock + (<usize>i << 2)));
         }
-        matMul(weights, dOut + offset, dv + keyOffset, 0, scratch, visible, headDim, rows, 1, stride, qRow, 1, kRow, true);
-        matMul(dOut + offset, v + keyOffset, dScores, 0, scratch, rows, visible, headDim, qRow, 1, 1, kRow, stride, false);
+        matMul(weights, dOut + offset, dv + keyOffset, 0, visible, headDim, rows, 1, stride, qRow, 1, kRow, true);
+        matMul(dOut + offset, v + keyOffset, dScores, 0, rows, visible, headDim, qRow, 1, 1, kRow, stride, false);
         for (let i = 0; i < rows; i++) {
           dScoresRow(weights + (<usize>(i * stride) << 2), dScores + (<usize>(i * stride) << 2), visible, stride, scale);
         }
-        matMul(dScores, k + keyOffset, dq + offset, 0, scratch, rows, headDim, visible, stride, 1, kRow, 1, qRow, false);
-        matMul(dScores, q + offset, dk + keyOffset, 0, scratch, visible, headDim, rows, 1, stride, qRow, 1, kRow, true);
+        matMul(dScores, k + keyOffset, dq + offset, 0, rows, headDim, visible, stride, 1, kRow, 1, qRow, false);
+        matMul(dScores, q + offset, dk + keyOffset, 0, visible, headDim, rows, 1, stride, qRow, 1, kRow, true);
       }
     }
   }

@@ -1,0 +1,157 @@
+/**
+ * The `simd` backend of TensorFlow.js: every float and integer tensor lies in one shared WebAssembly memory, where this project's kernels work on it
+ * with several threads; operations without a kernel of ours run as the stock JavaScript kernels of the `cpu` backend, on the same memory.
+ */
+import { availableParallelism } from 'node:os';
+import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
+import * as tf from '@tensorflow/tfjs-core';
+import { registerFusedKernels } from './fused-kernels.js';
+import { Heap } from './heap.js';
+import { compileKernels, type KernelBuild, type KernelModule } from './module.js';
+import { registerStandardKernels } from './standard-kernels.js';
+import { Threads } from './threads.js';
+
+export interface SimdOptions {
+  /** Threads that share the work, the calling one included; 1 starts no workers. Default: one a processor, at most 16. SEARCH_E1_THREADS overrides. */
+  readonly threads?: number;
+}
+
+type DType = 'float32' | 'int32';
+
+/** What the data storage holds for a tensor in shared memory, in the shape that stock kernels expect. */
+class Held {
+  refCount: number;
+  #values: Float32Array | Int32Array | undefined;
+
+  constructor(
+    readonly heap: Heap,
+    readonly at: number,
+    readonly length: number,
+    readonly dtype: DType,
+    refCount: number,
+  ) {
+    this.refCount = refCount;
+  }
+
+  /** A view, made when a stock kernel first asks. */
+  get values(): Float32Array | Int32Array {
+    this.#values ??= this.dtype === 'float32' ? this.heap.floats(this.at, this.length) : this.heap.integers(this.at, this.length);
+    return this.#values;
+  }
+}
+
+let dataIds = 0;
+
+export class SimdBackend extends MathBackendCPU {
+  readonly heap = new Heap();
+  readonly kernels: KernelModule;
+  readonly build: KernelBuild;
+  readonly threads: Threads;
+
+  /** @throws Error where WebAssembly has no SIMD or no shared memory */
+  constructor() {
+    super();
+    const { build, module } = compileKernels();
+    this.build = build;
+    this.kernels = new WebAssembly.Instance(module, { env: { memory: this.heap.memory } }).exports as KernelModule;
+    this.threads = new Threads(module, this.kernels, this.heap);
+  }
+
+  /** Where a tensor's values lie, in bytes; 0 where there is no tensor. */
+  at = (tensor: tf.TensorInfo | undefined): number => (tensor ? this.#held(tensor).at : 0);
+
+  /** A tensor for a kernel to write; it holds anything. */
+  output = (shape: readonly number[], dtype: DType = 'float32'): tf.TensorInfo => {
+    const dataId = { id: dataIds++ };
+    const length = tf.util.sizeFromShape([...shape]);
+    this.#hold(dataId, this.heap.allocate(4 * length), length, dtype, 1);
+    return { dataId, shape: [...shape], dtype };
+  };
+
+  /** An output that starts as zeros. */
+  zeros = (shape: readonly number[]): tf.TensorInfo => {
+    const tensor = this.output(shape);
+    this.heap.floats(this.at(tensor), tf.util.sizeFromShape([...shape])).fill(0);
+    return tensor;
+  };
+
+  /** Copies values into shared memory, where their type has a place there. */
+  override write(values: tf.backend_util.BackendValues, shape: number[], dtype: tf.DataType): tf.DataId {
+    const dataId = { id: dataIds++ };
+    this.move(dataId, values, shape, dtype, 1);
+    return dataId;
+  }
+
+  override move(dataId: tf.DataId, values: tf.backend_util.BackendValues, _: number[], dtype: tf.DataType, refCount: number): void {
+    if (!values || (dtype !== 'float32' && dtype !== 'int32')) {
+      this.data.set(dataId, { values, dtype, refCount });
+      return;
+    }
+    const given = tf.util.convertBackendValuesAndArrayBuffer(values, dtype) as Float32Array | Int32Array;
+    const held = this.#hold(dataId, this.heap.allocate(4 * given.length), given.length, dtype, refCount);
+    held.values.set(given);
+  }
+
+  /** A copy: the memory is given to another tensor once this one is disposed. */
+  override readSync(dataId: tf.DataId): tf.backend_util.BackendValues {
+    const data: unknown = this.data.get(dataId);
+    return data instanceof Held ? data.values.slice() : super.readSync(dataId);
+  }
+
+  override async read(dataId: tf.DataId): Promise<tf.backend_util.BackendValues> {
+    return this.readSync(dataId);
+  }
+
+  override disposeData(dataId: tf.DataId, force = false): boolean {
+    const data: unknown = this.data.has(dataId) ? this.data.get(dataId) : undefined;
+    const gone = super.disposeData(dataId, force);
+    if (gone && data instanceof Held) this.heap.release(data.at);
+    return gone;
+  }
+
+  override memory(): { unreliable: boolean; reasons: string[] } {
+    return { unreliable: false, reasons: [] };
+  }
+
+  override dispose(): void {
+    this.threads.dispose();
+  }
+
+  #held(tensor: tf.TensorInfo): Held {
+    const data: unknown = this.data.get(tensor.dataId);
+    if (data instanceof Held) return data;
+    throw new TypeError(`a kernel of the simd backend reads float32 and int32, got ${tensor.dtype}; use tf.cast`);
+  }
+
+  #hold(dataId: tf.DataId, at: number, length: number, dtype: DType, refCount: number): Held {
+    const held = new Held(this.heap, at, length, dtype, refCount);
+    this.data.set(dataId, held);
+    return held;
+  }
+}
+
+/**
+ * Registers the backend with its kernels and makes it the active one; called again, it only sets the number of threads.
+ *
+ * @throws Error where it does not start
+ */
+export async function startSimd({ threads }: SimdOptions = {}): Promise<SimdBackend> {
+  if (!tf.engine().registryFactory.simd) {
+    const backend = new SimdBackend();
+    tf.registerBackend('simd', () => backend);
+    tf.copyRegisteredKernels('cpu', 'simd');
+    registerStandardKernels();
+    registerFusedKernels();
+  }
+  await tf.setBackend('simd');
+  const backend = tf.backend() as unknown as SimdBackend;
+  backend.threads.count = wantedThreads(threads);
+  return backend;
+}
+
+function wantedThreads(option: number | undefined): number {
+  const text = process.env.SEARCH_E1_THREADS;
+  const wanted = text ? Number(text) : (option ?? Math.min(availableParallelism(), 16));
+  if (Number.isInteger(wanted) && wanted >= 1 && wanted <= 64) return wanted;
+  throw new RangeError(`${text ? 'SEARCH_E1_THREADS' : 'threads'}: expected an integer from 1 to 64, got ${text || option}`);
+}

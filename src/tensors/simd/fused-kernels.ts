@@ -1,0 +1,180 @@
+/**
+ * The fused operations of this project behind their names in the registry: each entry says where its tensors lie, what comes out, and how the work
+ * is cut. Units are rows, heads or elements that are written by one thread alone; sums over rows go through blocks of fixed size.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type { KernelName } from '../dispatch.js';
+import type { SimdBackend } from './backend.js';
+import { matMul } from './mat-mul.js';
+
+type Inputs = Readonly<Record<string, tf.TensorInfo>>;
+// biome-ignore lint/suspicious/noExplicitAny: each kernel has attributes of its own, given by the operation beside it
+type Attributes = any;
+type Run = (inputs: Inputs, attributes: Attributes, backend: SimdBackend) => tf.TensorInfo | tf.TensorInfo[];
+
+const KERNELS: Readonly<Record<KernelName, Run>> = {
+  SearchE1Linear({ x, weight, bias }, _, backend) {
+    const { at, output } = backend;
+    const [outputs, inputs] = weight.shape;
+    const y = output([...x.shape.slice(0, -1), outputs]);
+    matMul(backend, {
+      ...{ a: at(x), b: at(weight), c: at(y), bias: at(bias) },
+      ...{ m: size(x) / inputs, n: outputs, k: inputs, aStrides: [inputs, 1], bStrides: [1, inputs] },
+    });
+    return y;
+  },
+  SearchE1SumRows({ x }, _, { at, zeros, threads }) {
+    const width = last(x);
+    const sum = zeros([width]);
+    const rows = size(x) / width;
+    threads.run('sumRows', [at(x), at(sum), width], rows, { grain: rows, cost: width / 4 });
+    return sum;
+  },
+  SearchE1RmsNorm({ x, weight }, { epsilon }, { at, output, threads }) {
+    const rows = size(x) / last(x);
+    const [y, inverse] = [output(x.shape), output([rows])];
+    threads.run('rmsNormForward', [...[x, weight, y, inverse].map(at), epsilon, last(x)], rows, { cost: last(x) / 2 });
+    return [y, inverse];
+  },
+  SearchE1RmsNormGrad({ x, weight, inverse, dy }, _, { at, output, zeros, threads }) {
+    const [dx, dWeight] = [output(x.shape), zeros(weight.shape)];
+    const rows = size(x) / last(x);
+    threads.run('rmsNormBackward', [...[x, weight, inverse, dy, dx, dWeight].map(at), last(x)], rows, { grain: rows, cost: last(x) });
+    return [dx, dWeight];
+  },
+  SearchE1Rotary({ x, cos, sin }, { direction }, { at, output, threads }) {
+    const [batch, length, heads, headDim] = x.shape;
+    const y = output(x.shape);
+    const args = [...[x, cos, sin, y].map(at), direction, heads, headDim, cos.shape[0]];
+    threads.run('rotary', args, batch * length, { cost: (heads * headDim) / 2 });
+    return y;
+  },
+  SearchE1Swiglu({ gate, up }, _, { at, output, threads }) {
+    const y = output(gate.shape);
+    threads.run('swigluForward', [gate, up, y].map(at), size(y), { grain: 16, cost: 2 });
+    return y;
+  },
+  SearchE1SwigluGrad({ gate, up, dy }, _, { at, output, threads }) {
+    const [dGate, dUp] = [output(gate.shape), output(up.shape)];
+    threads.run('swigluBackward', [gate, up, dy, dGate, dUp].map(at), size(gate), { grain: 16, cost: 3 });
+    return [dGate, dUp];
+  },
+  SearchE1Embedding({ table, ids }, _, backend) {
+    const { at, output, threads } = backend;
+    checkIds(backend, ids, table.shape[0]);
+    const y = output([size(ids), last(table)]);
+    threads.run('embeddingForward', [...[table, ids, y].map(at), last(table)], size(ids), { cost: last(table) / 4 });
+    return y;
+  },
+  SearchE1EmbeddingGrad({ ids, dy }, { rows }, { at, zeros, threads }) {
+    const dTable = zeros([rows, last(dy)]);
+    threads.run('embeddingBackward', [...[ids, dy, dTable].map(at), last(dy)], size(ids), { grain: size(ids), cost: last(dy) / 2 });
+    return dTable;
+  },
+  SearchE1CopyPositions({ x, y }, { at: position, count }, { at, threads }) {
+    const [batch, room, ...rest] = x.shape;
+    const width = tf.util.sizeFromShape(rest);
+    threads.run('copyPositions', [at(x), at(y), room, y.shape[1], position, count, width], batch, { cost: (count * width) / 4 });
+    return [];
+  },
+  SearchE1Attention({ q, k, v, keyMask }, { length: keys }, { at, output, threads, kernels }) {
+    const [batch, queries, heads, headDim] = q.shape;
+    const [, room, keyHeads] = k.shape;
+    const [out, lse] = [output(q.shape), output([batch, heads, queries])];
+    const args = [...[q, k, v, keyMask, out, lse].map(at), queries, keys, room, heads, keyHeads, headDim];
+    const cost = queries * keys * (headDim / 8 + 2);
+    threads.run('attentionForward', args, batch * heads, { cost, scratch: kernels.attentionScratch(keys) });
+    return [out, lse];
+  },
+  SearchE1AttentionGrad({ q, k, v, keyMask, lse, dOut }, _, { at, output, threads, kernels }) {
+    const [batch, queries, heads, headDim] = q.shape;
+    const [, keys, keyHeads] = k.shape;
+    const gradients = [output(q.shape), output(k.shape), output(v.shape)];
+    const args = [...[q, k, v, keyMask, lse, dOut, ...gradients].map(at), queries, keys, heads, keyHeads, headDim];
+    const cost = (heads / keyHeads) * queries * keys * (headDim / 3 + 3);
+    threads.run('attentionBackward', args, batch * keyHeads, { cost, scratch: kernels.attentionScratch(keys) });
+    return gradients;
+  },
+  SearchE1SelectedLogProbs({ hidden, head, targets }, _, backend) {
+    const { at, output, threads, kernels } = backend;
+    const [vocabulary, width] = head.shape;
+    checkIds(backend, targets, vocabulary);
+    const rows = size(targets);
+    const [both, lse] = [output([2, rows]), output([rows])];
+    const args = [...[hidden, head, targets, both, lse].map(at), rows, vocabulary, width];
+    const cost = vocabulary * (width / 16 + 2);
+    threads.run('selectedLogProbsForward', args, rows, { grain: 64, cost, scratch: kernels.vocabularyScratch(vocabulary) });
+    return [both, lse];
+  },
+  SearchE1SelectedLogProbsGrad({ hidden, head, targets, lse, dy }, _, { at, output, zeros, threads, kernels }) {
+    const [vocabulary, width] = head.shape;
+    const gradients = [output(hidden.shape), zeros(head.shape)];
+    const args = [...[hidden, head, targets, lse, dy, ...gradients].map(at), vocabulary, width];
+    const rows = size(targets);
+    threads.run('selectedLogProbsBackward', args, rows, { grain: rows, cost: 1, scratch: kernels.vocabularyScratch(vocabulary) });
+    return gradients;
+  },
+  SearchE1ForwardKl({ teacher, student }, { clamp }, { at, output, threads }) {
+    const [rows, vocabulary] = student.shape;
+    const [both, saved] = [output([2, rows]), output([rows, 3])];
+    threads.run('forwardKlForward', [...[teacher, student, both, saved].map(at), clamp, rows, vocabulary], rows, { cost: vocabulary * 4 });
+    return [both, saved];
+  },
+  SearchE1ForwardKlGrad({ teacher, student, saved, dy }, { clamp }, { at, output, threads }) {
+    const [rows, vocabulary] = student.shape;
+    const dStudent = output(student.shape);
+    threads.run('forwardKlBackward', [...[teacher, student, saved, dy, dStudent].map(at), clamp, vocabulary], rows, {
+      cost: vocabulary * 2,
+    });
+    return dStudent;
+  },
+  SearchE1SampleTokens({ logits, uniforms }, { temperature }, { at, output, threads }) {
+    const [rows, vocabulary] = logits.shape;
+    const [tokens, logProbs] = [output([rows], 'int32'), output([rows])];
+    const args = [...[logits, uniforms, tokens, logProbs].map(at), temperature, vocabulary];
+    threads.run('sampleTokens', args, rows, { cost: vocabulary * 2, scratch: vocabulary + 4 });
+    return [tokens, logProbs];
+  },
+  SearchE1AdamW({ weight, gradient, first, second }, attributes, { at, output, threads }) {
+    const { gradientScale, beta1, beta2, rate, rootOfCorrection, epsilon, keep } = attributes;
+    const next = [output(weight.shape), output(weight.shape), output(weight.shape)];
+    const settings = [gradientScale, beta1, 1 - beta1, beta2, 1 - beta2, rate, rootOfCorrection, epsilon, keep];
+    threads.run('adamW', [...[weight, gradient, first, second, ...next].map(at), ...settings], size(weight), { grain: 16, cost: 2 });
+    return next;
+  },
+  SearchE1SumOfSquares({ x }, _, { at, output, threads }) {
+    const sum = output([]);
+    threads.run('sumOfSquares', [at(x), at(sum)], size(x), { grain: size(x), cost: 0.5 });
+    return sum;
+  },
+};
+
+/** Registers all of them for the simd backend. */
+export function registerFusedKernels(): void {
+  for (const [kernelName, run] of Object.entries(KERNELS)) {
+    const kernelFunc = (call: { inputs: Inputs; attrs?: Attributes; backend: unknown }) => {
+      checkTypes(kernelName, call.inputs);
+      return run(call.inputs, call.attrs ?? {}, call.backend as SimdBackend);
+    };
+    tf.registerKernel({ kernelName, backendName: 'simd', kernelFunc: kernelFunc as unknown as tf.KernelFunc });
+  }
+}
+
+/** A kernel reads bytes as what it expects them to be. */
+function checkTypes(kernelName: string, inputs: Inputs): void {
+  for (const [name, { dtype }] of Object.entries(inputs)) {
+    const expected = name === 'ids' || name === 'targets' ? 'int32' : 'float32';
+    if (dtype !== expected) throw new TypeError(`${kernelName}: ${name} should be ${expected}, got ${dtype}; use tf.cast`);
+  }
+}
+
+/** A kernel would read and write beside the table. */
+function checkIds({ at, heap }: SimdBackend, ids: tf.TensorInfo, limit: number): void {
+  const values = heap.integers(at(ids), size(ids));
+  const wrong = values.findIndex((id) => id < 0 || id >= limit);
+  if (wrong >= 0) throw new RangeError(`id ${values[wrong]} at ${wrong} should be in [0, ${limit})`);
+}
+
+const size = (tensor: tf.TensorInfo): number => tf.util.sizeFromShape(tensor.shape);
+
+const last = (tensor: tf.TensorInfo): number => tensor.shape[tensor.shape.length - 1];

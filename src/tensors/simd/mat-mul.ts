@@ -1,0 +1,84 @@
+/** The matrix product of the simd backend: how it is cut into blocks for threads to share. */
+import * as tf from '@tensorflow/tfjs-core';
+import type { SimdBackend } from './backend.js';
+
+/** Elements of an operand from one row, and one column, to the next. */
+export type Strides = readonly [row: number, column: number];
+
+export interface Product {
+  readonly a: number;
+  readonly b: number;
+  readonly c: number;
+  /** Address of n floats to add to each row, or 0. */
+  readonly bias?: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly aStrides: Strides;
+  readonly bStrides: Strides;
+  /** Products one after the other, and floats from one operand to the next. */
+  readonly batch?: number;
+  readonly aBatch?: number;
+  readonly bBatch?: number;
+}
+
+/** Rows and columns of a register tile in assembly/mat-mul.ts: blocks are multiples of them. */
+const TILE_ROWS = 4;
+const TILE_COLUMNS = 8;
+/** Nanoseconds a multiplication with addition takes, roughly. */
+const COST = 1 / 16;
+
+/** C = A B (+ bias) at an address, m x n, for every entry of the batch. */
+export function matMul(backend: SimdBackend, product: Product): void {
+  const { a, b, c, bias = 0, m, n, k, aStrides, bStrides, batch = 1, aBatch = 0, bBatch = 0 } = product;
+  const [rows, columns] = blockSize(m, n, batch, backend.threads.count);
+  const units = batch * Math.ceil(m / rows) * Math.ceil(n / columns);
+  const args = [a, b, c, bias, m, n, k, ...aStrides, ...bStrides, aBatch, bBatch, rows, columns];
+  backend.threads.run('matMulBlocks', args, units, {
+    cost: Math.min(m, rows) * Math.min(n, columns) * k * COST,
+    scratch: backend.kernels.matMulScratch(),
+  });
+}
+
+/** Every block packs its columns of B anew: so rows are cut where there are many, columns where there are few. */
+function blockSize(m: number, n: number, batch: number, threads: number): readonly [rows: number, columns: number] {
+  const whole = [roundUp(m, TILE_ROWS), roundUp(n, TILE_COLUMNS)] as const;
+  const pieces = Math.ceil((4 * threads) / batch);
+  if (threads === 1 || pieces === 1) return whole;
+  if (m >= 128 * pieces) return [roundUp(m / pieces, TILE_ROWS), whole[1]];
+  return [whole[0], Math.max(32, roundUp(n / pieces, TILE_COLUMNS))];
+}
+
+const roundUp = (x: number, step: number): number => Math.ceil(x / step) * step;
+
+/** `tf.matMul` of float operands, whose batch axes are the same or, in one of them, a single entry; undefined for others. */
+export function batchMatMul(
+  backend: SimdBackend,
+  a: tf.TensorInfo,
+  b: tf.TensorInfo,
+  transposeA: boolean,
+  transposeB: boolean,
+): tf.TensorInfo | undefined {
+  const batch = a.dtype === 'float32' && b.dtype === 'float32' ? commonBatch(a.shape, b.shape) : undefined;
+  if (!batch) return undefined;
+  const [m, k] = transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
+  const n = b.shape[b.shape.length - (transposeB ? 2 : 1)];
+  const out = backend.output([...batch, m, n]);
+  matMul(backend, {
+    ...{ a: backend.at(a), b: backend.at(b), c: backend.at(out), m, n, k },
+    aStrides: transposeA ? [1, m] : [k, 1],
+    bStrides: transposeB ? [1, k] : [n, 1],
+    batch: tf.util.sizeFromShape([...batch]),
+    aBatch: tf.util.sizeFromShape(a.shape) === m * k ? 0 : m * k,
+    bBatch: tf.util.sizeFromShape(b.shape) === k * n ? 0 : k * n,
+  });
+  return out;
+}
+
+function commonBatch(a: readonly number[], b: readonly number[]): readonly number[] | undefined {
+  const [left, right] = [a.slice(0, -2), b.slice(0, -2)];
+  if (`${left}` === `${right}`) return left;
+  if (left.length === right.length && right.every((length) => length === 1)) return left;
+  if (left.length === right.length && left.every((length) => length === 1)) return right;
+  return undefined;
+}

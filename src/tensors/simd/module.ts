@@ -1,0 +1,56 @@
+/**
+ * The compiled kernels: which functions they are, and the best build that this engine runs.
+ *
+ * The sources are in assembly/ (AssemblyScript); scripts/build-kernels.mjs compiles them twice, with and without relaxed SIMD (fused multiply-add).
+ */
+import { setFlagsFromString } from 'node:v8';
+import { relaxedSimd, simd } from './module.generated.js';
+
+/** What assembly/index.ts exports for threads to share: the last two arguments are a range of units. */
+export const KERNEL_FUNCTIONS = [
+  'adamW',
+  'attentionBackward',
+  'attentionForward',
+  'copyPositions',
+  'embeddingBackward',
+  'embeddingForward',
+  'forwardKlBackward',
+  'forwardKlForward',
+  'matMulBlocks',
+  'rmsNormBackward',
+  'rmsNormForward',
+  'rotary',
+  'sampleTokens',
+  'selectedLogProbsBackward',
+  'selectedLogProbsForward',
+  'sumOfSquares',
+  'sumRows',
+  'swigluBackward',
+  'swigluForward',
+] as const;
+
+/** Functions that say how many floats of scratch memory a thread needs. */
+type ScratchFunction = 'attentionScratch' | 'matMulScratch' | 'vocabularyScratch';
+
+/** Every function takes numbers: pointers in bytes, sizes and strides in elements. Their names and order are in assembly/. */
+export type KernelFunction = (...numbers: readonly number[]) => number;
+
+export type KernelModule = Readonly<Record<(typeof KERNEL_FUNCTIONS)[number] | ScratchFunction | 'setScratch', KernelFunction>>;
+
+export type KernelBuild = 'relaxed-simd' | 'simd';
+
+/**
+ * Compiles the best build that this Node can run.
+ *
+ * @throws Error where WebAssembly has no SIMD or no shared memory
+ */
+export function compileKernels(): { readonly build: KernelBuild; readonly module: WebAssembly.Module } {
+  const builds: readonly [KernelBuild, Uint8Array][] = [
+    ['relaxed-simd', Buffer.from(relaxedSimd, 'base64')],
+    ['simd', Buffer.from(simd, 'base64')],
+  ];
+  // Node 20 has relaxed SIMD behind a flag; later ones have it on and do not know the flag.
+  if (!WebAssembly.validate(builds[0][1])) setFlagsFromString('--experimental-wasm-relaxed-simd');
+  for (const [build, bytes] of builds) if (WebAssembly.validate(bytes)) return { build, module: new WebAssembly.Module(bytes) };
+  throw new Error('this version of Node runs no SIMD WebAssembly on shared memory');
+}

@@ -1,0 +1,195 @@
+/**
+ * Threads that share the work of a kernel: the same compiled module, instantiated once a thread on one shared memory.
+ *
+ * A job is a function of the module, its arguments and a number of units; it is cut into chunks that threads claim one after the other, the calling
+ * thread among them, so a thread that is slow, asleep or not yet started delays nobody. A kernel's result must not depend on where it is cut.
+ * Idle threads spin for some microseconds, then sleep until the next job; they never keep the process alive.
+ */
+import { Worker } from 'node:worker_threads';
+import type { Heap } from './heap.js';
+import { KERNEL_FUNCTIONS, type KernelFunction, type KernelModule } from './module.js';
+
+export interface Cut {
+  /** Chunks start at multiples of this many units (default 1). */
+  readonly grain?: number;
+  /** Roughly how long one unit takes, in nanoseconds: short jobs are not shared. */
+  readonly cost: number;
+  /** Floats of memory that each thread needs to work in. */
+  readonly scratch?: number;
+}
+
+/** Positions in the control block: integers that all threads see, then the arguments as doubles. */
+const JOB = 0; // counts jobs; threads sleep on it
+const TICKET = 1; // job number and next chunk in one integer, so that no thread can claim a chunk of a job that is over; -1: none
+const DONE = 2; // chunks finished
+const FUNCTION = 3;
+const ARGUMENTS = 4;
+const UNITS = 5;
+const CHUNKS = 6;
+const CHUNK_SIZE = 7;
+const SCRATCH = 8;
+const SCRATCH_BYTES = 9;
+const THREADS = 10; // those of a higher number take no part: they are being stopped
+const FAILED = 11;
+const LAYOUT = { JOB, TICKET, DONE, FUNCTION, ARGUMENTS, UNITS, CHUNKS, CHUNK_SIZE, SCRATCH, SCRATCH_BYTES, THREADS, FAILED };
+const MAXIMUM_ARGUMENTS = 32;
+
+/** Work below this many nanoseconds is not worth waking a thread. */
+const WORTH_SHARING = 12_000;
+/** Loads before an idle thread sleeps, some tens of microseconds. */
+const SPINS = 30_000;
+
+export class Threads {
+  readonly #integers: Int32Array;
+  readonly #arguments: Float64Array;
+  readonly #functions: readonly KernelFunction[];
+  readonly #names = new Map<KernelName, number>(KERNEL_FUNCTIONS.map((name, at) => [name, at]));
+  readonly #workers: Worker[] = [];
+  #scratch = 0;
+  #scratchBytes = 0;
+
+  constructor(
+    private readonly module: WebAssembly.Module,
+    private readonly kernels: KernelModule,
+    private readonly heap: Heap,
+  ) {
+    const control = new SharedArrayBuffer(64 + 8 * MAXIMUM_ARGUMENTS);
+    this.#integers = new Int32Array(control, 0, 16);
+    this.#arguments = new Float64Array(control, 64);
+    this.#integers[TICKET] = -1;
+    this.#functions = KERNEL_FUNCTIONS.map((name) => kernels[name]);
+  }
+
+  /** How many work together, the calling one included. */
+  get count(): number {
+    return this.#workers.length + 1;
+  }
+
+  set count(count: number) {
+    while (this.#workers.length > count - 1) this.#workers.pop()?.terminate();
+    while (this.#workers.length < count - 1) this.#workers.push(this.#start(this.#workers.length + 1));
+    this.#scratchBytes = 0;
+  }
+
+  /** Runs a kernel over units 0 to `units`; returns when all are done. */
+  run(name: KernelName, args: readonly number[], units: number, { grain = 1, cost, scratch = 0 }: Cut): void {
+    if (units === 0) return;
+    if (scratch * 4 > this.#scratchBytes) this.#makeScratch(scratch * 4);
+    const shares = Math.min(4 * this.count, Math.floor((units * cost) / WORTH_SHARING) + 1);
+    const chunkSize = Math.ceil(units / shares / grain) * grain;
+    const chunks = Math.ceil(units / chunkSize);
+    if (this.count === 1 || chunks === 1) {
+      this.kernels.setScratch(this.#scratch);
+      this.kernels[name](...args, 0, units);
+      return;
+    }
+    const at = this.#integers;
+    Atomics.store(at, TICKET, -1);
+    at[DONE] = 0;
+    at[FUNCTION] = this.#names.get(name) as number;
+    at[ARGUMENTS] = args.length;
+    at[UNITS] = units;
+    at[CHUNKS] = chunks;
+    at[CHUNK_SIZE] = chunkSize;
+    at[THREADS] = this.count;
+    at[SCRATCH] = this.#scratch;
+    at[SCRATCH_BYTES] = this.#scratchBytes;
+    this.#arguments.set(args);
+    Atomics.store(at, TICKET, ((at[JOB] + 1) & 0x3ffff) << 12);
+    Atomics.add(at, JOB, 1);
+    Atomics.notify(at, JOB);
+    takeShare(LAYOUT, at, this.#arguments, this.#functions, this.kernels.setScratch, 0);
+    let spins = 0;
+    for (let done = Atomics.load(at, DONE); done < chunks; done = Atomics.load(at, DONE)) {
+      if (++spins > SPINS) Atomics.wait(at, DONE, done);
+    }
+    if (Atomics.exchange(at, FAILED, 0)) throw new Error(`the kernel ${name} failed on a worker thread`);
+  }
+
+  dispose(): void {
+    this.count = 1;
+  }
+
+  #makeScratch(bytes: number): void {
+    if (this.#scratch) this.heap.release(this.#scratch);
+    this.#scratchBytes = Math.ceil(bytes / 64) * 64;
+    this.#scratch = this.heap.allocate(this.#scratchBytes * this.count);
+  }
+
+  /** The worker's program is made of the functions below, so it needs no file: bundlers, CommonJS and notebooks all find it. */
+  #start(slot: number): Worker {
+    const program = `(${work})(require('node:worker_threads').workerData, ${takeShare})`;
+    const control = this.#integers.buffer;
+    const workerData = {
+      layout: LAYOUT,
+      module: this.module,
+      memory: this.heap.memory,
+      control,
+      names: KERNEL_FUNCTIONS,
+      slot,
+      spins: SPINS,
+    };
+    const worker = new Worker(program, { eval: true, execArgv: [], workerData });
+    worker.on('error', () => undefined); // one that does not start claims nothing: the others do its share
+    worker.unref();
+    return worker;
+  }
+}
+
+type KernelName = (typeof KERNEL_FUNCTIONS)[number];
+
+/** Claims chunks of the present job until there are none left. Refers to nothing outside itself. */
+function takeShare(
+  layout: typeof LAYOUT,
+  integers: Int32Array,
+  numbers: Float64Array,
+  functions: readonly KernelFunction[],
+  setScratch: KernelFunction,
+  slot: number,
+): void {
+  for (;;) {
+    const ticket = Atomics.load(integers, layout.TICKET);
+    const chunk = ticket & 4095;
+    const chunks = integers[layout.CHUNKS];
+    if (ticket < 0 || chunk >= chunks || slot >= integers[layout.THREADS]) return;
+    // What is read here belongs to this ticket's job if the ticket is still the same below.
+    const kernel = functions[integers[layout.FUNCTION]];
+    const args = Array.from(numbers.subarray(0, integers[layout.ARGUMENTS]));
+    const start = chunk * integers[layout.CHUNK_SIZE];
+    const end = Math.min(start + integers[layout.CHUNK_SIZE], integers[layout.UNITS]);
+    const scratch = integers[layout.SCRATCH] + slot * integers[layout.SCRATCH_BYTES];
+    if (Atomics.compareExchange(integers, layout.TICKET, ticket, ticket + 1) !== ticket) continue;
+    try {
+      setScratch(scratch);
+      kernel(...args, start, end);
+    } catch {
+      Atomics.store(integers, layout.FAILED, 1);
+    }
+    if (Atomics.add(integers, layout.DONE, 1) + 1 === chunks) Atomics.notify(integers, layout.DONE);
+  }
+}
+
+interface WorkerData {
+  readonly layout: typeof LAYOUT;
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly control: SharedArrayBuffer;
+  readonly names: readonly KernelName[];
+  readonly slot: number;
+  readonly spins: number;
+}
+
+/** What a worker does for ever. Refers to nothing outside itself. */
+function work({ layout, module, memory, control, names, slot, spins }: WorkerData, share: typeof takeShare): void {
+  const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as KernelModule;
+  const functions = names.map((name) => kernels[name]);
+  const integers = new Int32Array(control, 0, 16);
+  const numbers = new Float64Array(control, 64);
+  for (;;) {
+    const job = Atomics.load(integers, layout.JOB);
+    share(layout, integers, numbers, functions, kernels.setScratch, slot);
+    let idle = 0;
+    while (Atomics.load(integers, layout.JOB) === job && idle < spins) idle++;
+    if (idle === spins) Atomics.wait(integers, layout.JOB, job);
+  }
+}
