@@ -9,8 +9,12 @@ export interface Product {
   readonly a: number;
   readonly b: number;
   readonly c: number;
+  /** Multiplies the sums. */
+  readonly factor?: number;
   /** Address of n floats to add to each row, or 0. */
   readonly bias?: number;
+  /** Address of what is added to c, which it may be, or 0. */
+  readonly plus?: number;
   readonly m: number;
   readonly n: number;
   readonly k: number;
@@ -23,17 +27,17 @@ export interface Product {
 }
 
 /** Rows and columns of a register tile in assembly/mat-mul.ts: blocks are multiples of them. */
-const TILE_ROWS = 4;
+const TILE_ROWS = 6;
 const TILE_COLUMNS = 8;
 /** Nanoseconds a multiplication with addition takes, roughly. */
 const COST = 1 / 16;
 
 /** C = A B (+ bias) at an address, m x n, for every entry of the batch. */
 export function matMul(backend: SimdBackend, product: Product): void {
-  const { a, b, c, bias = 0, m, n, k, aStrides, bStrides, batch = 1, aBatch = 0, bBatch = 0 } = product;
+  const { a, b, c, bias = 0, plus = 0, factor = 1, m, n, k, aStrides, bStrides, batch = 1, aBatch = 0, bBatch = 0 } = product;
   const [rows, columns] = blockSize(m, n, batch, backend.threads.count);
   const units = batch * Math.ceil(m / rows) * Math.ceil(n / columns);
-  const args = [a, b, c, bias, m, n, k, ...aStrides, ...bStrides, aBatch, bBatch, rows, columns];
+  const args = [a, b, c, bias, plus, factor, m, n, k, ...aStrides, ...bStrides, aBatch, bBatch, rows, columns];
   backend.threads.run('matMulBlocks', args, units, {
     cost: Math.min(m, rows) * Math.min(n, columns) * k * COST,
     scratch: backend.kernels.matMulScratch(),

@@ -51,7 +51,7 @@ export function attentionForward(
           scoreRow(qBlock + (<usize>(i * qRow) << 2), k + keyOffset, scores + (<usize>(i * stride) << 2), visible, kRow, headDim);
         }
       } else {
-        matMul(qBlock, k + keyOffset, scores, 0, rows, visible, headDim, qRow, 1, 1, kRow, stride, false);
+        matMul(qBlock, k + keyOffset, scores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, 1, kRow, stride);
       }
       for (let i = 0; i < rows; i++) {
         const total = softmaxRow(scores + (<usize>(i * stride) << 2), visible - rows + i + 1, stride, mask, scale);
@@ -63,7 +63,7 @@ export function attentionForward(
           readRow(scores + (<usize>(i * stride) << 2), v + keyOffset, outBlock + (<usize>(i * qRow) << 2), visible, kRow, headDim);
         }
       } else {
-        matMul(scores, v + keyOffset, outBlock, 0, rows, headDim, visible, stride, 1, kRow, 1, qRow, false);
+        matMul(scores, v + keyOffset, outBlock, 0, 0, 1.0, rows, headDim, visible, stride, 1, kRow, 1, qRow);
       }
     }
   }
@@ -96,17 +96,17 @@ export function attentionBackward(
         const stride = padded(visible);
         const offset = <usize>((batch * queries + i0) * qRow + head * headDim) << 2;
         const lseBlock = lse + (<usize>((batch * heads + head) * queries + i0) << 2);
-        matMul(q + offset, k + keyOffset, weights, 0, rows, visible, headDim, qRow, 1, 1, kRow, stride, false);
+        matMul(q + offset, k + keyOffset, weights, 0, 0, 1.0, rows, visible, headDim, qRow, 1, 1, kRow, stride);
         for (let i = 0; i < rows; i++) {
           weightsRow(weights + (<usize>(i * stride) << 2), visible - rows + i + 1, stride, mask, scale, load<f32>(lseBlock + (<usize>i << 2)));
         }
-        matMul(weights, dOut + offset, dv + keyOffset, 0, visible, headDim, rows, 1, stride, qRow, 1, kRow, true);
-        matMul(dOut + offset, v + keyOffset, dScores, 0, rows, visible, headDim, qRow, 1, 1, kRow, stride, false);
+        matMul(weights, dOut + offset, dv + keyOffset, 0, dv + keyOffset, 1.0, visible, headDim, rows, 1, stride, qRow, 1, kRow);
+        matMul(dOut + offset, v + keyOffset, dScores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, 1, kRow, stride);
         for (let i = 0; i < rows; i++) {
           dScoresRow(weights + (<usize>(i * stride) << 2), dScores + (<usize>(i * stride) << 2), visible, stride, scale);
         }
-        matMul(dScores, k + keyOffset, dq + offset, 0, rows, headDim, visible, stride, 1, kRow, 1, qRow, false);
-        matMul(dScores, q + offset, dk + keyOffset, 0, visible, headDim, rows, 1, stride, qRow, 1, kRow, true);
+        matMul(dScores, k + keyOffset, dq + offset, 0, 0, 1.0, rows, headDim, visible, stride, 1, kRow, 1, qRow);
+        matMul(dScores, q + offset, dk + keyOffset, 0, dk + keyOffset, 1.0, visible, headDim, rows, 1, stride, qRow, 1, kRow);
       }
     }
   }

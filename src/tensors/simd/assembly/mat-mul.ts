@@ -1,8 +1,8 @@
 /**
- * C = A B (+ bias) (+ C) for any strides: 4 x 8 tiles of C held in registers, over panels of B packed so that each step reads 8 neighbours.
+ * C = factor A B (+ bias) (+ plus) for any strides: 6 x 8 tiles of C held in registers, over panels of B packed so that each step reads 8 neighbours.
  *
- * Strides count floats: A(i, k) = a[i aRow + k aCol], B(k, j) = b[k bRow + j bCol], C(i, j) = c[i cRow + j]. A transposed operand is one whose two
- * strides are swapped.
+ * Strides count floats: A(i, k) = a[i aRow + k aCol], B(k, j) = b[k bRow + j bCol], C(i, j) = c[i cRow + j], and plus lies like C; it may be C itself. A
+ * transposed operand is one whose two strides are swapped. Every element is summed in order of k, in blocks of DEPTH, wherever C is cut.
  */
 import { multiplyAdd } from './lanes';
 import { scratch } from './scratch';
@@ -15,12 +15,15 @@ const DEPTH: i32 = 256; // of a packed panel, in rows of B
 const WIDTH: i32 = 256; // of a packed panel, in columns of B
 // @ts-ignore: decorator
 @inline
-const ROWS: i32 = 32; // of A that stay in the first cache while the panel passes
-
-/** Floats of scratch memory that `matMul` needs: a panel, and one tile for the edges. */
+const ROWS: i32 = 24; // of A that stay in the first cache while the panel passes
 // @ts-ignore: decorator
 @inline
-export const MAT_MUL_SCRATCH: i32 = 256 * 256 + 32;
+const TILE: i32 = 6; // rows of a tile
+
+/** Floats of scratch memory that `matMul` needs: a panel of B, a block of A, and one tile for the edges. */
+// @ts-ignore: decorator
+@inline
+export const MAT_MUL_SCRATCH: i32 = 256 * 256 + 24 * 256 + 48;
 
 /** The same for callers outside: exported from the module, an inlined constant makes the compiler fail. */
 export function matMulScratch(): i32 {
@@ -28,49 +31,48 @@ export function matMulScratch(): i32 {
 }
 
 export function matMul(
-  a: usize, b: usize, c: usize, bias: usize,
+  a: usize, b: usize, c: usize, bias: usize, plus: usize, factor: f32,
   m: i32, n: i32, k: i32,
   aRow: i32, aCol: i32, bRow: i32, bCol: i32, cRow: i32,
-  accumulate: bool,
 ): void {
   const panels = scratch();
-  const tile = panels + ((DEPTH * WIDTH) << 2);
-  const aRowBytes = <usize>aRow << 2;
-  const aColBytes = <usize>aCol << 2;
+  const packedA = panels + ((DEPTH * WIDTH) << 2);
+  const edge = packedA + ((DEPTH * ROWS) << 2);
+  const packA = aRow == 1 && aCol != 1 && n > 32; // the rows of a tile side by side, instead of a cache line a step
+  const plain = factor == 1.0 && !bias && !plus;
   const cRowBytes = <usize>cRow << 2;
   for (let j0 = 0; j0 < n; j0 += WIDTH) {
     const columns = min(WIDTH, n - j0);
     for (let k0 = 0; k0 < k; k0 += DEPTH) {
       const depth = min(DEPTH, k - k0);
       pack(b + (<usize>(k0 * bRow + j0 * bCol) << 2), panels, depth, columns, <usize>bRow << 2, <usize>bCol << 2);
-      const add = accumulate || k0 > 0;
+      const addend = k0 > 0 ? c : plus;
       for (let i0 = 0; i0 < m; i0 += ROWS) {
         const rows = min(ROWS, m - i0);
-        const aBlock = a + <usize>i0 * aRowBytes + <usize>k0 * aColBytes;
+        let block = a + (<usize>(i0 * aRow + k0 * aCol) << 2);
+        let tileBytes = <usize>(TILE * aRow) << 2;
+        let rowBytes = <usize>aRow << 2;
+        let colBytes = <usize>aCol << 2;
+        if (packA || rows % TILE != 0) {
+          packRows(block, packedA, rows, depth, rowBytes, colBytes);
+          block = packedA;
+          tileBytes = <usize>(TILE * depth) << 2;
+          rowBytes = 4;
+          colBytes = TILE << 2;
+        }
         for (let j = 0; j < columns; j += 8) {
           const panel = panels + (<usize>(j * depth) << 2);
-          const cBlock = c + <usize>i0 * cRowBytes + (<usize>(j0 + j) << 2);
           const biasBlock = bias && k0 == 0 ? bias + (<usize>(j0 + j) << 2) : 0;
-          const width = columns - j;
-          let i = 0;
-          for (; i + 4 <= rows; i += 4) {
-            const from = aBlock + <usize>i * aRowBytes;
-            const to = cBlock + <usize>i * cRowBytes;
-            if (width >= 8) {
-              tile4x8(from, aRowBytes, aColBytes, panel, depth, to, cRowBytes, add, biasBlock);
+          const width = min(8, columns - j);
+          let from = block;
+          let at = <usize>i0 * cRowBytes + (<usize>(j0 + j) << 2);
+          for (let i = 0; i < rows; i += TILE, from += tileBytes, at += <usize>TILE * cRowBytes) {
+            const height = min(TILE, rows - i);
+            if (plain && height == TILE && width == 8 && k0 == 0) {
+              tile6x8(from, rowBytes, colBytes, panel, depth, c + at, cRowBytes);
             } else {
-              tile4x8(from, aRowBytes, aColBytes, panel, depth, tile, 32, false, 0);
-              copyTile(tile, to, cRowBytes, 4, width, add, biasBlock);
-            }
-          }
-          for (; i < rows; i++) {
-            const from = aBlock + <usize>i * aRowBytes;
-            const to = cBlock + <usize>i * cRowBytes;
-            if (width >= 8) {
-              tile1x8(from, aColBytes, panel, depth, to, add, biasBlock);
-            } else {
-              tile1x8(from, aColBytes, panel, depth, tile, false, 0);
-              copyTile(tile, to, cRowBytes, 1, width, add, biasBlock);
+              tile6x8(from, rowBytes, colBytes, panel, depth, edge, 32);
+              finish(edge, c + at, cRowBytes, height, width, factor, addend ? addend + at : 0, biasBlock);
             }
           }
         }
@@ -84,7 +86,7 @@ export function matMul(
  * entries last. `rows` and `columns` are multiples of a tile's, so that no element depends on where C is cut. Batch strides count floats.
  */
 export function matMulBlocks(
-  a: usize, b: usize, c: usize, bias: usize,
+  a: usize, b: usize, c: usize, bias: usize, plus: usize, factor: f32,
   m: i32, n: i32, k: i32,
   aRow: i32, aCol: i32, bRow: i32, bCol: i32,
   aBatch: i32, bBatch: i32, rows: i32, columns: i32, start: i32, end: i32,
@@ -95,9 +97,11 @@ export function matMulBlocks(
     const j0 = (unit % across) * columns;
     const i0 = ((unit / across) % down) * rows;
     const entry = <usize>(unit / (across * down)) << 2;
+    const at = entry * (m * n) + (<usize>(i0 * n + j0) << 2);
     matMul(
-      a + entry * aBatch + (<usize>(i0 * aRow) << 2), b + entry * bBatch + (<usize>(j0 * bCol) << 2), c + entry * (m * n) + (<usize>(i0 * n + j0) << 2),
-      bias ? bias + (<usize>j0 << 2) : 0, min(rows, m - i0), min(columns, n - j0), k, aRow, aCol, bRow, bCol, n, false,
+      a + entry * aBatch + (<usize>(i0 * aRow) << 2), b + entry * bBatch + (<usize>(j0 * bCol) << 2), c + at,
+      bias ? bias + (<usize>j0 << 2) : 0, plus ? plus + at : 0, factor,
+      min(rows, m - i0), min(columns, n - j0), k, aRow, aCol, bRow, bCol, n,
     );
   }
 }
@@ -134,6 +138,24 @@ function packRow(from: usize, bCol: usize, to: usize, width: i32): void {
   for (let w = 0; w < 8; w++) store<f32>(to + (<usize>w << 2), w < width ? load<f32>(from + <usize>w * bCol) : 0);
 }
 
+/** Rows of A side by side, tile after tile: in each the columns one after the other. The last row stands for those that the last tile lacks. */
+function packRows(a: usize, to: usize, rows: i32, depth: i32, aRow: usize, aCol: usize): void {
+  for (let i = 0; i < rows; i += TILE, a += <usize>TILE * aRow) {
+    const height = min(TILE, rows - i);
+    let from = a;
+    if (height == TILE && aRow == 4) {
+      for (let k = 0; k < depth; k++, from += aCol, to += TILE << 2) {
+        v128.store(to, v128.load(from));
+        store<i64>(to, load<i64>(from, 16), 16);
+      }
+      continue;
+    }
+    for (let k = 0; k < depth; k++, from += aCol, to += TILE << 2) {
+      for (let h = 0; h < TILE; h++) store<f32>(to + (<usize>h << 2), load<f32>(from + <usize>min(h, height - 1) * aRow));
+    }
+  }
+}
+
 /** Four columns of four neighbours each become four rows, 32 bytes apart. */
 // @ts-ignore: decorator
 @inline
@@ -152,13 +174,17 @@ function transpose4x4(from: usize, bCol: usize, to: usize): void {
   v128.store(to, v128.shuffle<f32>(high01, high23, 2, 3, 6, 7), 96);
 }
 
-function tile4x8(a: usize, aRow: usize, aCol: usize, panel: usize, depth: i32, c: usize, cRow: usize, add: bool, bias: usize): void {
+/** Twelve sums, two rows of B and one element of A: all registers there are, so nothing else may be alive in the loop. */
+function tile6x8(a: usize, aRow: usize, aCol: usize, panel: usize, depth: i32, c: usize, cRow: usize): void {
   let a0 = a;
-  let a1 = a + aRow;
+  let a1 = a0 + aRow;
   let a2 = a1 + aRow;
   let a3 = a2 + aRow;
+  let a4 = a3 + aRow;
+  let a5 = a4 + aRow;
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c10 = f32x4.splat(0), c11 = f32x4.splat(0);
   let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c30 = f32x4.splat(0), c31 = f32x4.splat(0);
+  let c40 = f32x4.splat(0), c41 = f32x4.splat(0), c50 = f32x4.splat(0), c51 = f32x4.splat(0);
   const end = panel + (<usize>depth << 5);
   for (; panel < end; panel += 32) {
     const b0 = v128.load(panel);
@@ -175,59 +201,62 @@ function tile4x8(a: usize, aRow: usize, aCol: usize, panel: usize, depth: i32, c
     x = v128.load32_splat(a3);
     c30 = multiplyAdd(x, b0, c30);
     c31 = multiplyAdd(x, b1, c31);
+    x = v128.load32_splat(a4);
+    c40 = multiplyAdd(x, b0, c40);
+    c41 = multiplyAdd(x, b1, c41);
+    x = v128.load32_splat(a5);
+    c50 = multiplyAdd(x, b0, c50);
+    c51 = multiplyAdd(x, b1, c51);
     a0 += aCol;
     a1 += aCol;
     a2 += aCol;
     a3 += aCol;
+    a4 += aCol;
+    a5 += aCol;
   }
-  put(c, c00, c01, add, bias);
-  put(c + cRow, c10, c11, add, bias);
-  put(c + 2 * cRow, c20, c21, add, bias);
-  put(c + 3 * cRow, c30, c31, add, bias);
+  v128.store(c, c00);
+  v128.store(c, c01, 16);
+  c += cRow;
+  v128.store(c, c10);
+  v128.store(c, c11, 16);
+  c += cRow;
+  v128.store(c, c20);
+  v128.store(c, c21, 16);
+  c += cRow;
+  v128.store(c, c30);
+  v128.store(c, c31, 16);
+  c += cRow;
+  v128.store(c, c40);
+  v128.store(c, c41, 16);
+  c += cRow;
+  v128.store(c, c50);
+  v128.store(c, c51, 16);
 }
 
-function tile1x8(a: usize, aCol: usize, panel: usize, depth: i32, c: usize, add: bool, bias: usize): void {
-  let even0 = f32x4.splat(0), even1 = f32x4.splat(0), odd0 = f32x4.splat(0), odd1 = f32x4.splat(0);
-  const end = panel + (<usize>(depth & ~1) << 5);
-  for (; panel < end; panel += 64) {
-    let x = v128.load32_splat(a);
-    even0 = multiplyAdd(x, v128.load(panel), even0);
-    even1 = multiplyAdd(x, v128.load(panel, 16), even1);
-    x = v128.load32_splat(a + aCol);
-    odd0 = multiplyAdd(x, v128.load(panel, 32), odd0);
-    odd1 = multiplyAdd(x, v128.load(panel, 48), odd1);
-    a += 2 * aCol;
-  }
-  if (depth & 1) {
-    const x = v128.load32_splat(a);
-    even0 = multiplyAdd(x, v128.load(panel), even0);
-    even1 = multiplyAdd(x, v128.load(panel, 16), even1);
-  }
-  put(c, f32x4.add(even0, odd0), f32x4.add(even1, odd1), add, bias);
-}
-
-// @ts-ignore: decorator
-@inline
-function put(c: usize, first: v128, second: v128, add: bool, bias: usize): void {
-  if (bias) {
-    first = f32x4.add(first, v128.load(bias));
-    second = f32x4.add(second, v128.load(bias, 16));
-  }
-  if (add) {
-    first = f32x4.add(first, v128.load(c));
-    second = f32x4.add(second, v128.load(c, 16));
-  }
-  v128.store(c, first);
-  v128.store(c, second, 16);
-}
-
-function copyTile(tile: usize, c: usize, cRow: usize, rows: i32, width: i32, add: bool, bias: usize): void {
+/** From a tile of sums to `rows` x `width` elements of C: times the factor, plus the bias, plus what is added. */
+function finish(tile: usize, c: usize, cRow: usize, rows: i32, width: i32, factor: f32, plus: usize, bias: usize): void {
   for (let i = 0; i < rows; i++, tile += 32, c += cRow) {
-    for (let j: usize = 0; j < <usize>width << 2; j += 4) {
-      let value = load<f32>(tile + j);
-      if (bias) value += load<f32>(bias + j);
-      if (add) value += load<f32>(c + j);
-      store<f32>(c + j, value);
+    if (width == 8) {
+      let first = f32x4.mul(v128.load(tile), f32x4.splat(factor));
+      let second = f32x4.mul(v128.load(tile, 16), f32x4.splat(factor));
+      if (bias) {
+        first = f32x4.add(first, v128.load(bias));
+        second = f32x4.add(second, v128.load(bias, 16));
+      }
+      if (plus) {
+        first = f32x4.add(first, v128.load(plus));
+        second = f32x4.add(second, v128.load(plus, 16));
+      }
+      v128.store(c, first);
+      v128.store(c, second, 16);
+    } else {
+      for (let j: usize = 0; j < <usize>width << 2; j += 4) {
+        let value = load<f32>(tile + j) * factor;
+        if (bias) value += load<f32>(bias + j);
+        if (plus) value += load<f32>(plus + j);
+        store<f32>(c + j, value);
+      }
     }
+    if (plus) plus += cRow;
   }
 }

@@ -22,7 +22,7 @@ export function selectedLogProbsForward(
   const stride = padded(vocabulary);
   for (let i0 = start; i0 < end; i0 += BLOCK) {
     const rows = min(BLOCK, end - i0);
-    matMul(hidden + (<usize>(i0 * width) << 2), head, logits, 0, rows, vocabulary, width, width, 1, 1, width, stride, false);
+    matMul(hidden + (<usize>(i0 * width) << 2), head, logits, 0, 0, 1.0, rows, vocabulary, width, width, 1, 1, width, stride);
     for (let i = 0; i < rows; i++) {
       const row = logits + (<usize>(i * stride) << 2);
       const at = <usize>(i0 + i) << 2;
@@ -55,7 +55,7 @@ export function selectedLogProbsBackward(
   for (let i0 = start; i0 < end; i0 += BLOCK) {
     const rows = min(BLOCK, end - i0);
     const hiddenBlock = hidden + (<usize>(i0 * width) << 2);
-    matMul(hiddenBlock, head, logits, 0, rows, vocabulary, width, width, 1, 1, width, stride, false);
+    matMul(hiddenBlock, head, logits, 0, 0, 1.0, rows, vocabulary, width, width, 1, 1, width, stride);
     for (let i = 0; i < rows; i++) {
       const row = logits + (<usize>(i * stride) << 2);
       const at = <usize>(i0 + i) << 2;
@@ -68,9 +68,9 @@ export function selectedLogProbsBackward(
       store<f32>(target, load<f32>(target) + load<f32>(dy + at));
     }
     if (dHidden) {
-      matMul(logits, head, dHidden + (<usize>(i0 * width) << 2), 0, rows, width, vocabulary, stride, 1, width, 1, width, false);
+      matMul(logits, head, dHidden + (<usize>(i0 * width) << 2), 0, 0, 1.0, rows, width, vocabulary, stride, 1, width, 1, width);
     }
-    if (dHead) matMul(logits, hiddenBlock, dHead, 0, vocabulary, width, rows, 1, stride, width, 1, width, i0 > 0);
+    if (dHead) matMul(logits, hiddenBlock, dHead, 0, i0 > 0 ? dHead : 0, 1.0, vocabulary, width, rows, 1, stride, width, 1, width);
   }
 }
 
