@@ -58,7 +58,18 @@ export class SimdBackend extends MathBackendCPU {
   }
 
   /** Where a tensor's values lie, in bytes; 0 where there is no tensor. */
-  at = (tensor: tf.TensorInfo | undefined): number => (tensor ? this.#held(tensor).at : 0);
+  at = (tensor: tf.TensorInfo | undefined): number => {
+    if (!tensor) return 0;
+    const data: unknown = this.data.get(tensor.dataId);
+    if (data instanceof Held && data.dtype === tensor.dtype) return data.at;
+    throw new TypeError(`a kernel of the simd backend reads float32 and int32, got ${tensor.dtype}; use tf.cast`);
+  };
+
+  /** Whether a tensor of this type lies in shared memory: stock kernels may pass on integers or booleans under the name of floats. */
+  holds = (tensor: tf.TensorInfo, dtype: DType): boolean => {
+    const data: unknown = this.data.get(tensor.dataId);
+    return tensor.dtype === dtype && data instanceof Held && data.dtype === dtype;
+  };
 
   /** A tensor for a kernel to write; it holds anything. */
   output = (shape: readonly number[], dtype: DType = 'float32'): tf.TensorInfo => {
@@ -115,12 +126,6 @@ export class SimdBackend extends MathBackendCPU {
 
   override dispose(): void {
     this.threads.dispose();
-  }
-
-  #held(tensor: tf.TensorInfo): Held {
-    const data: unknown = this.data.get(tensor.dataId);
-    if (data instanceof Held) return data;
-    throw new TypeError(`a kernel of the simd backend reads float32 and int32, got ${tensor.dtype}; use tf.cast`);
   }
 
   #hold(dataId: tf.DataId, at: number, length: number, dtype: DType, refCount: number): Held {

@@ -6,11 +6,17 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { KernelName } from '../dispatch.js';
 import type { SimdBackend } from './backend.js';
 import { matMul } from './mat-mul.js';
+import { sumRows } from './sum-rows.js';
 
 type Inputs = Readonly<Record<string, tf.TensorInfo>>;
 // biome-ignore lint/suspicious/noExplicitAny: each kernel has attributes of its own, given by the operation beside it
 type Attributes = any;
 type Run = (inputs: Inputs, attributes: Attributes, backend: SimdBackend) => tf.TensorInfo | tf.TensorInfo[];
+
+/** As in assembly/: rows summed together, columns and elements of a unit. */
+const ROW_BLOCK = 64;
+const COLUMN_GROUP = 16;
+const SQUARES_BLOCK = 16384;
 
 const KERNELS: Readonly<Record<KernelName, Run>> = {
   SearchE1Linear({ x, weight, bias }, _, backend) {
@@ -23,23 +29,22 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     });
     return y;
   },
-  SearchE1SumRows({ x }, _, { at, zeros, threads }) {
-    const width = last(x);
-    const sum = zeros([width]);
-    const rows = size(x) / width;
-    threads.run('sumRows', [at(x), at(sum), width], rows, { grain: rows, cost: width / 4 });
-    return sum;
-  },
+  SearchE1SumRows: ({ x }, _, backend) => sumRows(backend, x, last(x)),
   SearchE1RmsNorm({ x, weight }, { epsilon }, { at, output, threads }) {
     const rows = size(x) / last(x);
     const [y, inverse] = [output(x.shape), output([rows])];
     threads.run('rmsNormForward', [...[x, weight, y, inverse].map(at), epsilon, last(x)], rows, { cost: last(x) / 2 });
     return [y, inverse];
   },
-  SearchE1RmsNormGrad({ x, weight, inverse, dy }, _, { at, output, zeros, threads }) {
-    const [dx, dWeight] = [output(x.shape), zeros(weight.shape)];
+  SearchE1RmsNormGrad({ x, weight, inverse, dy }, _, backend) {
+    const { at, output, threads } = backend;
     const rows = size(x) / last(x);
-    threads.run('rmsNormBackward', [...[x, weight, inverse, dy, dx, dWeight].map(at), last(x)], rows, { grain: rows, cost: last(x) });
+    const blocks = Math.ceil(rows / ROW_BLOCK);
+    const [dx, dWeights] = [output(x.shape), output([blocks, last(x)])];
+    const args = [...[x, weight, inverse, dy, dx, dWeights].map(at), rows, last(x)];
+    threads.run('rmsNormBackward', args, blocks, { cost: ROW_BLOCK * last(x) });
+    const dWeight = sumRows(backend, dWeights, last(x));
+    backend.disposeData(dWeights.dataId);
     return [dx, dWeight];
   },
   SearchE1Rotary({ x, cos, sin }, { direction }, { at, output, threads }) {
@@ -68,7 +73,8 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
   },
   SearchE1EmbeddingGrad({ ids, dy }, { rows }, { at, zeros, threads }) {
     const dTable = zeros([rows, last(dy)]);
-    threads.run('embeddingBackward', [...[ids, dy, dTable].map(at), last(dy)], size(ids), { grain: size(ids), cost: last(dy) / 2 });
+    const groups = Math.ceil(last(dy) / COLUMN_GROUP);
+    threads.run('embeddingBackward', [...[ids, dy, dTable].map(at), size(ids), last(dy)], groups, { cost: size(ids) * 8 });
     return dTable;
   },
   SearchE1CopyPositions({ x, y }, { at: position, count }, { at, threads }) {
@@ -142,9 +148,13 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     threads.run('adamW', [...[weight, gradient, first, second, ...next].map(at), ...settings], size(weight), { grain: 16, cost: 2 });
     return next;
   },
-  SearchE1SumOfSquares({ x }, _, { at, output, threads }) {
+  SearchE1SumOfSquares({ x }, _, { at, output, threads, heap }) {
     const sum = output([]);
-    threads.run('sumOfSquares', [at(x), at(sum)], size(x), { grain: size(x), cost: 0.5 });
+    const blocks = Math.ceil(size(x) / SQUARES_BLOCK);
+    const sums = heap.allocate(8 * blocks);
+    threads.run('sumOfSquares', [at(x), sums, size(x)], blocks, { cost: SQUARES_BLOCK / 4 });
+    heap.floats(at(sum), 1)[0] = heap.doubles(sums, blocks).reduce((total, each) => total + each, 0);
+    heap.release(sums);
     return sum;
   },
 };

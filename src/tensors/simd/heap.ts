@@ -75,6 +75,10 @@ export class Heap {
     return new Int32Array(this.#buffer, start, length);
   }
 
+  doubles(start: number, length: number): Float64Array {
+    return new Float64Array(this.#buffer, start, length);
+  }
+
   #find(size: number): number | undefined {
     const own = sizeClass(size);
     for (const start of this.#bins[own]) if ((this.#freeSizes.get(start) as number) >= size) return start;

@@ -63,7 +63,7 @@ export function batchMatMul(
   transposeA: boolean,
   transposeB: boolean,
 ): tf.TensorInfo | undefined {
-  const batch = a.dtype === 'float32' && b.dtype === 'float32' ? commonBatch(a.shape, b.shape) : undefined;
+  const batch = backend.holds(a, 'float32') && backend.holds(b, 'float32') ? commonBatch(a.shape, b.shape) : undefined;
   if (!batch) return undefined;
   const [m, k] = transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
   const n = b.shape[b.shape.length - (transposeB ? 2 : 1)];

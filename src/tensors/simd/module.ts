@@ -11,6 +11,8 @@ export const KERNEL_FUNCTIONS = [
   'adamW',
   'attentionBackward',
   'attentionForward',
+  'binary',
+  'copyBlocks',
   'copyPositions',
   'embeddingBackward',
   'embeddingForward',
@@ -20,13 +22,17 @@ export const KERNEL_FUNCTIONS = [
   'rmsNormBackward',
   'rmsNormForward',
   'rotary',
+  'rowMaxima',
+  'rowSums',
   'sampleTokens',
   'selectedLogProbsBackward',
   'selectedLogProbsForward',
+  'softmaxRows',
   'sumOfSquares',
   'sumRows',
   'swigluBackward',
   'swigluForward',
+  'unary',
 ] as const;
 
 /** Functions that say how many floats of scratch memory a thread needs. */

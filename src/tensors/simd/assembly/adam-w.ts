@@ -34,14 +34,23 @@ export function adamW(
   }
 }
 
-export function sumOfSquares(x: usize, sum: usize, start: i32, end: i32): void {
-  let squares = f64x2.splat(0);
-  let i = start;
-  for (; i + 4 <= end; i += 4) {
-    const value = v128.load(x + (<usize>i << 2));
-    squares = addWide(squares, f32x4.mul(value, value));
+/** Elements of a block whose squares are summed together. */
+// @ts-ignore: decorator
+@inline
+const BLOCK: i32 = 16384;
+
+/** sums [n / 16384] as doubles: of the squares of each block, which are the units. */
+export function sumOfSquares(x: usize, sums: usize, n: i32, start: i32, end: i32): void {
+  for (let block = start; block < end; block++) {
+    let squares = f64x2.splat(0);
+    let i = block * BLOCK;
+    const last = min(n, i + BLOCK);
+    for (; i + 4 <= last; i += 4) {
+      const value = v128.load(x + (<usize>i << 2));
+      squares = addWide(squares, f32x4.mul(value, value));
+    }
+    let total = wideSum(squares);
+    for (; i < last; i++) total += <f64>load<f32>(x + (<usize>i << 2)) * <f64>load<f32>(x + (<usize>i << 2));
+    store<f64>(sums + (<usize>block << 3), total);
   }
-  let total = wideSum(squares);
-  for (; i < end; i++) total += <f64>load<f32>(x + (<usize>i << 2)) * <f64>load<f32>(x + (<usize>i << 2));
-  store<f32>(sum, <f32>total);
 }

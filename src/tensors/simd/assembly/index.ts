@@ -1,7 +1,9 @@
 /** Everything the module exports: functions of pointers, sizes and ranges, which allocate nothing. */
 export { adamW, sumOfSquares } from './adam-w';
 export { attentionBackward, attentionForward, attentionScratch } from './attention';
+export { binary, unary } from './elementwise';
 export { copyPositions, embeddingBackward, embeddingForward, rmsNormBackward, rmsNormForward, rotary, sumRows, swigluBackward, swigluForward } from './layers';
 export { matMulBlocks, matMulScratch } from './mat-mul';
+export { copyBlocks, rowMaxima, rowSums, softmaxRows } from './rows';
 export { setScratch } from './scratch';
 export { forwardKlBackward, forwardKlForward, sampleTokens, selectedLogProbsBackward, selectedLogProbsForward, vocabularyScratch } from './vocabulary';

@@ -3,6 +3,13 @@
  */
 import { addWide, exponential, multiplyAdd, wideSum } from './lanes';
 
+// @ts-ignore: decorator
+@inline
+const BLOCK: i32 = 64; // rows that are summed in order; sums of blocks are then summed, on any number of threads alike
+// @ts-ignore: decorator
+@inline
+const GROUP: i32 = 16; // columns of a cache line
+
 /** inverse [rows]: 1 / root mean square, which the backward pass needs. */
 export function rmsNormForward(x: usize, weight: usize, y: usize, inverse: usize, epsilon: f32, width: i32, start: i32, end: i32): void {
   const bytes = <usize>width << 2;
@@ -22,8 +29,20 @@ export function rmsNormForward(x: usize, weight: usize, y: usize, inverse: usize
   }
 }
 
-/** dx = r w dy - x r^3 / d * sum(x w dy); dWeight, set to 0 before the first range, gains sum over rows of x r dy. */
-export function rmsNormBackward(x: usize, weight: usize, inverse: usize, dy: usize, dx: usize, dWeight: usize, width: i32, start: i32, end: i32): void {
+/** dx = r w dy - x r^3 / d * sum(x w dy); dWeights [rows / 64, width]: the sum over each block of 64 rows, which are the units, of x r dy. */
+export function rmsNormBackward(
+  x: usize, weight: usize, inverse: usize, dy: usize, dx: usize, dWeights: usize, rows: i32, width: i32, start: i32, end: i32,
+): void {
+  for (let block = start; block < end; block++) {
+    const dWeight = dWeights + (<usize>(block * width) << 2);
+    memory.fill(dWeight, 0, <usize>width << 2);
+    rmsNormBackwardRows(x, weight, inverse, dy, dx, dWeight, width, block * BLOCK, min(rows, (block + 1) * BLOCK));
+  }
+}
+
+function rmsNormBackwardRows(
+  x: usize, weight: usize, inverse: usize, dy: usize, dx: usize, dWeight: usize, width: i32, start: i32, end: i32,
+): void {
   const bytes = <usize>width << 2;
   const whole = <usize>(width & ~3) << 2;
   for (let i = start; i < end; i++) {
@@ -138,15 +157,27 @@ export function copyPositions(x: usize, y: usize, xRoom: i32, yRoom: i32, at: i3
   for (let b = start; b < end; b++) memory.copy(y + <usize>(b * yRoom + at) * bytes, x + <usize>(b * xRoom) * bytes, <usize>count * bytes);
 }
 
-/** Adds row i of dy to row ids[i] of dTable, which is set to 0 before. */
-export function embeddingBackward(ids: usize, dy: usize, dTable: usize, width: i32, start: i32, end: i32): void {
-  const bytes = <usize>width << 2;
-  for (let i = start; i < end; i++) addRow(dTable + <usize>load<i32>(ids + (<usize>i << 2)) * bytes, dy + <usize>i * bytes, width);
+/**
+ * Adds row i of dy [n, width] to row ids[i] of dTable, which is set to 0 before. Units are groups of 16 columns, so that a row of the table is written by one
+ * thread a group, in order of i.
+ */
+export function embeddingBackward(ids: usize, dy: usize, dTable: usize, n: i32, width: i32, start: i32, end: i32): void {
+  const first = start * GROUP;
+  const columns = min(width, end * GROUP) - first;
+  const to = dTable + (<usize>first << 2);
+  const from = dy + (<usize>first << 2);
+  for (let i = 0; i < n; i++) {
+    addRow(to + (<usize>(load<i32>(ids + (<usize>i << 2)) * width) << 2), from + (<usize>(i * width) << 2), columns);
+  }
 }
 
-/** Adds rows start .. end of x [n, width] to sum [width], which is set to 0 before: the gradient of a bias. */
-export function sumRows(x: usize, sum: usize, width: i32, start: i32, end: i32): void {
-  for (let i = start; i < end; i++) addRow(sum, x + (<usize>(i * width) << 2), width);
+/** Sums of 64 rows of x [rows, width] each, which are the units, into sums [rows / 64, width]; again and again until one row is left. */
+export function sumRows(x: usize, sums: usize, rows: i32, width: i32, start: i32, end: i32): void {
+  for (let block = start; block < end; block++) {
+    const to = sums + (<usize>(block * width) << 2);
+    memory.fill(to, 0, <usize>width << 2);
+    for (let i = block * BLOCK; i < min(rows, (block + 1) * BLOCK); i++) addRow(to, x + (<usize>(i * width) << 2), width);
+  }
 }
 
 // @ts-ignore: decorator
