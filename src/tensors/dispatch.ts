@@ -36,6 +36,9 @@ export function useKernels(on: boolean): void {
 /** Whether the active backend has this kernel and may use it. */
 export const hasKernel = (name: KernelName): boolean => enabled && Boolean(tf.getKernel(name, tf.getBackend()));
 
+/** Whether a gradient is being taken: what a kernel computes for it alone is wanted. */
+export const isRecording = (): boolean => tf.engine().state.gradientDepth > 0;
+
 /** Runs a kernel of the active backend; its outputs in order. Gradients are the caller's business (tf.customGrad), unless registered for the name. */
 export function runKernel(name: KernelName, inputs: Readonly<Record<string, tf.Tensor | undefined>>, attributes: object = {}): tf.Tensor[] {
   const given = Object.fromEntries(Object.entries(inputs).filter(([, tensor]) => tensor)) as tf.NamedTensorMap;

@@ -2,10 +2,10 @@
  * Log-probabilities of chosen tokens, `log softmax(hidden head^T)[target]`, and the entropy of each distribution, in nats.
  *
  * The gradient is written out, `d logits = (onehot(target) - softmax) dy`: autodiff through logSoftmax would keep three arrays as wide as
- * the vocabulary, this keeps one, and the kernel none.
+ * the vocabulary, this keeps one.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { hasKernel, runKernel } from './dispatch.js';
+import { hasKernel, isRecording, runKernel } from './dispatch.js';
 
 export interface SelectedLogProbs {
   /** log p(target), nats; [N]. Differentiable in `hidden` and `head`. */
@@ -25,8 +25,10 @@ export function selectedLogProbs(hidden: tf.Tensor2D, head: tf.Tensor2D, targets
       `selectedLogProbs: hidden [${hidden.shape}], head [${head.shape}] and ${targets.dtype} targets [${targets.shape}] should be [N, d], [V, d], int32 [N]`,
     );
   }
-  const both = tf.customGrad(hasKernel('SearchE1SelectedLogProbs') ? byKernel(targets) : formula(targets));
-  const [logProbs, entropy] = tf.unstack(both(hidden, head)) as tf.Tensor1D[];
+  const both = hasKernel('SearchE1SelectedLogProbs')
+    ? runKernel('SearchE1SelectedLogProbs', { hidden, head, targets }, { save: isRecording() })[0]
+    : tf.customGrad(formula(targets))(hidden, head);
+  const [logProbs, entropy] = tf.unstack(both) as tf.Tensor1D[];
   return { logProbs, entropy };
 }
 
@@ -52,16 +54,16 @@ function formula(targets: tf.Tensor1D): BothWithGradient {
   };
 }
 
-/** Logits live for 64 rows at a time; the gradient computes them again from the log-sum-exp of each row. */
-function byKernel(targets: tf.Tensor1D): BothWithGradient {
-  return (...args) => {
-    const [hidden, head, save] = args as [tf.Tensor, tf.Tensor, tf.GradSaveFunc];
-    const [both, lse] = runKernel('SearchE1SelectedLogProbs', { hidden, head, targets });
-    save([hidden, head, targets, lse]);
-    return {
-      value: both, // [2, N]
-      gradFunc: (dy: tf.Tensor, [hidden, head, targets, lse]: tf.Tensor[]) =>
-        runKernel('SearchE1SelectedLogProbsGrad', { hidden, head, targets, lse, dy }),
-    };
-  };
-}
+// With E = exp(logits - largest) kept by the kernel and s = -dy / row sum of E: `d hidden = s (E head) + dy head[target]`,
+// `d head = E^T (s hidden) + dy hidden`, the latter added to row `target`. Registered by name, so that the gradient of a frozen head is not computed.
+tf.registerGradient({
+  kernelName: 'SearchE1SelectedLogProbs',
+  inputsToSave: ['hidden', 'head', 'targets'],
+  outputsToSave: [false, true, true],
+  gradFunc: (dys, [hidden, head, targets, weights, inverse]) => {
+    const dy = tf.slice((dys as tf.Tensor[])[0], [0, 0], [1, -1]); // of the log-probabilities
+    const gradient = (of: 'hidden' | 'head') =>
+      runKernel('SearchE1SelectedLogProbsGrad', { hidden, head, targets, weights, inverse, dy }, { of })[0];
+    return { hidden: () => gradient('hidden'), head: () => gradient('head') };
+  },
+});

@@ -79,6 +79,13 @@ export class SimdBackend extends MathBackendCPU {
     return { dataId, shape: [...shape], dtype };
   };
 
+  /** A block of memory that goes with the outputs of a kernel to its gradient. For TensorFlow.js it is empty: nobody else reads it. */
+  block = (floats: number): tf.TensorInfo => {
+    const dataId = { id: dataIds++ };
+    this.#hold(dataId, this.heap.allocate(4 * floats), 0, 'float32', 1);
+    return { dataId, shape: [0], dtype: 'float32' };
+  };
+
   /** An output that starts as zeros. */
   zeros = (shape: readonly number[]): tf.TensorInfo => {
     const tensor = this.output(shape);

@@ -13,10 +13,12 @@ type Inputs = Readonly<Record<string, tf.TensorInfo>>;
 type Attributes = any;
 type Run = (inputs: Inputs, attributes: Attributes, backend: SimdBackend) => tf.TensorInfo | tf.TensorInfo[];
 
-/** As in assembly/: rows summed together, columns and elements of a unit. */
+/** As in assembly/: rows worked on together, columns and elements of a unit. */
 const ROW_BLOCK = 64;
 const COLUMN_GROUP = 16;
 const SQUARES_BLOCK = 16384;
+/** Floats (128 MB) that the gradient of log-probabilities may have kept for it, or compute at a time. */
+const LARGEST_KEPT = 2 ** 25;
 
 const KERNELS: Readonly<Record<KernelName, Run>> = {
   SearchE1Linear({ x, weight, bias }, _, backend) {
@@ -101,24 +103,47 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     threads.run('attentionBackward', args, batch * keyHeads, { cost, scratch: kernels.attentionScratch(keys) });
     return gradients;
   },
-  SearchE1SelectedLogProbs({ hidden, head, targets }, _, backend) {
-    const { at, output, threads, kernels } = backend;
-    const [vocabulary, width] = head.shape;
-    checkIds(backend, targets, vocabulary);
+  SearchE1SelectedLogProbs({ hidden, head, targets }, { save }, backend) {
     const rows = size(targets);
-    const [both, lse] = [output([2, rows]), output([rows])];
-    const args = [...[hidden, head, targets, both, lse].map(at), rows, vocabulary, width];
-    const cost = vocabulary * (width / 16 + 2);
-    threads.run('selectedLogProbsForward', args, rows, { grain: 64, cost, scratch: kernels.vocabularyScratch(vocabulary) });
-    return [both, lse];
+    checkIds(backend, targets, head.shape[0]);
+    const kept = save && rows * head.shape[0] <= LARGEST_KEPT;
+    const outputs = [backend.output([2, rows]), backend.block(kept ? rows * head.shape[0] : 0), backend.output([kept ? rows : 0])];
+    const [both, weights, inverse] = outputs.map(backend.at);
+    selectLogProbs(backend, { hidden, head, targets }, [0, rows], both, kept ? weights : 0, inverse);
+    return outputs;
   },
-  SearchE1SelectedLogProbsGrad({ hidden, head, targets, lse, dy }, _, { at, output, zeros, threads, kernels }) {
+  SearchE1SelectedLogProbsGrad({ hidden, head, targets, weights, inverse, dy }, { of }, backend) {
+    const { at, heap, output, zeros, threads } = backend;
     const [vocabulary, width] = head.shape;
-    const gradients = [output(hidden.shape), zeros(head.shape)];
-    const args = [...[hidden, head, targets, lse, dy, ...gradients].map(at), vocabulary, width];
     const rows = size(targets);
-    threads.run('selectedLogProbsBackward', args, rows, { grain: rows, cost: 1, scratch: kernels.vocabularyScratch(vocabulary) });
-    return gradients;
+    const gradient = of === 'hidden' ? output(hidden.shape) : zeros(head.shape);
+    // All rows where the forward pass kept their weights; else as many at a time as may be kept, computed again.
+    const kept = size(inverse) > 0;
+    const slab = kept ? rows : Math.max(1, Math.floor(LARGEST_KEPT / vocabulary));
+    const room = kept ? 0 : heap.allocate(4 * slab * (vocabulary + 3));
+    const scaled = heap.allocate(4 * slab * width);
+    for (let first = 0; first < rows; first += slab) {
+      const n = Math.min(slab, rows - first);
+      const [x, t, d] = [at(hidden) + 4 * first * width, at(targets) + 4 * first, at(dy) + 4 * first];
+      const e = kept ? at(weights) : room;
+      const r = kept ? at(inverse) : room + 4 * slab * vocabulary;
+      if (!kept) selectLogProbs(backend, { hidden, head, targets }, [first, n], r + 4 * slab, e, r);
+      if (of === 'hidden') {
+        const dx = at(gradient) + 4 * first * width;
+        const strides = { aStrides: [vocabulary, 1], bStrides: [width, 1] } as const;
+        matMul(backend, { a: e, b: at(head), c: dx, m: n, n: width, k: vocabulary, ...strides });
+        threads.run('finishHidden', [dx, at(head), t, d, r, width], n, { cost: width / 2 });
+      } else {
+        threads.run('scaleRows', [x, d, r, scaled, width], n, { cost: width / 2 });
+        const c = at(gradient);
+        const strides = { aStrides: [1, vocabulary], bStrides: [width, 1] } as const;
+        matMul(backend, { a: e, b: scaled, c, plus: c, m: vocabulary, n: width, k: n, ...strides });
+        threads.run('addTargets', [c, x, t, d, n, width], Math.ceil(width / COLUMN_GROUP), { cost: n * 8 });
+      }
+    }
+    heap.release(scaled);
+    if (room) heap.release(room);
+    return gradient;
   },
   SearchE1ForwardKl({ teacher, student }, { clamp }, { at, output, threads }) {
     const [rows, vocabulary] = student.shape;
@@ -158,6 +183,21 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     return sum;
   },
 };
+
+/** Log-probabilities and entropies of `n` rows from `first` on, written as [2, n]; the weights are kept where an address for them is given. */
+function selectLogProbs(
+  { at, threads, kernels }: SimdBackend,
+  { hidden, head, targets }: Inputs,
+  [first, n]: readonly [number, number],
+  both: number,
+  weights: number,
+  inverse: number,
+): void {
+  const [vocabulary, width] = head.shape;
+  const args = [at(hidden) + 4 * first * width, at(head), at(targets) + 4 * first, both, weights, inverse, n, vocabulary, width];
+  const cost = ROW_BLOCK * vocabulary * (width / 16 + 2);
+  threads.run('selectedLogProbs', args, Math.ceil(n / ROW_BLOCK), { cost, scratch: kernels.vocabularyScratch(vocabulary) });
+}
 
 /** Registers all of them for the simd backend. */
 export function registerFusedKernels(): void {

@@ -9,6 +9,7 @@ import { relaxedSimd, simd } from './module.generated.js';
 /** What assembly/index.ts exports for threads to share: the last two arguments are a range of units. */
 export const KERNEL_FUNCTIONS = [
   'adamW',
+  'addTargets',
   'attentionBackward',
   'attentionForward',
   'binary',
@@ -16,6 +17,7 @@ export const KERNEL_FUNCTIONS = [
   'copyPositions',
   'embeddingBackward',
   'embeddingForward',
+  'finishHidden',
   'forwardKlBackward',
   'forwardKlForward',
   'matMulBlocks',
@@ -25,8 +27,8 @@ export const KERNEL_FUNCTIONS = [
   'rowMaxima',
   'rowSums',
   'sampleTokens',
-  'selectedLogProbsBackward',
-  'selectedLogProbsForward',
+  'scaleRows',
+  'selectedLogProbs',
   'softmaxRows',
   'sumOfSquares',
   'sumRows',

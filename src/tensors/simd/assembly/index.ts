@@ -6,4 +6,4 @@ export { copyPositions, embeddingBackward, embeddingForward, rmsNormBackward, rm
 export { matMulBlocks, matMulScratch } from './mat-mul';
 export { copyBlocks, rowMaxima, rowSums, softmaxRows } from './rows';
 export { setScratch } from './scratch';
-export { forwardKlBackward, forwardKlForward, sampleTokens, selectedLogProbsBackward, selectedLogProbsForward, vocabularyScratch } from './vocabulary';
+export { addTargets, finishHidden, forwardKlBackward, forwardKlForward, sampleTokens, scaleRows, selectedLogProbs, vocabularyScratch } from './vocabulary';

@@ -1,7 +1,7 @@
 /**
  * Everything as wide as the vocabulary: log-probabilities of chosen tokens, forward KL, sampling. Logits exist for 64 rows at a time.
  */
-import { addWide, exponential, hide, lanesSum, logarithm, padded, rowMax, wideSum } from './lanes';
+import { addWide, exponential, lanesMax, logarithm, multiplyAdd, padded, wideSum } from './lanes';
 import { matMul, MAT_MUL_SCRATCH } from './mat-mul';
 import { scratch } from './scratch';
 
@@ -14,64 +14,114 @@ export function vocabularyScratch(vocabulary: i32): i32 {
   return MAT_MUL_SCRATCH + BLOCK * padded(vocabulary);
 }
 
-/** out is [2, n]: log p(target), then the entropy; lse [n] is what the backward pass needs. */
-export function selectedLogProbsForward(
-  hidden: usize, head: usize, targets: usize, out: usize, lse: usize, n: i32, vocabulary: i32, width: i32, start: i32, end: i32,
+/**
+ * out is [2, n]: log p(target), then the entropy. Rows of 64 are the units. Where `weights` [n, vocabulary] is given, e^(logit - largest logit) is left there, and
+ * in inverse [n] one over the sum of each row: what the gradient needs.
+ */
+export function selectedLogProbs(
+  hidden: usize, head: usize, targets: usize, out: usize, weights: usize, inverse: usize, n: i32, vocabulary: i32, width: i32, start: i32, end: i32,
 ): void {
-  const logits = scratch() + (MAT_MUL_SCRATCH << 2);
-  const stride = padded(vocabulary);
-  for (let i0 = start; i0 < end; i0 += BLOCK) {
-    const rows = min(BLOCK, end - i0);
+  const stride = weights ? vocabulary : padded(vocabulary);
+  const whole = <usize>(vocabulary & ~3) << 2;
+  for (let block = start; block < end; block++) {
+    const i0 = block * BLOCK;
+    const rows = min(BLOCK, n - i0);
+    const logits = weights ? weights + (<usize>(i0 * vocabulary) << 2) : scratch() + (MAT_MUL_SCRATCH << 2);
     matMul(hidden + (<usize>(i0 * width) << 2), head, logits, 0, 0, 1.0, rows, vocabulary, width, width, 1, 1, width, stride);
     for (let i = 0; i < rows; i++) {
       const row = logits + (<usize>(i * stride) << 2);
+      const rowEnd = row + (<usize>vocabulary << 2);
       const at = <usize>(i0 + i) << 2;
-      hide(row, vocabulary, stride);
-      const best = rowMax(row, stride);
+      const target = load<f32>(row + (<usize>load<i32>(targets + at) << 2));
+      const best = largestOf(row, vocabulary);
+      const shift = f32x4.splat(best);
       let sum = f64x2.splat(0);
       let moment = f64x2.splat(0); // of the logits below the largest
-      for (let from = row; from < row + (<usize>stride << 2); from += 16) {
-        const below = f32x4.sub(v128.load(from), f32x4.splat(best));
-        const e = exponential(below);
-        sum = addWide(sum, e);
-        moment = addWide(moment, f32x4.mul(e, below));
+      for (let from = row; from < row + whole; ) {
+        // Sixteen vectors in single precision, their sum in double.
+        const last = min(from + 256, row + whole);
+        let part = f32x4.splat(0);
+        let partMoment = f32x4.splat(0);
+        for (; from < last; from += 16) {
+          const below = f32x4.sub(v128.load(from), shift);
+          const e = exponential(below);
+          part = f32x4.add(part, e);
+          partMoment = multiplyAdd(e, below, partMoment);
+          v128.store(from, e);
+        }
+        sum = addWide(sum, part);
+        moment = addWide(moment, partMoment);
       }
-      const total = wideSum(sum);
+      let total = wideSum(sum);
+      let totalMoment = wideSum(moment);
+      for (let from = row + whole; from < rowEnd; from += 4) {
+        const below = load<f32>(from) - best;
+        const e = f32x4.extract_lane(exponential(f32x4.splat(below)), 0);
+        store<f32>(from, e);
+        total += e;
+        totalMoment += <f64>e * below;
+      }
       const logTotal = logarithm(total);
-      store<f32>(out + at, <f32>(<f64>load<f32>(row + (<usize>load<i32>(targets + at) << 2)) - best - logTotal));
-      store<f32>(out + (<usize>n << 2) + at, <f32>(logTotal - wideSum(moment) / total));
-      store<f32>(lse + at, <f32>(best + logTotal));
+      store<f32>(out + at, <f32>(<f64>target - best - logTotal));
+      store<f32>(out + (<usize>n << 2) + at, <f32>(logTotal - totalMoment / total));
+      if (weights) store<f32>(inverse + at, <f32>(1.0 / total));
     }
   }
 }
 
-/** d logits = (onehot - softmax) dy of 64 rows at a time, at once multiplied into dHidden and added to dHead; either may be null. */
-export function selectedLogProbsBackward(
-  hidden: usize, head: usize, targets: usize, lse: usize, dy: usize, dHidden: usize, dHead: usize,
-  vocabulary: i32, width: i32, start: i32, end: i32,
-): void {
-  const logits = scratch() + (MAT_MUL_SCRATCH << 2);
-  const stride = padded(vocabulary);
-  for (let i0 = start; i0 < end; i0 += BLOCK) {
-    const rows = min(BLOCK, end - i0);
-    const hiddenBlock = hidden + (<usize>(i0 * width) << 2);
-    matMul(hiddenBlock, head, logits, 0, 0, 1.0, rows, vocabulary, width, width, 1, 1, width, stride);
-    for (let i = 0; i < rows; i++) {
-      const row = logits + (<usize>(i * stride) << 2);
-      const at = <usize>(i0 + i) << 2;
-      const shift = f32x4.splat(load<f32>(lse + at));
-      const factor = f32x4.splat(-load<f32>(dy + at));
-      for (let from = row; from < row + (<usize>stride << 2); from += 16) {
-        v128.store(from, f32x4.mul(exponential(f32x4.sub(v128.load(from), shift)), factor));
-      }
-      const target = row + (<usize>load<i32>(targets + at) << 2);
-      store<f32>(target, load<f32>(target) + load<f32>(dy + at));
-    }
-    if (dHidden) {
-      matMul(logits, head, dHidden + (<usize>(i0 * width) << 2), 0, 0, 1.0, rows, width, vocabulary, stride, 1, width, 1, width);
-    }
-    if (dHead) matMul(logits, hiddenBlock, dHead, 0, i0 > 0 ? dHead : 0, 1.0, vocabulary, width, rows, 1, stride, width, 1, width);
+/** y[i] = -dy[i] inverse[i] x[i]: rows of x [n, width] as the product with the weights needs them. */
+export function scaleRows(x: usize, dy: usize, inverse: usize, y: usize, width: i32, start: i32, end: i32): void {
+  const bytes = <usize>width << 2;
+  for (let i = start; i < end; i++) {
+    const at = <usize>i << 2;
+    const factor = f32x4.splat(-load<f32>(dy + at) * load<f32>(inverse + at));
+    const from = x + <usize>i * bytes;
+    const to = y + <usize>i * bytes;
+    let j: usize = 0;
+    for (; j + 16 <= bytes; j += 16) v128.store(to + j, f32x4.mul(v128.load(from + j), factor));
+    for (; j < bytes; j += 4) store<f32>(to + j, load<f32>(from + j) * f32x4.extract_lane(factor, 0));
   }
+}
+
+/** dHidden[i] = -dy[i] inverse[i] dHidden[i] + dy[i] head[target[i]], from the product of the weights with the head. */
+export function finishHidden(dHidden: usize, head: usize, targets: usize, dy: usize, inverse: usize, width: i32, start: i32, end: i32): void {
+  const bytes = <usize>width << 2;
+  for (let i = start; i < end; i++) {
+    const at = <usize>i << 2;
+    const d = load<f32>(dy + at);
+    addScaled(dHidden + <usize>i * bytes, head + <usize>load<i32>(targets + at) * bytes, -d * load<f32>(inverse + at), d, bytes);
+  }
+}
+
+/** dHead[target[i]] += dy[i] hidden[i], in order of i. Units are groups of 16 columns. */
+export function addTargets(dHead: usize, hidden: usize, targets: usize, dy: usize, n: i32, width: i32, start: i32, end: i32): void {
+  const first = <usize>(start * 16) << 2;
+  const bytes = (<usize>min(width, end * 16) << 2) - first;
+  for (let i = 0; i < n; i++) {
+    const at = <usize>i << 2;
+    const offset = <usize>width << 2;
+    addScaled(dHead + <usize>load<i32>(targets + at) * offset + first, hidden + <usize>i * offset + first, 1.0, load<f32>(dy + at), bytes);
+  }
+}
+
+/** to = to keep + from factor. */
+// @ts-ignore: decorator
+@inline
+function addScaled(to: usize, from: usize, keep: f32, factor: f32, bytes: usize): void {
+  const k = f32x4.splat(keep);
+  const f = f32x4.splat(factor);
+  let j: usize = 0;
+  for (; j + 16 <= bytes; j += 16) v128.store(to + j, multiplyAdd(v128.load(from + j), f, f32x4.mul(v128.load(to + j), k)));
+  for (; j < bytes; j += 4) v128.store32_lane(to + j, multiplyAdd(v128.load32_splat(from + j), f, f32x4.mul(v128.load32_splat(to + j), k)), 0);
+}
+
+function largestOf(row: usize, columns: i32): f32 {
+  let best = f32x4.splat(-Infinity);
+  let j = 0;
+  for (; j + 4 <= columns; j += 4) best = f32x4.max(best, v128.load(row + (<usize>j << 2)));
+  let value = lanesMax(best);
+  for (; j < columns; j++) value = max(value, load<f32>(row + (<usize>j << 2)));
+  return value;
 }
 
 /** out is [2, n]: the clipped sums, then the unclipped ones; saved [n, 3]: log-sum-exp of teacher and student, and the probability kept. */
