@@ -55,21 +55,25 @@ export function decode(
     if (!w) throw new Error(`the policy has no weight ${name}`);
     return w;
   };
-  const project = (x: tf.Tensor, name: string) => projection(model, x, name);
+  const project = (x: tf.Tensor, name: string, plus?: tf.Tensor) => projection(model, x, name, plus);
 
   let h = tf.reshape(embedding(weight('model.embed_tokens.weight') as tf.Tensor2D, tf.tensor1d(tokens, 'int32')), [B, T, d]); // [B, T, d]
   for (let layer = 0; layer < config.layers; layer++) {
     const at = `model.layers.${layer}`;
-    const x = rmsNorm(h, weight(`${at}.input_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
-    const q = rotary(tf.reshape(project(x, `${at}.self_attn.q_proj`), [B, T, heads, headDim]), tables); // [B, T, H, hd]
-    const k = rotary(tf.reshape(project(x, `${at}.self_attn.k_proj`), [B, T, kvHeads, headDim]), tables); // [B, T, Hkv, hd]
-    const v: tf.Tensor4D = tf.reshape(project(x, `${at}.self_attn.v_proj`), [B, T, kvHeads, headDim]); // [B, T, Hkv, hd]
-    const read = cache ? cache.append(layer, k, v) : { k, v, length: undefined }; // [B, start + T or more, Hkv, hd]
-    const mixed = tf.reshape(attention(q, read.k, read.v, { keyMask, length: read.length }), [B, T, heads * headDim]); // [B, T, H*hd]
-    h = tf.add(h, project(mixed, `${at}.self_attn.o_proj`)); // [B, T, d]
-    const y = rmsNorm(h, weight(`${at}.post_attention_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
-    const inner = swiglu(project(y, `${at}.mlp.gate_proj`), project(y, `${at}.mlp.up_proj`)); // [B, T, inner]
-    h = tf.add(h, project(inner, `${at}.mlp.down_proj`)); // [B, T, d]
+    const before = h;
+    // What no gradient needs is given back after each block.
+    h = tf.tidy(() => {
+      const x = rmsNorm(before, weight(`${at}.input_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
+      const q = rotary(tf.reshape(project(x, `${at}.self_attn.q_proj`), [B, T, heads, headDim]), tables); // [B, T, H, hd]
+      const k = rotary(tf.reshape(project(x, `${at}.self_attn.k_proj`), [B, T, kvHeads, headDim]), tables); // [B, T, Hkv, hd]
+      const v: tf.Tensor4D = tf.reshape(project(x, `${at}.self_attn.v_proj`), [B, T, kvHeads, headDim]); // [B, T, Hkv, hd]
+      const read = cache ? cache.append(layer, k, v) : { k, v, length: undefined }; // [B, start + T or more, Hkv, hd]
+      const mixed = tf.reshape(attention(q, read.k, read.v, { keyMask, length: read.length }), [B, T, heads * headDim]); // [B, T, H*hd]
+      const middle = project(mixed, `${at}.self_attn.o_proj`, before); // [B, T, d]
+      const y = rmsNorm(middle, weight(`${at}.post_attention_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
+      const inner = swiglu(project(y, `${at}.mlp.gate_proj`), project(y, `${at}.mlp.up_proj`)); // [B, T, inner]
+      return project(inner, `${at}.mlp.down_proj`, middle); // [B, T, d]
+    });
   }
   return rmsNorm(h, weight('model.norm.weight') as tf.Tensor1D, config.rmsNormEpsilon) as tf.Tensor3D; // [B, T, d]
 }
@@ -79,13 +83,12 @@ export function headOf({ config, weights }: DecoderWeights): tf.Tensor2D {
   return weights.get(config.tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight') as tf.Tensor2D;
 }
 
-/** x W^T + b, plus the adapter's (alpha / rank) (x A^T) B^T where it is on. */
-function projection({ weights, adapter }: DecoderWeights, x: tf.Tensor, layer: string): tf.Tensor {
+/** x W^T + b (+ plus), with the adapter's (alpha / rank) (x A^T) B^T where it is on. */
+function projection({ weights, adapter }: DecoderWeights, x: tf.Tensor, layer: string, plus?: tf.Tensor): tf.Tensor {
   const weight = weights.get(`${layer}.weight`) as tf.Tensor2D | undefined;
   if (!weight) throw new Error(`the policy has no weight ${layer}.weight`);
-  const y = linear(x, weight, weights.get(`${layer}.bias`) as tf.Tensor1D | undefined);
   const a = adapter?.variables.get(adapterName(`${layer}.weight`, 'A')) as tf.Tensor2D | undefined;
   const b = adapter?.variables.get(adapterName(`${layer}.weight`, 'B')) as tf.Tensor2D | undefined;
-  if (!adapter || !a || !b) return y;
-  return tf.add(y, tf.mul(linear(linear(x, a), b), adapter.alpha / adapter.rank));
+  const bias = weights.get(`${layer}.bias`) as tf.Tensor1D | undefined;
+  return linear(x, weight, bias, { plus, adapter: adapter && a && b ? { a, b, scale: adapter.alpha / adapter.rank } : undefined });
 }

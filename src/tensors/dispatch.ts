@@ -7,6 +7,8 @@ import * as tf from '@tensorflow/tfjs-core';
 /** Kernels of this project; `simd/fused-kernels.ts` holds those of the simd backend. */
 export type KernelName =
   | 'SearchE1AdamW'
+  | 'SearchE1AdaptedLinear'
+  | 'SearchE1AdaptedLinearGrad'
   | 'SearchE1Attention'
   | 'SearchE1AttentionGrad'
   | 'SearchE1CopyPositions'

@@ -1,10 +1,24 @@
 /**
- * Linear layer: `y = x W^T + b`, with the weight as PyTorch and Hugging Face store it, [out, in].
+ * Linear layer: `y = x W^T + b`, with the weight as PyTorch and Hugging Face store it, [out, in]; on request with a low-rank adapter
+ * (Hu et al., 2021), `+ scale (x A^T) B^T`, and a residual, `+ plus`.
  *
  * Leading axes are folded into one before the product: tfjs-core 4.22 does not reduce the gradient of a 2-D operand of a 3-D matMul.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, runKernel } from './dispatch.js';
+
+export interface LinearOptions {
+  /** [..., out]: added to the result. */
+  readonly plus?: tf.Tensor;
+  readonly adapter?: Adapter;
+}
+
+export interface Adapter {
+  readonly a: tf.Tensor2D; // [rank, in]
+  readonly b: tf.Tensor2D; // [out, rank]
+  /** alpha / rank. */
+  readonly scale: number;
+}
 
 /**
  * @param x [..., in]
@@ -12,29 +26,81 @@ import { hasKernel, runKernel } from './dispatch.js';
  * @param bias [out]
  * @returns [..., out]
  */
-export function linear(x: tf.Tensor, weight: tf.Tensor2D, bias?: tf.Tensor1D): tf.Tensor {
+export function linear(x: tf.Tensor, weight: tf.Tensor2D, bias?: tf.Tensor1D, { plus, adapter }: LinearOptions = {}): tf.Tensor {
   const [outputs, inputs] = weight.shape;
+  const shape = [...x.shape.slice(0, -1), outputs];
   if (x.shape[x.shape.length - 1] !== inputs) {
     throw new RangeError(`linear: x [${x.shape}] should end in ${inputs}, the second axis of the weight [${weight.shape}]`);
   }
   if (bias && bias.size !== outputs) throw new RangeError(`linear: the bias [${bias.shape}] should have ${outputs} numbers`);
-  if (hasKernel('SearchE1Linear')) return runKernel('SearchE1Linear', { x, weight, bias })[0];
+  if (plus && `${plus.shape}` !== `${shape}`) throw new RangeError(`linear: plus [${plus.shape}] should be [${shape}], as the result`);
+  if (adapter) checkAdapter(adapter, weight);
+  if (!hasKernel('SearchE1Linear')) return formula(x, weight, bias, plus, adapter);
+  if (!adapter) return runKernel('SearchE1Linear', { x, weight, bias, plus })[0];
+  const { a, b, scale } = adapter;
+  return runKernel('SearchE1AdaptedLinear', { x, weight, a, b, bias, plus }, { scale })[0];
+}
+
+function checkAdapter({ a, b }: Adapter, weight: tf.Tensor2D): void {
+  const [outputs, inputs] = weight.shape;
+  if (a.shape[1] === inputs && b.shape[0] === outputs && a.shape[0] === b.shape[1]) return;
+  throw new RangeError(`linear: the adapter's a [${a.shape}] and b [${b.shape}] should be [rank, ${inputs}] and [${outputs}, rank]`);
+}
+
+function formula(
+  x: tf.Tensor,
+  weight: tf.Tensor2D,
+  bias: tf.Tensor1D | undefined,
+  plus: tf.Tensor | undefined,
+  adapter: Adapter | undefined,
+): tf.Tensor {
+  const [outputs, inputs] = weight.shape;
   const rows = tf.reshape(x, [-1, inputs]) as tf.Tensor2D; // [N, in]
-  const product = tf.matMul(rows, weight, false, true); // [N, out]
-  return tf.reshape(bias ? tf.add(product, bias) : product, [...x.shape.slice(0, -1), outputs]); // [..., out]
+  let y = tf.matMul(rows, weight, false, true); // [N, out]
+  if (bias) y = tf.add(y, bias);
+  if (adapter) {
+    const low = tf.matMul(rows, adapter.a, false, true); // [N, rank]
+    y = tf.add(y, tf.mul(tf.matMul(low, adapter.b, false, true), adapter.scale));
+  }
+  const shaped = tf.reshape(y, [...x.shape.slice(0, -1), outputs]); // [..., out]
+  return plus ? tf.add(shaped, plus) : shaped;
 }
 
 // Registered by name and not as a tf.customGrad, so that the gradient of a frozen weight is not computed.
 tf.registerGradient({
   kernelName: 'SearchE1Linear',
   inputsToSave: ['x', 'weight'],
-  gradFunc: (dy, [x, weight]) => {
-    const [outputs, inputs] = weight.shape;
-    const rows = tf.reshape(dy as tf.Tensor, [-1, outputs]) as tf.Tensor2D; // [N, out]
+  gradFunc: (dys, [x, weight]) => {
+    const dy = dys as tf.Tensor;
+    const rows = asRows(dy);
     return {
       x: () => tf.reshape(tf.matMul(rows, weight as tf.Tensor2D), x.shape),
-      weight: () => tf.matMul(rows, tf.reshape(x, [-1, inputs]) as tf.Tensor2D, true, false),
+      weight: () => tf.matMul(rows, asRows(x), true, false),
       bias: () => runKernel('SearchE1SumRows', { x: rows })[0],
+      plus: () => tf.clone(dy),
     };
   },
 });
+
+/** With low = x A^T and dLow = scale dy B: `dx = dy W + dLow A`, `dA = dLow^T x`, `dB = scale dy^T low`. */
+tf.registerGradient({
+  kernelName: 'SearchE1AdaptedLinear',
+  inputsToSave: ['x', 'weight', 'a', 'b'],
+  outputsToSave: [false, true],
+  gradFunc: (dys, [x, weight, a, b, low], attributes) => {
+    const [dy] = dys as tf.Tensor[];
+    const rows = asRows(dy);
+    const [dx, dA, dB] = runKernel('SearchE1AdaptedLinearGrad', { x, weight, a, b, low, dy }, attributes as object);
+    return {
+      x: () => dx,
+      weight: () => tf.matMul(rows, asRows(x), true, false),
+      a: () => dA,
+      b: () => dB,
+      bias: () => runKernel('SearchE1SumRows', { x: rows })[0],
+      plus: () => tf.clone(dy),
+    };
+  },
+});
+
+/** [N, width] of [..., width]. */
+const asRows = (x: tf.Tensor): tf.Tensor2D => tf.reshape(x, [-1, x.shape[x.shape.length - 1]]);

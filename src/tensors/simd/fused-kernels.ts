@@ -5,7 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { KernelName } from '../dispatch.js';
 import type { SimdBackend } from './backend.js';
-import { matMul } from './mat-mul.js';
+import { matMul, type Product } from './mat-mul.js';
 import { sumRows } from './sum-rows.js';
 
 type Inputs = Readonly<Record<string, tf.TensorInfo>>;
@@ -21,15 +21,57 @@ const SQUARES_BLOCK = 16384;
 const LARGEST_KEPT = 2 ** 25;
 
 const KERNELS: Readonly<Record<KernelName, Run>> = {
-  SearchE1Linear({ x, weight, bias }, _, backend) {
-    const { at, output } = backend;
-    const [outputs, inputs] = weight.shape;
-    const y = output([...x.shape.slice(0, -1), outputs]);
-    matMul(backend, {
-      ...{ a: at(x), b: at(weight), c: at(y), bias: at(bias) },
-      ...{ m: size(x) / inputs, n: outputs, k: inputs, aStrides: [inputs, 1], bStrides: [1, inputs] },
-    });
+  SearchE1Linear({ x, weight, bias, plus }, _, backend) {
+    const y = backend.output([...x.shape.slice(0, -1), weight.shape[0]]);
+    project(backend, backend.at(x), weight, backend.at(y), size(x) / last(x), { bias: backend.at(bias), plus: backend.at(plus) });
     return y;
+  },
+  SearchE1AdaptedLinear({ x, weight, a, b, bias, plus }, { scale }, backend) {
+    const { at, output } = backend;
+    const rows = size(x) / last(x);
+    const [y, low] = [output([...x.shape.slice(0, -1), weight.shape[0]]), output([rows, a.shape[0]])];
+    project(backend, at(x), weight, at(y), rows, { bias: at(bias), plus: at(plus) });
+    project(backend, at(x), a, at(low), rows);
+    project(backend, at(low), b, at(y), rows, { factor: scale, plus: at(y) });
+    return [y, low];
+  },
+  SearchE1AdaptedLinearGrad({ x, weight, a, b, low, dy }, { scale }, backend) {
+    const { at, output, heap } = backend;
+    const rows = size(x) / last(x);
+    const [rank, inputs] = a.shape;
+    const outputs = b.shape[0];
+    const gradients = [output(x.shape), output(a.shape), output(b.shape)];
+    const [dx, dA, dB] = gradients.map(at);
+    const dLow = heap.allocate(4 * rows * rank);
+    const plain = (width: number) => [width, 1] as const;
+    const turned = (width: number) => [1, width] as const;
+    matMul(backend, {
+      a: at(dy),
+      b: at(b),
+      c: dLow,
+      m: rows,
+      n: rank,
+      k: outputs,
+      aStrides: plain(outputs),
+      bStrides: plain(rank),
+      factor: scale,
+    });
+    matMul(backend, { a: at(dy), b: at(weight), c: dx, m: rows, n: inputs, k: outputs, aStrides: plain(outputs), bStrides: plain(inputs) });
+    matMul(backend, { a: dLow, b: at(a), c: dx, m: rows, n: inputs, k: rank, aStrides: plain(rank), bStrides: plain(inputs), plus: dx });
+    matMul(backend, { a: dLow, b: at(x), c: dA, m: rank, n: inputs, k: rows, aStrides: turned(rank), bStrides: plain(inputs) });
+    matMul(backend, {
+      a: at(dy),
+      b: at(low),
+      c: dB,
+      m: outputs,
+      n: rank,
+      k: rows,
+      aStrides: turned(outputs),
+      bStrides: plain(rank),
+      factor: scale,
+    });
+    heap.release(dLow);
+    return gradients;
   },
   SearchE1SumRows: ({ x }, _, backend) => sumRows(backend, x, last(x)),
   SearchE1RmsNorm({ x, weight }, { epsilon }, { at, output, threads }) {
@@ -183,6 +225,20 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     return sum;
   },
 };
+
+/** x W^T for `rows` rows of x, from address to address. */
+function project(
+  backend: SimdBackend,
+  x: number,
+  weight: tf.TensorInfo,
+  y: number,
+  rows: number,
+  more: Pick<Product, 'bias' | 'plus' | 'factor'> = {},
+): void {
+  const [outputs, inputs] = weight.shape;
+  const strides = { aStrides: [inputs, 1], bStrides: [1, inputs] } as const;
+  matMul(backend, { a: x, b: backend.at(weight), c: y, m: rows, n: outputs, k: inputs, ...strides, ...more });
+}
 
 /** Log-probabilities and entropies of `n` rows from `first` on, written as [2, n]; the weights are kept where an address for them is given. */
 function selectLogProbs(
