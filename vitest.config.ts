@@ -1,5 +1,6 @@
 /** Four sets of tests, from fast to slow; `npm test` runs them all, `npm run test:unit` the first. */
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 const slow = { notebooks: 'test/notebooks/**/*.test.ts', commands: 'test/cli/**/*.test.ts', package: 'test/package/**/*.test.ts' };
@@ -9,8 +10,11 @@ const project = (name: string, include: string[], minutes: number, exclude: stri
 });
 
 export default defineConfig({
+  // TensorFlow.js's own tests of its operations: written for jasmine, in ES modules without file extensions.
+  resolve: { alias: [{ find: /^\.\.\/jasmine_util$/, replacement: join(__dirname, 'test/tensors/simd/jasmine.ts') }] },
   test: {
     environment: 'node',
+    server: { deps: { inline: [/tfjs-core\/dist\/(?!tf-core)/] } },
     pool: 'forks', // native addons (zeromq) and worker threads inside the tests want a process of their own
     maxWorkers: Math.min(availableParallelism(), 8),
     projects: [

@@ -55,7 +55,7 @@ function blockSize(m: number, n: number, batch: number, threads: number): readon
 
 const roundUp = (x: number, step: number): number => Math.ceil(x / step) * step;
 
-/** `tf.matMul` of float operands, whose batch axes are the same or, in one of them, a single entry; undefined for others. */
+/** `tf.matMul` of float operands that fit and whose batch axes are the same or, in one of them, a single entry; undefined for others. */
 export function batchMatMul(
   backend: SimdBackend,
   a: tf.TensorInfo,
@@ -66,7 +66,8 @@ export function batchMatMul(
   const batch = backend.holds(a, 'float32') && backend.holds(b, 'float32') ? commonBatch(a.shape, b.shape) : undefined;
   if (!batch) return undefined;
   const [m, k] = transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
-  const n = b.shape[b.shape.length - (transposeB ? 2 : 1)];
+  const [n, other] = transposeB ? b.shape.slice(-2) : b.shape.slice(-2).reverse();
+  if (k !== other) return undefined;
   const out = backend.output([...batch, m, n]);
   matMul(backend, {
     ...{ a: backend.at(a), b: backend.at(b), c: backend.at(out), m, n, k },
@@ -80,6 +81,7 @@ export function batchMatMul(
 }
 
 function commonBatch(a: readonly number[], b: readonly number[]): readonly number[] | undefined {
+  if (a.length < 2 || b.length < 2) return undefined;
   const [left, right] = [a.slice(0, -2), b.slice(0, -2)];
   if (`${left}` === `${right}`) return left;
   if (left.length === right.length && right.every((length) => length === 1)) return left;
