@@ -133,7 +133,7 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     const [out, lse] = [output(q.shape), output([batch, heads, queries])];
     const args = [...[q, k, v, keyMask, out, lse].map(at), queries, keys, room, heads, keyHeads, headDim];
     const cost = queries * keys * (headDim / 8 + 2);
-    threads.run('attentionForward', args, batch * heads, { cost, scratch: kernels.attentionScratch(keys) });
+    threads.run('attentionForward', args, batch * heads, { cost, scratch: kernels.attentionScratch(keys, headDim) });
     return [out, lse];
   },
   SearchE1AttentionGrad({ q, k, v, keyMask, lse, dOut }, _, { at, output, threads, kernels }) {
@@ -142,7 +142,7 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     const gradients = [output(q.shape), output(k.shape), output(v.shape)];
     const args = [...[q, k, v, keyMask, lse, dOut, ...gradients].map(at), queries, keys, heads, keyHeads, headDim];
     const cost = (heads / keyHeads) * queries * keys * (headDim / 3 + 3);
-    threads.run('attentionBackward', args, batch * keyHeads, { cost, scratch: kernels.attentionScratch(keys) });
+    threads.run('attentionBackward', args, batch * keyHeads, { cost, scratch: kernels.attentionScratch(keys, headDim) });
     return gradients;
   },
   SearchE1SelectedLogProbs({ hidden, head, targets }, { save }, backend) {

@@ -1,16 +1,16 @@
 /**
- * Causal grouped-query attention on [B, T, heads, headDim] as it lies, forward and backward, one head at a time and 32 queries at a time.
+ * Causal grouped-query attention on [B, T, heads, headDim] as it lies, forward and backward, one head at a time and 48 queries at a time.
  *
  * Only the scores of one block exist at once (FlashAttention's idea without its inner blocking: a row of scores fits the cache). The backward pass
  * computes them again from the saved log-sum-exp of each row. Strides count floats.
  */
-import { addWide, exponential, hide, HIDDEN, lanesSum, logarithm, multiplyAdd, padded, rowMax, wideSum } from './lanes';
-import { matMul, MAT_MUL_SCRATCH } from './mat-mul';
+import { exponential, hide, HIDDEN, lanesSum, logarithm, multiplyAdd, padded, rowMax, zero } from './lanes';
+import { multiplyPacked, pack, packedSize, WORK } from './mat-mul';
 import { scratch } from './scratch';
 
 // @ts-ignore: decorator
 @inline
-const BLOCK: i32 = 32;
+const BLOCK: i32 = 48;
 
 /** Log-sum-exp of a query that may read nothing: every weight recomputed from it is 0. */
 // @ts-ignore: decorator
@@ -18,8 +18,8 @@ const BLOCK: i32 = 32;
 const NOTHING_READ: f32 = 1e30;
 
 /** Floats of scratch memory for either direction. */
-export function attentionScratch(keys: i32): i32 {
-  return MAT_MUL_SCRATCH + 2 * BLOCK * padded(keys);
+export function attentionScratch(keys: i32, headDim: i32): i32 {
+  return WORK + BLOCK + 2 * BLOCK * padded(keys) + packedSize(BLOCK, headDim) + 3 * (packedSize(headDim, keys) + packedSize(keys, headDim));
 }
 
 /**
@@ -30,10 +30,15 @@ export function attentionForward(
   q: usize, k: usize, v: usize, keyMask: usize, out: usize, lse: usize,
   queries: i32, keys: i32, room: i32, heads: i32, keyHeads: i32, headDim: i32, start: i32, end: i32,
 ): void {
-  const scores = scratch() + (MAT_MUL_SCRATCH << 2);
+  const scores = scratch() + (WORK << 2);
+  const shares = scores + (<usize>(BLOCK * padded(keys)) << 2);
+  const packedK = shares + (BLOCK << 2);
+  const packedV = packedK + (<usize>packedSize(headDim, keys) << 2);
   const scale: f32 = 1.0 / sqrt(<f32>headDim);
   const qRow = heads * headDim;
   const kRow = keyHeads * headDim;
+  const rowBytes = <usize>kRow << 2;
+  const packed = queries >= 4; // for fewer it costs more than it saves
   for (let unit = start; unit < end; unit++) {
     const batch = unit / heads;
     const head = unit % heads;
@@ -41,30 +46,36 @@ export function attentionForward(
     const outHead = out + (<usize>(batch * queries * qRow + head * headDim) << 2);
     const keyOffset = <usize>(batch * room * kRow + (head * keyHeads / heads) * headDim) << 2;
     const mask = keyMask ? keyMask + (<usize>(batch * keys) << 2) : 0;
+    if (packed) {
+      pack(k + keyOffset, packedK, headDim, keys, 4, rowBytes);
+      pack(v + keyOffset, packedV, keys, headDim, rowBytes, 4);
+    }
     for (let i0 = 0; i0 < queries; i0 += BLOCK) {
       const rows = min(BLOCK, queries - i0);
       const visible = keys - queries + i0 + rows;
       const stride = padded(visible);
       const qBlock = qHead + (<usize>(i0 * qRow) << 2);
-      if (rows < 4) {
+      const outBlock = outHead + (<usize>(i0 * qRow) << 2);
+      if (packed) {
+        multiplyPacked(qBlock, packedK, scores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, headDim, stride);
+      } else {
         for (let i = 0; i < rows; i++) {
           scoreRow(qBlock + (<usize>(i * qRow) << 2), k + keyOffset, scores + (<usize>(i * stride) << 2), visible, kRow, headDim);
         }
-      } else {
-        matMul(qBlock, k + keyOffset, scores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, 1, kRow, stride);
       }
       for (let i = 0; i < rows; i++) {
-        const total = softmaxRow(scores + (<usize>(i * stride) << 2), visible - rows + i + 1, stride, mask, scale);
+        const row = scores + (<usize>(i * stride) << 2);
+        const total = softmaxRow(row, visible - rows + i + 1, stride, mask, scale, shares + (<usize>i << 2));
         store<f32>(lse + (<usize>(unit * queries + i0 + i) << 2), total);
       }
-      const outBlock = outHead + (<usize>(i0 * qRow) << 2);
-      if (rows < 4) {
+      if (packed) {
+        multiplyPacked(scores, packedV, outBlock, 0, 0, 1.0, rows, headDim, visible, stride, 1, keys, qRow);
+      } else {
         for (let i = 0; i < rows; i++) {
           readRow(scores + (<usize>(i * stride) << 2), v + keyOffset, outBlock + (<usize>(i * qRow) << 2), visible, kRow, headDim);
         }
-      } else {
-        matMul(scores, v + keyOffset, outBlock, 0, 0, 1.0, rows, headDim, visible, stride, 1, kRow, 1, qRow);
       }
+      for (let i = 0; i < rows; i++) scaleRow(outBlock + (<usize>(i * qRow) << 2), load<f32>(shares + (<usize>i << 2)), headDim);
     }
   }
 }
@@ -74,20 +85,29 @@ export function attentionBackward(
   q: usize, k: usize, v: usize, keyMask: usize, lse: usize, dOut: usize, dq: usize, dk: usize, dv: usize,
   queries: i32, keys: i32, heads: i32, keyHeads: i32, headDim: i32, start: i32, end: i32,
 ): void {
-  const weights = scratch() + (MAT_MUL_SCRATCH << 2);
+  const weights = scratch() + (WORK << 2);
   const dScores = weights + (<usize>(BLOCK * padded(keys)) << 2);
+  const packedRows = dScores + (<usize>(BLOCK * padded(keys)) << 2); // of q or dOut, a block of rows
+  const packedKt = packedRows + (<usize>packedSize(BLOCK, headDim) << 2);
+  const packedVt = packedKt + (<usize>packedSize(headDim, keys) << 2);
+  const packedK = packedVt + (<usize>packedSize(headDim, keys) << 2);
   const scale: f32 = 1.0 / sqrt(<f32>headDim);
   const qRow = heads * headDim;
   const kRow = keyHeads * headDim;
+  const rowBytes = <usize>kRow << 2;
   const group = heads / keyHeads;
   for (let unit = start; unit < end; unit++) {
     const batch = unit / keyHeads;
     const keyHead = unit % keyHeads;
     const keyOffset = <usize>(batch * keys * kRow + keyHead * headDim) << 2;
     for (let j = 0; j < keys; j++) {
-      memory.fill(dk + keyOffset + (<usize>(j * kRow) << 2), 0, <usize>headDim << 2);
-      memory.fill(dv + keyOffset + (<usize>(j * kRow) << 2), 0, <usize>headDim << 2);
+      const row = keyOffset + <usize>j * rowBytes;
+      zero(dk + row, dk + row + (<usize>headDim << 2));
+      zero(dv + row, dv + row + (<usize>headDim << 2));
     }
+    pack(k + keyOffset, packedKt, headDim, keys, 4, rowBytes);
+    pack(v + keyOffset, packedVt, headDim, keys, 4, rowBytes);
+    pack(k + keyOffset, packedK, keys, headDim, rowBytes, 4);
     const mask = keyMask ? keyMask + (<usize>(batch * keys) << 2) : 0;
     for (let head = keyHead * group; head < (keyHead + 1) * group; head++) {
       for (let i0 = 0; i0 < queries; i0 += BLOCK) {
@@ -96,38 +116,50 @@ export function attentionBackward(
         const stride = padded(visible);
         const offset = <usize>((batch * queries + i0) * qRow + head * headDim) << 2;
         const lseBlock = lse + (<usize>((batch * heads + head) * queries + i0) << 2);
-        matMul(q + offset, k + keyOffset, weights, 0, 0, 1.0, rows, visible, headDim, qRow, 1, 1, kRow, stride);
+        const dkHead = dk + keyOffset;
+        const dvHead = dv + keyOffset;
+        multiplyPacked(q + offset, packedKt, weights, 0, 0, 1.0, rows, visible, headDim, qRow, 1, headDim, stride);
         for (let i = 0; i < rows; i++) {
           weightsRow(weights + (<usize>(i * stride) << 2), visible - rows + i + 1, stride, mask, scale, load<f32>(lseBlock + (<usize>i << 2)));
         }
-        matMul(weights, dOut + offset, dv + keyOffset, 0, dv + keyOffset, 1.0, visible, headDim, rows, 1, stride, qRow, 1, kRow);
-        matMul(dOut + offset, v + keyOffset, dScores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, 1, kRow, stride);
+        multiplyPacked(dOut + offset, packedVt, dScores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, headDim, stride);
+        pack(dOut + offset, packedRows, rows, headDim, <usize>qRow << 2, 4);
+        multiplyPacked(weights, packedRows, dvHead, 0, dvHead, 1.0, visible, headDim, rows, 1, stride, rows, kRow);
         for (let i = 0; i < rows; i++) {
-          dScoresRow(weights + (<usize>(i * stride) << 2), dScores + (<usize>(i * stride) << 2), visible, stride, scale);
+          const at = <usize>(i * stride) << 2;
+          dScoresRow(weights + at, dScores + at, visible - rows + i + 1, stride, scale);
         }
-        matMul(dScores, k + keyOffset, dq + offset, 0, 0, 1.0, rows, headDim, visible, stride, 1, kRow, 1, qRow);
-        matMul(dScores, q + offset, dk + keyOffset, 0, dk + keyOffset, 1.0, visible, headDim, rows, 1, stride, qRow, 1, kRow);
+        multiplyPacked(dScores, packedK, dq + offset, 0, 0, 1.0, rows, headDim, visible, stride, 1, keys, qRow);
+        pack(q + offset, packedRows, rows, headDim, <usize>qRow << 2, 4);
+        multiplyPacked(dScores, packedRows, dkHead, 0, dkHead, 1.0, visible, headDim, rows, 1, stride, rows, kRow);
       }
     }
   }
 }
 
-/** Hides what the row may not read: columns from `limit` on, and masked keys. */
-function hideRow(row: usize, limit: i32, columns: i32, mask: usize): void {
-  hide(row, limit, columns);
-  if (!mask) return;
-  for (let j = 0; j < limit; j++) {
-    if (load<f32>(mask + (<usize>j << 2)) == 0) store<f32>(row + (<usize>j << 2), HIDDEN);
+/** Hides what the row may not read: masked keys, and columns from `limit` on up to whole vectors; what lies behind becomes 0. Returns the end of those vectors. */
+// @ts-ignore: decorator
+@inline
+function hideRow(row: usize, limit: i32, columns: i32, mask: usize): usize {
+  const whole = padded(limit);
+  const end = row + (<usize>whole << 2);
+  hide(row, limit, whole);
+  zero(end, row + (<usize>columns << 2));
+  if (mask) {
+    for (let j = 0; j < limit; j++) {
+      if (load<f32>(mask + (<usize>j << 2)) == 0) store<f32>(row + (<usize>j << 2), HIDDEN);
+    }
   }
+  return end;
 }
 
-/** Scores to weights in place; returns the log-sum-exp of the scaled scores. */
-function softmaxRow(row: usize, limit: i32, columns: i32, mask: usize, scale: f32): f32 {
-  hideRow(row, limit, columns, mask);
-  const end = row + (<usize>columns << 2);
-  const best = rowMax(row, columns);
+/** Scores to weights in place, but for a factor that is left at `share`; returns the log-sum-exp of the scaled scores. */
+function softmaxRow(row: usize, limit: i32, columns: i32, mask: usize, scale: f32, share: usize): f32 {
+  const end = hideRow(row, limit, columns, mask);
+  const best = rowMax(row, limit);
   if (best < <f32>-1e29) {
-    memory.fill(row, 0, end - row);
+    zero(row, end);
+    store<f32>(share, 0);
     return NOTHING_READ;
   }
   const shift = f32x4.splat(best);
@@ -139,27 +171,35 @@ function softmaxRow(row: usize, limit: i32, columns: i32, mask: usize, scale: f3
     v128.store(at, e);
   }
   const total = lanesSum(sum);
-  const share = f32x4.splat(1.0 / total);
-  for (let at = row; at < end; at += 16) v128.store(at, f32x4.mul(v128.load(at), share));
+  store<f32>(share, 1.0 / total);
   return best * scale + <f32>logarithm(total);
+}
+
+/** Multiplies a row of the result by its share. */
+function scaleRow(row: usize, share: f32, headDim: i32): void {
+  const bytes = <usize>headDim << 2;
+  let at: usize = 0;
+  for (; at + 16 <= bytes; at += 16) v128.store(row + at, f32x4.mul(v128.load(row + at), f32x4.splat(share)));
+  for (; at < bytes; at += 4) store<f32>(row + at, load<f32>(row + at) * share);
 }
 
 /** Scores to weights in place, by a log-sum-exp known from before. */
 function weightsRow(row: usize, limit: i32, columns: i32, mask: usize, scale: f32, lse: f32): void {
-  hideRow(row, limit, columns, mask);
-  const end = row + (<usize>columns << 2);
+  const end = hideRow(row, limit, columns, mask);
   const shift = f32x4.splat(lse);
   const factor = f32x4.splat(scale);
   for (let at = row; at < end; at += 16) v128.store(at, exponential(f32x4.sub(f32x4.mul(v128.load(at), factor), shift)));
 }
 
-/** d scores = weights (d weights - sum of weights d weights) scale, in place of d weights. */
+/** d scores = weights (d weights - sum of weights d weights) scale, in place of d weights; the first `limit` columns are those that the row reads. */
 function dScoresRow(weights: usize, dWeights: usize, limit: i32, columns: i32, scale: f32): void {
-  for (let j = limit; j < columns; j++) store<f32>(dWeights + (<usize>j << 2), 0);
-  const bytes = <usize>columns << 2;
-  let sum = f64x2.splat(0);
-  for (let at: usize = 0; at < bytes; at += 16) sum = addWide(sum, f32x4.mul(v128.load(weights + at), v128.load(dWeights + at)));
-  const mean = f32x4.splat(<f32>wideSum(sum));
+  const whole = padded(limit);
+  for (let j = limit; j < whole; j++) store<f32>(dWeights + (<usize>j << 2), 0);
+  zero(dWeights + (<usize>whole << 2), dWeights + (<usize>columns << 2));
+  const bytes = <usize>whole << 2;
+  let sum = f32x4.splat(0);
+  for (let at: usize = 0; at < bytes; at += 16) sum = multiplyAdd(v128.load(weights + at), v128.load(dWeights + at), sum);
+  const mean = f32x4.splat(lanesSum(sum));
   const factor = f32x4.splat(scale);
   for (let at: usize = 0; at < bytes; at += 16) {
     v128.store(dWeights + at, f32x4.mul(f32x4.mul(v128.load(weights + at), f32x4.sub(v128.load(dWeights + at), mean)), factor));

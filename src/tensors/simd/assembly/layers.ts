@@ -1,7 +1,7 @@
 /**
  * The small operations of a decoder layer, forward and backward: RMSNorm, rotary embedding, SwiGLU, embedding, the sum over rows.
  */
-import { addWide, exponential, multiplyAdd, wideSum } from './lanes';
+import { addWide, copyFloats, exponential, multiplyAdd, wideSum } from './lanes';
 
 // @ts-ignore: decorator
 @inline
@@ -148,13 +148,13 @@ export function swigluBackward(gate: usize, up: usize, dy: usize, dGate: usize, 
 
 export function embeddingForward(table: usize, ids: usize, y: usize, width: i32, start: i32, end: i32): void {
   const bytes = <usize>width << 2;
-  for (let i = start; i < end; i++) memory.copy(y + <usize>i * bytes, table + <usize>load<i32>(ids + (<usize>i << 2)) * bytes, bytes);
+  for (let i = start; i < end; i++) copyFloats(y + <usize>i * bytes, table + <usize>load<i32>(ids + (<usize>i << 2)) * bytes, bytes);
 }
 
 /** Copies `count` positions of each batch entry of x [B, xRoom, width] to position `at` of y [B, yRoom, width]. */
 export function copyPositions(x: usize, y: usize, xRoom: i32, yRoom: i32, at: i32, count: i32, width: i32, start: i32, end: i32): void {
   const bytes = <usize>width << 2;
-  for (let b = start; b < end; b++) memory.copy(y + <usize>(b * yRoom + at) * bytes, x + <usize>(b * xRoom) * bytes, <usize>count * bytes);
+  for (let b = start; b < end; b++) copyFloats(y + <usize>(b * yRoom + at) * bytes, x + <usize>(b * xRoom) * bytes, <usize>count * bytes);
 }
 
 /**

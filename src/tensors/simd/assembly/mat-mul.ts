@@ -20,10 +20,15 @@ const ROWS: i32 = 24; // of A that stay in the first cache while the panel passe
 @inline
 const TILE: i32 = 6; // rows of a tile
 
-/** Floats of scratch memory that `matMul` needs: a panel of B, a block of A, and one tile for the edges. */
+/** Floats of scratch memory that `multiplyPacked` works in: a block of A, and one tile for the edges. */
 // @ts-ignore: decorator
 @inline
-export const MAT_MUL_SCRATCH: i32 = 256 * 256 + 24 * 256 + 48;
+export const WORK: i32 = 24 * 256 + 48;
+
+/** What `matMul` needs: the same, and a panel of B. */
+// @ts-ignore: decorator
+@inline
+export const MAT_MUL_SCRATCH: i32 = WORK + 256 * 256;
 
 /** The same for callers outside: exported from the module, an inlined constant makes the compiler fail. */
 export function matMulScratch(): i32 {
@@ -35,46 +40,57 @@ export function matMul(
   m: i32, n: i32, k: i32,
   aRow: i32, aCol: i32, bRow: i32, bCol: i32, cRow: i32,
 ): void {
-  const panels = scratch();
-  const packedA = panels + ((DEPTH * WIDTH) << 2);
-  const edge = packedA + ((DEPTH * ROWS) << 2);
-  const packA = aRow == 1 && aCol != 1 && n > 32; // the rows of a tile side by side, instead of a cache line a step
-  const plain = factor == 1.0 && !bias && !plus;
-  const cRowBytes = <usize>cRow << 2;
+  const panels = scratch() + (WORK << 2);
   for (let j0 = 0; j0 < n; j0 += WIDTH) {
     const columns = min(WIDTH, n - j0);
+    const at = <usize>j0 << 2;
     for (let k0 = 0; k0 < k; k0 += DEPTH) {
       const depth = min(DEPTH, k - k0);
       pack(b + (<usize>(k0 * bRow + j0 * bCol) << 2), panels, depth, columns, <usize>bRow << 2, <usize>bCol << 2);
-      const addend = k0 > 0 ? c : plus;
-      for (let i0 = 0; i0 < m; i0 += ROWS) {
-        const rows = min(ROWS, m - i0);
-        let block = a + (<usize>(i0 * aRow + k0 * aCol) << 2);
-        let tileBytes = <usize>(TILE * aRow) << 2;
-        let rowBytes = <usize>aRow << 2;
-        let colBytes = <usize>aCol << 2;
-        if (packA || rows % TILE != 0) {
-          packRows(block, packedA, rows, depth, rowBytes, colBytes);
-          block = packedA;
-          tileBytes = <usize>(TILE * depth) << 2;
-          rowBytes = 4;
-          colBytes = TILE << 2;
-        }
-        for (let j = 0; j < columns; j += 8) {
-          const panel = panels + (<usize>(j * depth) << 2);
-          const biasBlock = bias && k0 == 0 ? bias + (<usize>(j0 + j) << 2) : 0;
-          const width = min(8, columns - j);
-          let from = block;
-          let at = <usize>i0 * cRowBytes + (<usize>(j0 + j) << 2);
-          for (let i = 0; i < rows; i += TILE, from += tileBytes, at += <usize>TILE * cRowBytes) {
-            const height = min(TILE, rows - i);
-            if (plain && height == TILE && width == 8 && k0 == 0) {
-              tile6x8(from, rowBytes, colBytes, panel, depth, c + at, cRowBytes);
-            } else {
-              tile6x8(from, rowBytes, colBytes, panel, depth, edge, 32);
-              finish(edge, c + at, cRowBytes, height, width, factor, addend ? addend + at : 0, biasBlock);
-            }
-          }
+      const addend = k0 > 0 ? c + at : plus ? plus + at : 0;
+      const from = a + (<usize>(k0 * aCol) << 2);
+      multiplyPacked(from, panels, c + at, k0 == 0 && bias ? bias + at : 0, addend, factor, m, columns, depth, aRow, aCol, depth, cRow);
+    }
+  }
+}
+
+/** The product with `columns` columns of B that `pack` has packed `packedDepth` deep, of which the first `depth` rows count. */
+export function multiplyPacked(
+  a: usize, panels: usize, c: usize, bias: usize, plus: usize, factor: f32,
+  m: i32, columns: i32, depth: i32, aRow: i32, aCol: i32, packedDepth: i32, cRow: i32,
+): void {
+  const packedA = scratch();
+  const edge = packedA + ((DEPTH * ROWS) << 2);
+  const packA = aRow == 1 && aCol != 1 && columns > 32 && depth <= DEPTH; // the rows of a tile side by side, instead of a cache line a step
+  const plain = factor == 1.0 && !bias && !plus;
+  const cRowBytes = <usize>cRow << 2;
+  for (let i0 = 0; i0 < m; i0 += ROWS) {
+    const rows = min(ROWS, m - i0);
+    let block = a + (<usize>(i0 * aRow) << 2);
+    let tileBytes = <usize>(TILE * aRow) << 2;
+    let rowBytes = <usize>aRow << 2;
+    let colBytes = <usize>aCol << 2;
+    if (packA) {
+      packRows(block, packedA, rows, depth, rowBytes, colBytes);
+      block = packedA;
+      tileBytes = <usize>(TILE * depth) << 2;
+      rowBytes = 4;
+      colBytes = TILE << 2;
+    }
+    for (let j = 0; j < columns; j += 8) {
+      const panel = panels + (<usize>(j * packedDepth) << 2);
+      const biasBlock = bias ? bias + (<usize>j << 2) : 0;
+      const width = min(8, columns - j);
+      let from = block;
+      let at = <usize>i0 * cRowBytes + (<usize>j << 2);
+      for (let i = 0; i < rows; i += TILE, from += tileBytes, at += <usize>TILE * cRowBytes) {
+        const height = min(TILE, rows - i);
+        if (plain && height == TILE && width == 8) {
+          tile6x8(from, rowBytes, colBytes, panel, depth, c + at, cRowBytes);
+        } else {
+          if (height == TILE || packA) tile6x8(from, rowBytes, colBytes, panel, depth, edge, 32);
+          else tileRows(from, rowBytes, colBytes, panel, depth, edge, height);
+          finish(edge, c + at, cRowBytes, height, width, factor, plus ? plus + at : 0, biasBlock);
         }
       }
     }
@@ -106,8 +122,15 @@ export function matMulBlocks(
   }
 }
 
+/** Floats that `pack` writes. */
+// @ts-ignore: decorator
+@inline
+export function packedSize(depth: i32, columns: i32): i32 {
+  return depth * ((columns + 7) & ~7);
+}
+
 /** Columns of B in strips of 8: strip after strip, in each the rows one after the other, the last strip filled up with zeros. */
-function pack(b: usize, panel: usize, depth: i32, columns: i32, bRow: usize, bCol: usize): void {
+export function pack(b: usize, panel: usize, depth: i32, columns: i32, bRow: usize, bCol: usize): void {
   for (let j = 0; j < columns; j += 8) {
     let from = b + <usize>j * bCol;
     let to = panel + (<usize>(j * depth) << 2);
@@ -231,6 +254,32 @@ function tile6x8(a: usize, aRow: usize, aCol: usize, panel: usize, depth: i32, c
   c += cRow;
   v128.store(c, c50);
   v128.store(c, c51, 16);
+}
+
+/** The same for the last few rows of A, of which there are fewer than six, each summed in the same order. */
+function tileRows(a: usize, aRow: usize, aCol: usize, panel: usize, depth: i32, c: usize, rows: i32): void {
+  const end = panel + (<usize>depth << 5);
+  for (let i = 0; i < rows; i += 2, c += 64) {
+    let a0 = a + <usize>i * aRow;
+    let a1 = i + 1 < rows ? a0 + aRow : a0;
+    let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c10 = f32x4.splat(0), c11 = f32x4.splat(0);
+    for (let at = panel; at < end; at += 32) {
+      const b0 = v128.load(at);
+      const b1 = v128.load(at, 16);
+      let x = v128.load32_splat(a0);
+      c00 = multiplyAdd(x, b0, c00);
+      c01 = multiplyAdd(x, b1, c01);
+      x = v128.load32_splat(a1);
+      c10 = multiplyAdd(x, b0, c10);
+      c11 = multiplyAdd(x, b1, c11);
+      a0 += aCol;
+      a1 += aCol;
+    }
+    v128.store(c, c00);
+    v128.store(c, c01, 16);
+    v128.store(c, c10, 32);
+    v128.store(c, c11, 48);
+  }
 }
 
 /** From a tile of sums to `rows` x `width` elements of C: times the factor, plus the bias, plus what is added. */

@@ -1,5 +1,5 @@
 /** Operations along rows: sums, maxima, softmax; and moving them: transposition, copies with strides. Sums run in double precision. */
-import { addWide, exponential, lanesMax, wideSum } from './lanes';
+import { addWide, copyFloats, exponential, lanesMax, wideSum } from './lanes';
 
 /** out[row] = factor * sum of x [rows, width]. */
 export function rowSums(x: usize, out: usize, factor: f32, width: i32, start: i32, end: i32): void {
@@ -70,7 +70,7 @@ export function copyBlocks(
     let to = y + (<usize>(o * yOuter + i * yRow) << 2);
     for (let j = 0; j < columns; j++) {
       if (width == 1) store<u32>(to, load<u32>(from));
-      else memory.copy(to, from, <usize>width << 2);
+      else copyFloats(to, from, <usize>width << 2);
       from += <usize>xColumn << 2;
       to += <usize>yColumn << 2;
     }

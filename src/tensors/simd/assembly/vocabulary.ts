@@ -1,7 +1,7 @@
 /**
  * Everything as wide as the vocabulary: log-probabilities of chosen tokens, forward KL, sampling. Logits exist for 64 rows at a time.
  */
-import { addWide, exponential, lanesMax, logarithm, multiplyAdd, padded, wideSum } from './lanes';
+import { addWide, exponential, logarithm, multiplyAdd, padded, rowMax, wideSum } from './lanes';
 import { matMul, MAT_MUL_SCRATCH } from './mat-mul';
 import { scratch } from './scratch';
 
@@ -33,7 +33,7 @@ export function selectedLogProbs(
       const rowEnd = row + (<usize>vocabulary << 2);
       const at = <usize>(i0 + i) << 2;
       const target = load<f32>(row + (<usize>load<i32>(targets + at) << 2));
-      const best = largestOf(row, vocabulary);
+      const best = rowMax(row, vocabulary);
       const shift = f32x4.splat(best);
       let sum = f64x2.splat(0);
       let moment = f64x2.splat(0); // of the logits below the largest
@@ -115,15 +115,6 @@ function addScaled(to: usize, from: usize, keep: f32, factor: f32, bytes: usize)
   for (; j < bytes; j += 4) v128.store32_lane(to + j, multiplyAdd(v128.load32_splat(from + j), f, f32x4.mul(v128.load32_splat(to + j), k)), 0);
 }
 
-function largestOf(row: usize, columns: i32): f32 {
-  let best = f32x4.splat(-Infinity);
-  let j = 0;
-  for (; j + 4 <= columns; j += 4) best = f32x4.max(best, v128.load(row + (<usize>j << 2)));
-  let value = lanesMax(best);
-  for (; j < columns; j++) value = max(value, load<f32>(row + (<usize>j << 2)));
-  return value;
-}
-
 /** out is [2, n]: the clipped sums, then the unclipped ones; saved [n, 3]: log-sum-exp of teacher and student, and the probability kept. */
 export function forwardKlForward(teacher: usize, student: usize, out: usize, saved: usize, clamp: f32, n: i32, vocabulary: i32, start: i32, end: i32): void {
   const whole = vocabulary & ~3;
@@ -142,7 +133,7 @@ export function forwardKlForward(teacher: usize, student: usize, out: usize, sav
       const p = exponential(tLog);
       const entry = f32x4.mul(p, f32x4.sub(tLog, sLog));
       unclipped = addWide(unclipped, entry);
-      clipped = addWide(clipped, f32x4.min(entry, f32x4.splat(clamp)));
+      clipped = addWide(clipped, f32x4.pmin(entry, f32x4.splat(clamp)));
       kept = addWide(kept, v128.and(p, f32x4.le(entry, f32x4.splat(clamp))));
     }
     store<f32>(out + (<usize>i << 2), <f32>wideSum(clipped));
@@ -190,9 +181,7 @@ export function sampleTokens(
   const weights = scratch();
   for (let i = start; i < end; i++) {
     const row = logits + (<usize>(i * vocabulary) << 2);
-    let best = f32x4.splat(-Infinity);
-    for (let j = 0; j < vocabulary; j += 4) best = f32x4.max(best, loadRow(row + (<usize>j << 2), j < whole ? 4 : vocabulary - j));
-    const largest = max(max(f32x4.extract_lane(best, 0), f32x4.extract_lane(best, 1)), max(f32x4.extract_lane(best, 2), f32x4.extract_lane(best, 3)));
+    const largest = rowMax(row, vocabulary);
     let sum = f64x2.splat(0);
     for (let j = 0; j < vocabulary; j += 4) {
       const below = f32x4.sub(loadRow(row + (<usize>j << 2), j < whole ? 4 : vocabulary - j), f32x4.splat(largest));
@@ -223,9 +212,7 @@ export function sampleTokens(
 
 function logSumExp(row: usize, columns: i32): f32 {
   const whole = columns & ~3;
-  let best = f32x4.splat(-Infinity);
-  for (let j = 0; j < columns; j += 4) best = f32x4.max(best, loadRow(row + (<usize>j << 2), j < whole ? 4 : columns - j));
-  const largest = max(max(f32x4.extract_lane(best, 0), f32x4.extract_lane(best, 1)), max(f32x4.extract_lane(best, 2), f32x4.extract_lane(best, 3)));
+  const largest = rowMax(row, columns);
   let sum = f64x2.splat(0);
   for (let j = 0; j < columns; j += 4) {
     sum = addWide(sum, exponential(f32x4.sub(loadRow(row + (<usize>j << 2), j < whole ? 4 : columns - j), f32x4.splat(largest))));
