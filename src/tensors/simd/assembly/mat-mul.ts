@@ -20,10 +20,10 @@ const ROWS: i32 = 24; // of A that stay in the first cache while the panel passe
 @inline
 const TILE: i32 = 6; // rows of a tile
 
-/** Floats of scratch memory that `multiplyPacked` works in: a block of A, and one tile for the edges. */
+/** Floats of scratch memory that `multiplyPacked` works in: a block of A, and one tile for the edges (of 8 rows at most). */
 // @ts-ignore: decorator
 @inline
-export const WORK: i32 = 24 * 256 + 48;
+export const WORK: i32 = 24 * 256 + 64;
 
 /** What `matMul` needs: the same, and a panel of B. */
 // @ts-ignore: decorator
@@ -256,13 +256,16 @@ function tile6x8(a: usize, aRow: usize, aCol: usize, panel: usize, depth: i32, c
   v128.store(c, c51, 16);
 }
 
-/** The same for the last few rows of A, of which there are fewer than six, each summed in the same order. */
+/** The same for the last few rows of A, of which there are fewer than six: four at a time, the last one standing for those missing. */
 function tileRows(a: usize, aRow: usize, aCol: usize, panel: usize, depth: i32, c: usize, rows: i32): void {
   const end = panel + (<usize>depth << 5);
-  for (let i = 0; i < rows; i += 2, c += 64) {
+  for (let i = 0; i < rows; i += 4, c += 128) {
     let a0 = a + <usize>i * aRow;
     let a1 = i + 1 < rows ? a0 + aRow : a0;
+    let a2 = i + 2 < rows ? a1 + aRow : a1;
+    let a3 = i + 3 < rows ? a2 + aRow : a2;
     let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c10 = f32x4.splat(0), c11 = f32x4.splat(0);
+    let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c30 = f32x4.splat(0), c31 = f32x4.splat(0);
     for (let at = panel; at < end; at += 32) {
       const b0 = v128.load(at);
       const b1 = v128.load(at, 16);
@@ -272,13 +275,25 @@ function tileRows(a: usize, aRow: usize, aCol: usize, panel: usize, depth: i32, 
       x = v128.load32_splat(a1);
       c10 = multiplyAdd(x, b0, c10);
       c11 = multiplyAdd(x, b1, c11);
+      x = v128.load32_splat(a2);
+      c20 = multiplyAdd(x, b0, c20);
+      c21 = multiplyAdd(x, b1, c21);
+      x = v128.load32_splat(a3);
+      c30 = multiplyAdd(x, b0, c30);
+      c31 = multiplyAdd(x, b1, c31);
       a0 += aCol;
       a1 += aCol;
+      a2 += aCol;
+      a3 += aCol;
     }
     v128.store(c, c00);
     v128.store(c, c01, 16);
     v128.store(c, c10, 32);
     v128.store(c, c11, 48);
+    v128.store(c, c20, 64);
+    v128.store(c, c21, 80);
+    v128.store(c, c30, 96);
+    v128.store(c, c31, 112);
   }
 }
 
