@@ -132,8 +132,8 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     const [, room, keyHeads] = k.shape;
     const [out, lse] = [output(q.shape), output([batch, heads, queries])];
     const args = [...[q, k, v, keyMask, out, lse].map(at), queries, keys, room, heads, keyHeads, headDim];
-    const cost = queries * keys * (headDim / 8 + 2);
-    threads.run('attentionForward', args, batch * heads, { cost, scratch: kernels.attentionScratch(keys, headDim) });
+    const cost = (heads / keyHeads) * queries * keys * (headDim / 8 + 2);
+    threads.run('attentionForward', args, batch * keyHeads, { cost, scratch: kernels.attentionScratch(keys, headDim) });
     return [out, lse];
   },
   SearchE1AttentionGrad({ q, k, v, keyMask, lse, dOut }, _, { at, output, threads, kernels }) {

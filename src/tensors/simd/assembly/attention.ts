@@ -23,8 +23,8 @@ export function attentionScratch(keys: i32, headDim: i32): i32 {
 }
 
 /**
- * Units are pairs of batch entry and query head, batch * heads of them; `keyMask` may be null. lse is [B, heads, queries].
- * k and v are [B, room, keyHeads, headDim], of which the first `keys` positions are filled.
+ * Units are pairs of batch entry and key head, batch * keyHeads of them: the query heads that read the same keys come together. `keyMask` may be null. lse is
+ * [B, heads, queries]. k and v are [B, room, keyHeads, headDim], of which the first `keys` positions are filled.
  */
 export function attentionForward(
   q: usize, k: usize, v: usize, keyMask: usize, out: usize, lse: usize,
@@ -38,46 +38,67 @@ export function attentionForward(
   const qRow = heads * headDim;
   const kRow = keyHeads * headDim;
   const rowBytes = <usize>kRow << 2;
-  const packed = queries >= 4; // for fewer it costs more than it saves
+  const group = heads / keyHeads;
+  const few = queries < 4 && queries * group <= BLOCK; // as in decoding: packing would cost more than it saves
   for (let unit = start; unit < end; unit++) {
-    const batch = unit / heads;
-    const head = unit % heads;
-    const qHead = q + (<usize>(batch * queries * qRow + head * headDim) << 2);
-    const outHead = out + (<usize>(batch * queries * qRow + head * headDim) << 2);
-    const keyOffset = <usize>(batch * room * kRow + (head * keyHeads / heads) * headDim) << 2;
+    const batch = unit / keyHeads;
+    const firstHead = (unit % keyHeads) * group;
+    const qHeads = q + (<usize>(batch * queries * qRow + firstHead * headDim) << 2);
+    const outHeads = out + (<usize>(batch * queries * qRow + firstHead * headDim) << 2);
+    const lseHeads = lse + (<usize>((batch * heads + firstHead) * queries) << 2);
+    const keyOffset = <usize>(batch * room * kRow + (unit % keyHeads) * headDim) << 2;
     const mask = keyMask ? keyMask + (<usize>(batch * keys) << 2) : 0;
-    if (packed) {
-      pack(k + keyOffset, packedK, headDim, keys, 4, rowBytes);
-      pack(v + keyOffset, packedV, keys, headDim, rowBytes, 4);
+    if (few) {
+      const count = queries * group;
+      const stride = padded(keys);
+      for (let r = 0; r < count; r += 2) {
+        const other = min(r + 1, count - 1);
+        const row = scores + (<usize>(r * stride) << 2);
+        scoreRows(
+          qHeads + rowOf(r, queries, qRow, headDim), qHeads + rowOf(other, queries, qRow, headDim), k + keyOffset,
+          row, scores + (<usize>(other * stride) << 2), keys, kRow, headDim,
+        );
+      }
+      for (let r = 0; r < count; r++) {
+        const total = softmaxRow(scores + (<usize>(r * stride) << 2), keys - queries + (r % queries) + 1, stride, mask, scale, shares + (<usize>r << 2));
+        store<f32>(lseHeads + (<usize>r << 2), total);
+      }
+      for (let r = 0; r < count; r += 2) {
+        const other = min(r + 1, count - 1);
+        readRows(
+          scores + (<usize>(r * stride) << 2), scores + (<usize>(other * stride) << 2), v + keyOffset,
+          outHeads + rowOf(r, queries, qRow, headDim), outHeads + rowOf(other, queries, qRow, headDim), keys, kRow, headDim,
+        );
+      }
+      for (let r = 0; r < count; r++) scaleRow(outHeads + rowOf(r, queries, qRow, headDim), load<f32>(shares + (<usize>r << 2)), headDim);
+      continue;
     }
-    for (let i0 = 0; i0 < queries; i0 += BLOCK) {
-      const rows = min(BLOCK, queries - i0);
-      const visible = keys - queries + i0 + rows;
-      const stride = padded(visible);
-      const qBlock = qHead + (<usize>(i0 * qRow) << 2);
-      const outBlock = outHead + (<usize>(i0 * qRow) << 2);
-      if (packed) {
-        multiplyPacked(qBlock, packedK, scores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, headDim, stride);
-      } else {
+    pack(k + keyOffset, packedK, headDim, keys, 4, rowBytes);
+    pack(v + keyOffset, packedV, keys, headDim, rowBytes, 4);
+    for (let head = 0; head < group; head++) {
+      for (let i0 = 0; i0 < queries; i0 += BLOCK) {
+        const rows = min(BLOCK, queries - i0);
+        const visible = keys - queries + i0 + rows;
+        const stride = padded(visible);
+        const offset = <usize>(i0 * qRow + head * headDim) << 2;
+        multiplyPacked(qHeads + offset, packedK, scores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, headDim, stride);
         for (let i = 0; i < rows; i++) {
-          scoreRow(qBlock + (<usize>(i * qRow) << 2), k + keyOffset, scores + (<usize>(i * stride) << 2), visible, kRow, headDim);
+          const row = scores + (<usize>(i * stride) << 2);
+          const total = softmaxRow(row, visible - rows + i + 1, stride, mask, scale, shares + (<usize>i << 2));
+          store<f32>(lseHeads + (<usize>(head * queries + i0 + i) << 2), total);
         }
+        multiplyPacked(scores, packedV, outHeads + offset, 0, 0, 1.0, rows, headDim, visible, stride, 1, keys, qRow);
+        for (let i = 0; i < rows; i++) scaleRow(outHeads + offset + (<usize>(i * qRow) << 2), load<f32>(shares + (<usize>i << 2)), headDim);
       }
-      for (let i = 0; i < rows; i++) {
-        const row = scores + (<usize>(i * stride) << 2);
-        const total = softmaxRow(row, visible - rows + i + 1, stride, mask, scale, shares + (<usize>i << 2));
-        store<f32>(lse + (<usize>(unit * queries + i0 + i) << 2), total);
-      }
-      if (packed) {
-        multiplyPacked(scores, packedV, outBlock, 0, 0, 1.0, rows, headDim, visible, stride, 1, keys, qRow);
-      } else {
-        for (let i = 0; i < rows; i++) {
-          readRow(scores + (<usize>(i * stride) << 2), v + keyOffset, outBlock + (<usize>(i * qRow) << 2), visible, kRow, headDim);
-        }
-      }
-      for (let i = 0; i < rows; i++) scaleRow(outBlock + (<usize>(i * qRow) << 2), load<f32>(shares + (<usize>i << 2)), headDim);
     }
   }
+}
+
+/** Where query r of a group lies: queries of the first head, then those of the next. */
+// @ts-ignore: decorator
+@inline
+function rowOf(r: i32, queries: i32, qRow: i32, headDim: i32): usize {
+  return <usize>((r % queries) * qRow + (r / queries) * headDim) << 2;
 }
 
 /** Units are pairs of batch entry and key head, batch * keyHeads of them: each writes its own part of dk and dv. */
@@ -206,37 +227,67 @@ function dScoresRow(weights: usize, dWeights: usize, limit: i32, columns: i32, s
   }
 }
 
-/** q k^T for a single query, as in decoding: nothing to pack. Four keys at a time, so that their sums do not wait for one another. */
-function scoreRow(q: usize, k: usize, row: usize, keys: i32, kRow: i32, headDim: i32): void {
+/** q k^T for two queries, as in decoding: nothing to pack. Four keys at a time, so that their sums do not wait for one another. */
+function scoreRows(q0: usize, q1: usize, k: usize, row0: usize, row1: usize, keys: i32, kRow: i32, headDim: i32): void {
   const step = <usize>kRow << 2;
   const whole = <usize>(headDim & ~3) << 2;
   const bytes = <usize>headDim << 2;
   let j = 0;
-  for (; j + 4 <= keys; j += 4, k += 4 * step) {
+  for (; j + 4 <= keys; j += 4, k += 4 * step, row0 += 16, row1 += 16) {
     let s0 = f32x4.splat(0), s1 = f32x4.splat(0), s2 = f32x4.splat(0), s3 = f32x4.splat(0);
+    let t0 = f32x4.splat(0), t1 = f32x4.splat(0), t2 = f32x4.splat(0), t3 = f32x4.splat(0);
     for (let at: usize = 0; at < whole; at += 16) {
-      const x = v128.load(q + at);
-      const from = k + at;
-      s0 = multiplyAdd(x, v128.load(from), s0);
-      s1 = multiplyAdd(x, v128.load(from + step), s1);
-      s2 = multiplyAdd(x, v128.load(from + 2 * step), s2);
-      s3 = multiplyAdd(x, v128.load(from + 3 * step), s3);
+      const x = v128.load(q0 + at);
+      const y = v128.load(q1 + at);
+      let from = k + at;
+      let key = v128.load(from);
+      s0 = multiplyAdd(x, key, s0);
+      t0 = multiplyAdd(y, key, t0);
+      from += step;
+      key = v128.load(from);
+      s1 = multiplyAdd(x, key, s1);
+      t1 = multiplyAdd(y, key, t1);
+      from += step;
+      key = v128.load(from);
+      s2 = multiplyAdd(x, key, s2);
+      t2 = multiplyAdd(y, key, t2);
+      from += step;
+      key = v128.load(from);
+      s3 = multiplyAdd(x, key, s3);
+      t3 = multiplyAdd(y, key, t3);
     }
-    const s01 = f32x4.add(v128.shuffle<f32>(s0, s1, 0, 4, 1, 5), v128.shuffle<f32>(s0, s1, 2, 6, 3, 7));
-    const s23 = f32x4.add(v128.shuffle<f32>(s2, s3, 0, 4, 1, 5), v128.shuffle<f32>(s2, s3, 2, 6, 3, 7));
-    v128.store(row + (<usize>j << 2), f32x4.add(v128.shuffle<f32>(s01, s23, 0, 1, 4, 5), v128.shuffle<f32>(s01, s23, 2, 3, 6, 7)));
+    v128.store(row0, sumsOf(s0, s1, s2, s3));
+    v128.store(row1, sumsOf(t0, t1, t2, t3));
     if (whole < bytes) {
-      for (let w = 0; w < 4; w++) {
-        const to = row + (<usize>(j + w) << 2);
-        store<f32>(to, load<f32>(to) + dot(q, k + <usize>w * step, whole, bytes));
+      for (let w: usize = 0; w < 4; w++) {
+        const key = k + w * step;
+        const to0 = row0 + (w << 2);
+        const to1 = row1 + (w << 2);
+        store<f32>(to0, load<f32>(to0) + dot(q0, key, whole, bytes));
+        if (row1 != row0) store<f32>(to1, load<f32>(to1) + dot(q1, key, whole, bytes));
       }
     }
   }
-  for (; j < keys; j++, k += step) {
-    let sum = f32x4.splat(0);
-    for (let at: usize = 0; at < whole; at += 16) sum = multiplyAdd(v128.load(q + at), v128.load(k + at), sum);
-    store<f32>(row + (<usize>j << 2), lanesSum(sum) + dot(q, k, whole, bytes));
+  for (; j < keys; j++, k += step, row0 += 4, row1 += 4) {
+    let s = f32x4.splat(0);
+    let t = f32x4.splat(0);
+    for (let at: usize = 0; at < whole; at += 16) {
+      const key = v128.load(k + at);
+      s = multiplyAdd(v128.load(q0 + at), key, s);
+      t = multiplyAdd(v128.load(q1 + at), key, t);
+    }
+    store<f32>(row0, lanesSum(s) + dot(q0, k, whole, bytes));
+    store<f32>(row1, lanesSum(t) + dot(q1, k, whole, bytes));
   }
+}
+
+/** The sums of the lanes of four vectors. */
+// @ts-ignore: decorator
+@inline
+function sumsOf(s0: v128, s1: v128, s2: v128, s3: v128): v128 {
+  const s01 = f32x4.add(v128.shuffle<f32>(s0, s1, 0, 4, 1, 5), v128.shuffle<f32>(s0, s1, 2, 6, 3, 7));
+  const s23 = f32x4.add(v128.shuffle<f32>(s2, s3, 0, 4, 1, 5), v128.shuffle<f32>(s2, s3, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<f32>(s01, s23, 0, 1, 4, 5), v128.shuffle<f32>(s01, s23, 2, 3, 6, 7));
 }
 
 /** Of the bytes from `start` to `end`. */
@@ -248,36 +299,57 @@ function dot(a: usize, b: usize, start: usize, end: usize): f32 {
   return sum;
 }
 
-/** weights v for a single query: eight dimensions at a time, even and odd keys in sums of their own. */
-function readRow(weights: usize, v: usize, out: usize, keys: i32, kRow: i32, headDim: i32): void {
+/** weights v for two queries: eight dimensions at a time, even and odd keys in sums of their own. */
+function readRows(weights0: usize, weights1: usize, v: usize, out0: usize, out1: usize, keys: i32, kRow: i32, headDim: i32): void {
   const step = <usize>kRow << 2;
   const bytes = <usize>headDim << 2;
-  const pairsEnd = weights + (<usize>(keys & ~1) << 2);
+  const pairs = <usize>(keys & ~1) << 2;
   let at: usize = 0;
   for (; at + 32 <= bytes; at += 32) {
-    let even0 = f32x4.splat(0), even1 = f32x4.splat(0), odd0 = f32x4.splat(0), odd1 = f32x4.splat(0);
+    let a0 = f32x4.splat(0), a1 = f32x4.splat(0), a2 = f32x4.splat(0), a3 = f32x4.splat(0);
+    let b0 = f32x4.splat(0), b1 = f32x4.splat(0), b2 = f32x4.splat(0), b3 = f32x4.splat(0);
     let from = v + at;
-    let weight = weights;
-    for (; weight < pairsEnd; weight += 8, from += 2 * step) {
-      const x = v128.load32_splat(weight);
-      const y = v128.load32_splat(weight, 4);
-      even0 = multiplyAdd(x, v128.load(from), even0);
-      even1 = multiplyAdd(x, v128.load(from, 16), even1);
-      odd0 = multiplyAdd(y, v128.load(from + step), odd0);
-      odd1 = multiplyAdd(y, v128.load(from + step, 16), odd1);
+    for (let j: usize = 0; j < pairs; j += 8, from += step) {
+      let x = v128.load32_splat(weights0 + j);
+      let y = v128.load32_splat(weights1 + j);
+      let value = v128.load(from);
+      a0 = multiplyAdd(x, value, a0);
+      b0 = multiplyAdd(y, value, b0);
+      value = v128.load(from, 16);
+      a1 = multiplyAdd(x, value, a1);
+      b1 = multiplyAdd(y, value, b1);
+      from += step;
+      x = v128.load32_splat(weights0 + j, 4);
+      y = v128.load32_splat(weights1 + j, 4);
+      value = v128.load(from);
+      a2 = multiplyAdd(x, value, a2);
+      b2 = multiplyAdd(y, value, b2);
+      value = v128.load(from, 16);
+      a3 = multiplyAdd(x, value, a3);
+      b3 = multiplyAdd(y, value, b3);
     }
     if (keys & 1) {
-      const x = v128.load32_splat(weight);
-      even0 = multiplyAdd(x, v128.load(from), even0);
-      even1 = multiplyAdd(x, v128.load(from, 16), even1);
+      const x = v128.load32_splat(weights0 + pairs);
+      const y = v128.load32_splat(weights1 + pairs);
+      a0 = multiplyAdd(x, v128.load(from), a0);
+      b0 = multiplyAdd(y, v128.load(from), b0);
+      a1 = multiplyAdd(x, v128.load(from, 16), a1);
+      b1 = multiplyAdd(y, v128.load(from, 16), b1);
     }
-    v128.store(out + at, f32x4.add(even0, odd0));
-    v128.store(out + at, f32x4.add(even1, odd1), 16);
+    v128.store(out0 + at, f32x4.add(a0, a2));
+    v128.store(out0 + at, f32x4.add(a1, a3), 16);
+    v128.store(out1 + at, f32x4.add(b0, b2));
+    v128.store(out1 + at, f32x4.add(b1, b3), 16);
   }
   for (; at < bytes; at += 4) {
-    let sum: f32 = 0;
+    let sum0: f32 = 0;
+    let sum1: f32 = 0;
     let from = v + at;
-    for (let j = 0; j < keys; j++, from += step) sum += load<f32>(weights + (<usize>j << 2)) * load<f32>(from);
-    store<f32>(out + at, sum);
+    for (let j: usize = 0; j < <usize>keys << 2; j += 4, from += step) {
+      sum0 += load<f32>(weights0 + j) * load<f32>(from);
+      sum1 += load<f32>(weights1 + j) * load<f32>(from);
+    }
+    store<f32>(out0 + at, sum0);
+    store<f32>(out1 + at, sum1);
   }
 }
