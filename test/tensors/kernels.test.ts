@@ -108,6 +108,41 @@ describe('kernels equal formulas on the simd backend:', () => {
     );
   });
 
+  test('linear with a residual, an adapter, or both', () => {
+    fc.assert(
+      fc.property(size(6), size(9), size(40), size(40), size(5), fc.boolean(), fc.boolean(), seed, (...drawn) => {
+        const [batch, length, inputs, outputs, rank, withBias, withPlus, from] = drawn;
+        tf.tidy(() => {
+          const tensors = [normal([batch, length, inputs], from), normal([outputs, inputs], from)];
+          tensors.push(normal([rank, inputs], from), normal([outputs, rank], from));
+          if (withBias) tensors.push(normal([outputs], from));
+          if (withPlus) tensors.push(normal([batch, length, outputs], from));
+          const operation =
+            (adapted: boolean) =>
+            (x: tf.Tensor, weight: tf.Tensor, a: tf.Tensor, b: tf.Tensor, ...rest: tf.Tensor[]) => {
+              const [bias, plus] = [withBias ? rest[0] : undefined, withPlus ? rest[rest.length - 1] : undefined];
+              const adapter = { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: 2 / rank };
+              const y = linear(x, weight as tf.Tensor2D, bias as tf.Tensor1D | undefined, { plus, adapter: adapted ? adapter : undefined });
+              return adapted ? y : tf.add(y, tf.mul(0, tf.add(tf.sum(a), tf.sum(b)))); // every input takes part
+            };
+          expectKernelEqualsFormula(tensors, operation(true) as (...inputs: tf.Tensor[]) => tf.Tensor, 2e-5);
+          if (withPlus) expectKernelEqualsFormula(tensors, operation(false) as (...inputs: tf.Tensor[]) => tf.Tensor, 2e-5);
+        });
+      }),
+      RUNS,
+    );
+  });
+
+  test('a row of a product does not depend on the rows around it', () => {
+    useKernels(true);
+    tf.tidy(() => {
+      const x = normal([31, 300], 1) as tf.Tensor2D;
+      const weight = normal([45, 300], 2) as tf.Tensor2D;
+      const all = linear(x, weight).arraySync() as number[][];
+      for (const row of [0, 5, 6, 29, 30]) expect(linear(tf.slice(x, [row, 0], [1, -1]), weight).arraySync()).toEqual([all[row]]);
+    });
+  });
+
   test('rmsNorm', () => {
     fc.assert(
       fc.property(size(9), size(70), fc.constantFrom(1e-6, 1e-2), fc.constantFrom(1, 1e-3), seed, (rows, width, epsilon, scale, from) => {
@@ -216,6 +251,35 @@ describe('kernels equal formulas on the simd backend:', () => {
       }),
       RUNS,
     );
+  });
+
+  test('selectedLogProbs over so many rows that their softmax is not kept', () => {
+    // 600 x 70,001 floats are more than the kernel keeps or computes at a time; each half is not.
+    const [rows, vocabulary, width] = [600, 70_001, 4];
+    tf.tidy(() => {
+      useKernels(true);
+      const hidden = normal([rows, width], 1) as tf.Tensor2D;
+      const head = normal([vocabulary, width], 2) as tf.Tensor2D;
+      const targets = tf.tensor1d(
+        Array.from({ length: rows }, (_, i) => (i * 7919) % vocabulary),
+        'int32',
+      );
+      const dy = normal([rows], 3);
+      const gradients = (first: number, count: number) =>
+        tf.grads((x, head) => selectedLogProbs(x as tf.Tensor2D, head as tf.Tensor2D, tf.slice(targets, [first], [count])).logProbs)(
+          [tf.slice(hidden, [first, 0], [count, -1]), head],
+          tf.slice(dy, [first], [count]),
+        );
+      const [whole, ...halves] = [gradients(0, rows), gradients(0, 300), gradients(300, 300)];
+      expectSame(
+        whole[0].dataSync() as Float32Array,
+        tf.concat(halves.map(([dHidden]) => dHidden)).dataSync() as Float32Array,
+        1e-6,
+        'hidden',
+      );
+      const dHead = tf.add(halves[0][1], halves[1][1]).dataSync() as Float32Array;
+      expectSame(whole[1].dataSync() as Float32Array, dHead, 1e-5, 'head', 1e-3);
+    });
   });
 
   test('forwardKl, clipped and not', () => {

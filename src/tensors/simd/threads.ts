@@ -103,7 +103,7 @@ export class Threads {
     for (let done = Atomics.load(at, DONE); done < chunks; done = Atomics.load(at, DONE)) {
       if (++spins > SPINS) Atomics.wait(at, DONE, done);
     }
-    if (Atomics.exchange(at, FAILED, 0)) throw new Error(`the kernel ${name} failed on a worker thread`);
+    if (Atomics.exchange(at, FAILED, 0)) throw new Error(`the kernel ${name} failed`);
   }
 
   dispose(): void {
@@ -130,7 +130,8 @@ export class Threads {
       spins: SPINS,
     };
     const worker = new Worker(program, { eval: true, execArgv: [], workerData });
-    worker.on('error', () => undefined); // one that does not start claims nothing: the others do its share
+    // It claims nothing, so the others do its share.
+    worker.on('error', (error) => process.emitWarning(`a thread of the simd backend does not run: ${error.message}`));
     worker.unref();
     return worker;
   }
