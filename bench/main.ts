@@ -1,0 +1,117 @@
+/** `npm run bench`: the options, Ctrl-C, and what is printed. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { Measurement } from './measure.js';
+import { progressOn } from './progress.js';
+import { peerPython } from './python.js';
+import { newestRecord, writeRecord } from './record.js';
+import { recordTables, withTable } from './table.js';
+import { GROUPS, type Size } from './works.js';
+
+const folder = join(dirname(fileURLToPath(import.meta.url)), '..');
+const records = join(folder, 'records');
+const readme = join(folder, '..', 'README.md');
+
+interface Options {
+  readonly threads: readonly number[];
+  readonly only: readonly string[];
+  readonly rounds: number;
+  readonly size: Size;
+  readonly peers: boolean;
+  readonly json?: true;
+  readonly record?: true;
+  readonly table?: true;
+  readonly readme?: true;
+}
+
+const whole = (text: string): number => {
+  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('Expected a whole number from 1 on.');
+  return Number(text);
+};
+
+const names = (text: string): string[] =>
+  text.split(',').map((name) => {
+    if (!(GROUPS as readonly string[]).includes(name)) throw new InvalidArgumentError(`Expected some of ${GROUPS.join(',')}.`);
+    return name;
+  });
+
+const program = new Command('npm run bench --')
+  .description('Ours beside PyTorch, Transformers, PEFT and TRL: same machine, threads, weights and work, in alternating rounds.')
+  .option('--threads <list>', 'numbers of threads', (text) => text.split(',').map(whole), [1])
+  .option('--only <list>', `some of ${GROUPS.join(',')}`, names, [])
+  .option('--rounds <n>', 'timed repetitions of each side', whole, 7)
+  .addOption(new Option('--size <size>', 'small: tiny shapes, to see that everything runs').choices(['full', 'small']).default('full'))
+  .option('--no-peers', 'ours alone')
+  .option('--json', 'print the record instead of tables')
+  .option('--record', 'write bench/records/<date>-<cpu>-<threads>.json')
+  .option('--table', 'measure nothing: print the newest record')
+  .option('--readme', 'measure nothing: put the newest record into README.md')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  npm run bench                                     everything, one thread
+  npm run bench -- --threads 1,2 --record           for the record
+  npm run bench -- --only training,lora --rounds 3
+  npm run bench -- --size small --no-peers          half a minute, no Python
+
+Ctrl-C stops and prints what was measured.`,
+  );
+
+function commit(): string | null {
+  try {
+    const git = (...args: string[]) =>
+      execFileSync('git', args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    return `${git('rev-parse', '--short=12', 'HEAD')}${git('status', '--porcelain', '--untracked-files=no') ? ' and changes' : ''}`;
+  } catch {
+    return null; // an exported archive
+  }
+}
+
+async function main(): Promise<void> {
+  const options = program.parse().opts<Options>();
+  if (options.table || options.readme) {
+    const newest = newestRecord(records);
+    if (!newest) throw new Error('bench/records holds no record: npm run bench -- --record makes one');
+    if (options.table) process.stdout.write(recordTables(newest));
+    if (options.readme) writeFileSync(readme, withTable(readFileSync(readme, 'utf8'), newest));
+    return;
+  }
+  const progress = progressOn(process.stderr);
+  const python = options.peers ? peerPython(folder, progress.say) : null;
+  const measurement = new Measurement(
+    {
+      ...options,
+      ours: { name: 'ours', program: process.execPath, args: [join(folder, '.build', 'ours.js')] },
+      peer: python ? { name: 'peer', program: python, args: [join(folder, 'peers', 'serve.py')] } : null,
+      commit: commit(),
+    },
+    progress,
+  );
+  let interrupted = false;
+  process.once('SIGINT', () => {
+    interrupted = true;
+    void measurement.stop();
+  });
+  try {
+    await measurement.run();
+  } catch (error) {
+    if (!interrupted) throw error;
+    process.exitCode = 130;
+  } finally {
+    progress.end();
+    await measurement.stop();
+  }
+  const record = measurement.record();
+  process.stdout.write(options.json ? `${JSON.stringify(record, null, 1)}\n` : recordTables(record));
+  if (record.refused.length) process.exitCode ||= 1;
+  if (options.record) progress.say(`wrote ${writeRecord(records, record)}`);
+}
+
+main().catch((error: Error) => {
+  process.stderr.write(`bench: ${error.message}\n`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,88 @@
+/** What a run leaves: its timings with the machine and the versions that made them. */
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { arch, cpus, platform, totalmem } from 'node:os';
+import { join } from 'node:path';
+import type { Size } from './works.js';
+
+export interface Result {
+  readonly name: string;
+  readonly title: string;
+  readonly peer: string;
+  readonly goal: number | null;
+  readonly threads: number;
+  /** Useful floating-point operations of one repetition. */
+  readonly flops: number;
+  /** Seconds a repetition, round by round; the peer's are empty where it was not there. */
+  readonly ours: readonly number[];
+  readonly theirs: readonly number[];
+  /** Largest relative difference between the two sides' results; null where there was no peer. */
+  readonly error: number | null;
+}
+
+export interface MemoryResult {
+  readonly threads: number;
+  readonly steps: number;
+  /** Bytes above the start of the process: most so far, and after each twentieth of the steps. */
+  readonly ours: { readonly peak: number; readonly rss: readonly number[] };
+  readonly theirs: { readonly peak: number; readonly rss: readonly number[] } | null;
+}
+
+/** GFLOP/s of a float32 matrix product. */
+export interface Peak {
+  readonly threads: number;
+  readonly ours: number;
+  readonly theirs: number | null;
+}
+
+export interface BenchRecord {
+  readonly date: string;
+  readonly commit: string | null;
+  readonly machine: { readonly cpu: string; readonly cores: number; readonly memory: number; readonly platform: string };
+  readonly versions: Readonly<Record<string, string>>;
+  readonly size: Size;
+  readonly rounds: number;
+  readonly peaks: readonly Peak[];
+  readonly results: readonly Result[];
+  readonly memory: readonly MemoryResult[];
+  /** Works that were not timed, and why. */
+  readonly refused: readonly { readonly name: string; readonly threads: number; readonly reason: string }[];
+  /** False where it was interrupted. */
+  readonly complete: boolean;
+}
+
+export const thisMachine = (): BenchRecord['machine'] => ({
+  cpu: cpus()[0]?.model.trim().replace(/\s+/g, ' ') || 'unknown CPU',
+  cores: cpus().length,
+  memory: totalmem(),
+  platform: `${platform()} ${arch()}`,
+});
+
+/** `2026-11-26-intel-xeon-processor-1+2.json` */
+export function recordName({ date, machine, peaks }: Pick<BenchRecord, 'date' | 'machine' | 'peaks'>): string {
+  const cpu = machine.cpu
+    .toLowerCase()
+    .replace(/\((r|tm)\)/g, '')
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '');
+  return `${date.slice(0, 10)}-${cpu}-${peaks.map(({ threads }) => threads).join('+')}.json`;
+}
+
+/** Writes the record into a folder; returns its path. */
+export function writeRecord(folder: string, record: BenchRecord): string {
+  mkdirSync(folder, { recursive: true });
+  const path = join(folder, recordName(record));
+  writeFileSync(path, `${JSON.stringify(record, null, 1)}\n`);
+  return path;
+}
+
+/** The newest record of a folder; null where there is none. */
+export function newestRecord(folder: string): BenchRecord | null {
+  let names: string[];
+  try {
+    names = readdirSync(folder).filter((name) => name.endsWith('.json'));
+  } catch {
+    return null;
+  }
+  const records = names.map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')) as BenchRecord);
+  return records.sort((a, b) => (a.date < b.date ? 1 : -1))[0] ?? null;
+}

@@ -1,0 +1,136 @@
+/** A record as a table of ratios, in Markdown: it reads in a terminal as well. */
+import type { BenchRecord, MemoryResult, Result } from './record.js';
+import { slope, speedRatio, summarize } from './statistics.js';
+import { MEMORY_GOAL, SWEEP_GOAL } from './works.js';
+
+/** Headers and rows. */
+type Rows = readonly (readonly string[])[];
+
+/** The whole record for people. */
+export function recordTables(record: BenchRecord): string {
+  const { machine, versions, peaks, results, memory, refused } = record;
+  const parts = [
+    `${machine.cpu}, ${machine.cores} cores, ${machine.platform}, ${record.date.slice(0, 10)}${record.size === 'small' ? '; small sizes: the figures mean nothing' : ''}${record.complete ? '' : '; interrupted'}.`,
+    Object.entries(versions)
+      .map(([name, version]) => `${name} ${version}`)
+      .join(', '), // one line
+    peaks
+      .map(
+        ({ threads, ours, theirs }) =>
+          `fp32 matMul peak, ${threadsOf(threads)}: ours ${gflops(ours)}${theirs === null ? '' : `, torch ${gflops(theirs)}`}`,
+      )
+      .join('\n'),
+  ];
+  const compared = results.filter(({ name }) => !name.startsWith('sweep'));
+  if (compared.length) parts.push(markdown(ratioRows(record, compared)));
+  const swept = results.filter(({ name }) => name.startsWith('sweep'));
+  if (swept.length) parts.push(markdown(sweepRows(record, swept)), sweepSentence(swept));
+  if (memory.length) parts.push(memory.map(memorySentence).join('\n'));
+  if (refused.length)
+    parts.push(refused.map(({ name, threads, reason }) => `not timed: ${name}, ${threadsOf(threads)}: ${reason}`).join('\n'));
+  return `${parts.join('\n\n')}\n`;
+}
+
+/** Timings beside the peer's: how many times as fast ours is, and each side's share of its own matMul peak. */
+function ratioRows(record: BenchRecord, results: readonly Result[]): Rows {
+  return [
+    ['work', 'threads', 'ours', 'peer', 'times as fast', 'least – most', 'goal', 'of peak, ours', 'of peak, peer', 'beside'],
+    ...results.map((result) => {
+      const { name, threads, goal, ours, theirs, peer } = result;
+      const ratio = theirs.length ? speedRatio(ours, theirs) : null;
+      return [
+        name,
+        String(threads),
+        seconds(summarize(ours).median),
+        ratio ? seconds(summarize(theirs).median) : '–',
+        ratio ? `**${ratio.median.toFixed(2)}**` : '–',
+        ratio ? `${ratio.least.toFixed(2)} – ${ratio.most.toFixed(2)}` : '–',
+        goal === null ? '–' : `${goal}${ratio ? (ratio.median >= goal ? ' ✓' : ' ✗') : ''}`,
+        share(record, result, 'ours'),
+        share(record, result, 'theirs'),
+        peer,
+      ];
+    }),
+  ];
+}
+
+function sweepRows(record: BenchRecord, results: readonly Result[]): Rows {
+  return [
+    ['sweep', 'threads', 'ours', 'GFLOP/s', 'cost of an operation', 'of peak, ours', 'peer', 'times as fast'],
+    ...results.map((result) => [
+      `${result.name.replace('sweep: ', '')}: ${result.title}`,
+      String(result.threads),
+      seconds(summarize(result.ours).median),
+      rate(result).toFixed(1),
+      `${costGrowth(results, result).toFixed(2)} x`,
+      share(record, result, 'ours'),
+      result.theirs.length ? seconds(summarize(result.theirs).median) : '–',
+      result.theirs.length ? speedRatio(result.ours, result.theirs).median.toFixed(2) : '–',
+    ]),
+  ];
+}
+
+/** Cost of a useful operation, relative to the sweep's first point with as many threads. */
+export function costGrowth(results: readonly Result[], result: Result): number {
+  const first = results.find(({ threads }) => threads === result.threads) as Result;
+  return rate(first) / rate(result);
+}
+
+function sweepSentence(results: readonly Result[]): string {
+  return [...new Set(results.map(({ threads }) => threads))]
+    .map((threads) => {
+      const worst = Math.max(...results.filter((r) => r.threads === threads).map((r) => costGrowth(results, r)));
+      const holds = worst <= 1 / SWEEP_GOAL;
+      return `Over the sweep the cost of a useful operation grows to ${worst.toFixed(2)} x, ${threadsOf(threads)} (goal: at most ${(1 / SWEEP_GOAL).toFixed(2)} x ${holds ? '✓' : '✗'}).`;
+    })
+    .join('\n');
+}
+
+/** Flat: what the second half of the steps adds, by its trend, is below 2 % of what is resident. */
+export function growthOfSecondHalf(rss: readonly number[]): number {
+  const half = rss.slice(rss.length >> 1);
+  return slope(half) * Math.max(0, half.length - 1);
+}
+
+function memorySentence({ threads, steps, ours, theirs }: MemoryResult): string {
+  const growth = growthOfSecondHalf(ours.rss);
+  const flat = growth <= 0.02 * ours.peak;
+  const small = ours.peak < MEMORY_GOAL;
+  return (
+    `Memory over ${steps} training steps, ${threadsOf(threads)}: at most ${megabytes(ours.peak)} above the start (goal: below ${megabytes(MEMORY_GOAL)} ${small ? '✓' : '✗'}), ` +
+    `${megabytes(growth)} more over the second half (goal: flat ${flat ? '✓' : '✗'})${theirs ? `; PyTorch ${megabytes(theirs.peak)}` : ''}.`
+  );
+}
+
+/** GFLOP/s of useful operations. */
+const rate = ({ flops, ours }: Result): number => flops / summarize(ours).median / 1e9;
+
+function share({ peaks }: BenchRecord, { threads, flops, ...times }: Result, side: 'ours' | 'theirs'): string {
+  const peak = peaks.find((p) => p.threads === threads)?.[side];
+  if (!peak || times[side].length === 0) return '–';
+  return `${((flops / summarize(times[side]).median / 1e9 / peak) * 100).toFixed(0)} %`;
+}
+
+/** Markdown, its columns padded to one width. */
+export function markdown([header, ...rows]: Rows): string {
+  const widths = header.map((title, column) => Math.max(3, title.length, ...rows.map((row) => row[column].length)));
+  const line = (cells: readonly string[]) => `| ${cells.map((cell, i) => cell.padEnd(widths[i])).join(' | ')} |`;
+  return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
+}
+
+const threadsOf = (n: number): string => `${n} ${n === 1 ? 'thread' : 'threads'}`;
+const seconds = (s: number): string => (s < 1 ? `${(s * 1000).toFixed(s < 0.1 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
+const gflops = (g: number): string => `${g.toFixed(0)} GFLOP/s`;
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(0)} MB`;
+
+const BEGIN = '<!-- made by `npm run bench -- --readme` from the newest record -->';
+const END = '<!-- end -->';
+
+/** README's text with the record's table between its marks. */
+export function withTable(readme: string, record: BenchRecord | null): string {
+  const from = readme.indexOf(BEGIN);
+  const to = readme.indexOf(END, from);
+  if (from < 0 || to < 0) throw new Error(`README.md has no ${from < 0 ? BEGIN : END}: the table has no place`);
+  const text = record ? recordTables(record) : 'No record yet: `npm run bench -- --record` makes one.\n';
+  return `${readme.slice(0, from + BEGIN.length)}\n\n${text}\n${readme.slice(to)}`;
+}
