@@ -94,7 +94,7 @@ async function main(): Promise<void> {
   let interrupted = false;
   process.once('SIGINT', () => {
     interrupted = true;
-    void measurement.stop();
+    measurement.stop();
   });
   try {
     await measurement.run();
@@ -103,7 +103,7 @@ async function main(): Promise<void> {
     process.exitCode = 130;
   } finally {
     progress.end();
-    await measurement.stop();
+    measurement.stop();
   }
   const record = measurement.record();
   process.stdout.write(options.json ? `${JSON.stringify(record, null, 1)}\n` : recordTables(record));

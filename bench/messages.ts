@@ -99,4 +99,6 @@ export interface Timing extends Memory {
 
 export interface Hello extends Memory {
   readonly versions: Readonly<Record<string, string>>;
+  /** What the numbers run on, in words. */
+  readonly backend: string;
 }

@@ -27,11 +27,12 @@ export interface MemoryResult {
   readonly theirs: { readonly peak: number; readonly rss: readonly number[] } | null;
 }
 
-/** GFLOP/s of a float32 matrix product. */
+/** GFLOP/s of a float32 matrix product, and what each side runs on. */
 export interface Peak {
   readonly threads: number;
   readonly ours: number;
   readonly theirs: number | null;
+  readonly backends: readonly string[];
 }
 
 export interface BenchRecord {

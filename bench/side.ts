@@ -18,7 +18,8 @@ export class Side {
   readonly #answers: AsyncIterator<string>;
   #printed = '';
 
-  private constructor(readonly command: Command) {
+  /** Starts the process. */
+  constructor(private readonly command: Command) {
     const threads = String(command.threads);
     this.#child = spawn(command.program, [...command.args], {
       env: {
@@ -40,10 +41,9 @@ export class Side {
     this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
-  /** Starts the process and waits until it is ready. */
-  static async start(command: Command): Promise<{ side: Side; hello: Hello }> {
-    const side = new Side(command);
-    return { side, hello: (await side.#answer()) as unknown as Hello };
+  /** Waits until the process is ready. */
+  async hello(): Promise<Hello> {
+    return (await this.#answer()) as unknown as Hello;
   }
 
   async make(message: Omit<Extract<Message, { do: 'make' }>, 'do'>): Promise<void> {

@@ -9,17 +9,13 @@ type Rows = readonly (readonly string[])[];
 /** The whole record for people. */
 export function recordTables(record: BenchRecord): string {
   const { machine, versions, peaks, results, memory, refused } = record;
+  const notes = `${record.size === 'small' ? '; tiny shapes, whose speed says nothing' : ''}${record.complete ? '' : '; interrupted'}`;
   const parts = [
-    `${machine.cpu}, ${machine.cores} cores, ${machine.platform}, ${record.date.slice(0, 10)}${record.size === 'small' ? '; small sizes: the figures mean nothing' : ''}${record.complete ? '' : '; interrupted'}.`,
-    Object.entries(versions)
-      .map(([name, version]) => `${name} ${version}`)
-      .join(', '), // one line
-    peaks
-      .map(
-        ({ threads, ours, theirs }) =>
-          `fp32 matMul peak, ${threadsOf(threads)}: ours ${gflops(ours)}${theirs === null ? '' : `, torch ${gflops(theirs)}`}`,
-      )
-      .join('\n'),
+    `${machine.cpu}, ${machine.cores} cores, ${machine.platform}, ${record.date.slice(0, 10)}${notes}. ${named(versions)}.`,
+    ...peaks.map(({ threads, ours, theirs, backends }) => {
+      const torch = theirs === null ? '; no peers: nothing was compared or checked' : `, torch ${gflops(theirs)}`;
+      return `Peak of an fp32 matMul, ${threadsOf(threads)}: ours ${gflops(ours)}${torch}. ${backends.join('; ')}.`;
+    }),
   ];
   const compared = results.filter(({ name }) => !name.startsWith('sweep'));
   if (compared.length) parts.push(markdown(ratioRows(record, compared)));
@@ -118,6 +114,10 @@ export function markdown([header, ...rows]: Rows): string {
   return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
 }
 
+const named = (versions: BenchRecord['versions']): string =>
+  Object.entries(versions)
+    .map(([name, version]) => `${name} ${version}`)
+    .join(', ');
 const threadsOf = (n: number): string => `${n} ${n === 1 ? 'thread' : 'threads'}`;
 const seconds = (s: number): string => (s < 1 ? `${(s * 1000).toFixed(s < 0.1 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
 const gflops = (g: number): string => `${g.toFixed(0)} GFLOP/s`;

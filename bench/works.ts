@@ -142,7 +142,7 @@ function samplingWork({ model, sampling: { rows, prompt, newTokens } }: Dimensio
     params: (): SamplingParams => ({ prompts: rowsOf('sampling', model, rows, prompt), newTokens }),
     flops: rows * sampling(model, prompt, newTokens),
     agree(ours, peer) {
-      const values = compareValues(ours, peer, { logProbs: 1e-3 });
+      const values = compareValues(ours, peer, { logProbs: 1e-4 });
       const greedy = compareGreedy(ours.tokens as number[][], peer.tokens as number[][], peer.margins as number[][]);
       return { ...values, problems: [...values.problems, ...greedy] };
     },
@@ -196,12 +196,12 @@ function searchWork({ model, search: { questions, siblings, prompt, turn, shown 
 
 /** Playing back the peer's completions, ours must reach its gradient; drawing itself, it must write as many tokens, with a forward pass's log-probabilities. */
 function agreeOnGroups(ours: Check, peer: Check): Agreement {
-  const values = compareValues(ours, peer, { logProbs: 1e-3, reward: 1e-6, loss: 1e-4, gradNorm: 2e-3 });
+  const values = compareValues(ours, peer, { logProbs: 1e-4, reward: 1e-6, loss: 1e-4, gradNorm: 1e-3 });
   const asked = (peer.own as boolean[]).join();
   const others = (ours.own as boolean[][]).filter((own) => own.join() !== asked).length;
   const problems = [...values.problems];
   if (others > 0) problems.push(`${others} of our episodes have other lengths than the peer's`);
-  if (!((ours.samplerError as number) < 1e-3)) problems.push(`sampling and forward pass differ by ${ours.samplerError} nats`);
+  if (!((ours.samplerError as number) < 1e-4)) problems.push(`sampling and forward pass differ by ${ours.samplerError} nats`);
   return { ...values, problems };
 }
 

@@ -76,10 +76,11 @@ async function repeatGrpo(job: Job, folder: string, params: GroupParams, plan: P
   const logProbs = await engine.forward(
     completions.completions.map((tokens, i) => ownTokens({ ...drawn[0], prompt: completions.prompts[i], tokens, own: completions.own })),
   );
+  const error = await samplerError(engine, drawn);
   const metrics = await step(playBack(engine, completions, logProbs, plan, params), 1);
   job.checked({
     own: drawn.map(({ own }) => own),
-    samplerError: await samplerError(engine, drawn),
+    samplerError: error,
     logProbs: logProbs.map((row) => [...row]),
     reward: metrics['reward/mean'],
     loss: metrics.loss,

@@ -45,13 +45,8 @@ function prepare({ work, folder, params, peer }: Extract<Message, { do: 'prepare
 }
 
 const backend = await startBackend();
-const versions = {
-  node: process.versions.node,
-  v8: process.versions.v8,
-  'search-e1': version,
-  backend: `${backend.name}: ${backend.description}; kernels ${backend.kernels}`,
-};
-job.send({ versions, ...start });
+const versions = { node: process.versions.node, v8: process.versions.v8, 'search-e1': version };
+job.send({ versions, backend: `${backend.name} (${backend.description}; kernels: ${backend.kernels})`, ...start });
 for (let message = await job.read(); message !== null; message = await job.read()) {
   try {
     if (message.do === 'make') {

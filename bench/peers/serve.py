@@ -40,7 +40,7 @@ def work_named(name):
 
 
 packages = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}
-job.send({"versions": {"python": platform.python_version(), **packages}, **start})
+job.send({"versions": {"python": platform.python_version(), **packages}, "backend": f"torch on {torch.backends.cpu.get_cpu_capability()}", **start})
 while (message := job.read()) is not None:
     try:
         if message["do"] == "matMul":
