@@ -3,7 +3,11 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
-const slow = { notebooks: 'test/notebooks/**/*.test.ts', commands: 'test/cli/**/*.test.ts', package: 'test/package/**/*.test.ts' };
+const slow = {
+  notebooks: 'test/notebooks/**/*.test.ts',
+  commands: 'test/{cli/**/*,bench/command}.test.ts',
+  package: 'test/package/**/*.test.ts',
+};
 const project = (name: string, include: string[], minutes: number, exclude: string[] = []) => ({
   extends: true as const,
   test: { name, include, exclude, testTimeout: minutes * 60_000, hookTimeout: minutes * 60_000 },

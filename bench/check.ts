@@ -19,10 +19,13 @@ export function compareValues(ours: Check, peer: Check, tolerances: Readonly<Rec
       problems.push(`${name}: ours has ${a.length} values, the peer ${b.length}`);
       continue;
     }
-    const errors = a.map((value, i) => Math.abs(value - b[i]) / Math.max(1, Math.abs(b[i])));
-    const worst = errors.reduce((at, error, i) => (error <= errors[at] ? at : i), 0); // NaN counts as worst
-    if (!(errors[worst] <= most)) most = errors[worst];
-    if (!(errors[worst] <= tolerance))
+    const errors = a.map((value, i) => {
+      const error = Math.abs(value - b[i]) / Math.max(1, Math.abs(b[i]));
+      return Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
+    });
+    const worst = errors.reduce((at, error, i) => (error > errors[at] ? i : at), 0);
+    most = Math.max(most, errors[worst]);
+    if (errors[worst] > tolerance)
       problems.push(`${name}: ours ${a[worst]}, the peer ${b[worst]} (value ${worst + 1} of ${a.length}; tolerance ${tolerance})`);
   }
   return { error: most, problems };

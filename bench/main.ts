@@ -96,19 +96,20 @@ async function main(): Promise<void> {
     interrupted = true;
     measurement.stop();
   });
+  let failure: Error | null = null;
   try {
     await measurement.run();
   } catch (error) {
-    if (!interrupted) throw error;
-    process.exitCode = 130;
+    if (!interrupted) failure = error as Error; // what was measured before it counts all the same
   } finally {
     progress.end();
     measurement.stop();
   }
   const record = measurement.record();
   process.stdout.write(options.json ? `${JSON.stringify(record, null, 1)}\n` : recordTables(record));
-  if (record.refused.length) process.exitCode ||= 1;
-  if (options.record) progress.say(`wrote ${writeRecord(records, record)}`);
+  process.exitCode = interrupted ? 130 : record.refused.length > 0 || failure ? 1 : 0;
+  if (failure) throw failure;
+  if (options.record && record.complete) progress.say(`wrote ${writeRecord(records, record)}`);
 }
 
 main().catch((error: Error) => {

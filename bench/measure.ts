@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { notFinite } from './check.js';
 import type { Timing } from './messages.js';
 import { type Ahead, type Progress, TimeLeft } from './progress.js';
-import { type BenchRecord, type MemoryResult, type Peak, type Result, thisMachine } from './record.js';
+import { type BenchRecord, isBusy, type MemoryResult, type Peak, type Result, thisMachine } from './record.js';
 import { type Command, Side } from './side.js';
 import { ALPHA, dimensions, RANK, type Size, trainingWork, type Work, works } from './works.js';
 
@@ -43,6 +43,7 @@ const PEER_MEMORY_STEPS = 20;
 export class Measurement {
   readonly #folder = mkdtempSync(join(tmpdir(), 'search-e1-bench-'));
   readonly #date = new Date().toISOString();
+  readonly #machine = thisMachine();
   readonly #peaks: Peak[] = [];
   readonly #results: Result[] = [];
   readonly #memory: MemoryResult[] = [];
@@ -79,7 +80,7 @@ export class Measurement {
     return {
       date: this.#date,
       commit: this.plan.commit,
-      machine: thisMachine(),
+      machine: this.#machine,
       versions: this.#versions,
       size: this.plan.size,
       rounds: this.plan.rounds,
@@ -98,6 +99,7 @@ export class Measurement {
   }
 
   async run(): Promise<void> {
+    if (isBusy(this.#machine)) this.progress.say(`the machine is busy (load ${this.#machine.load.toFixed(1)}): timings will be noise`);
     for (const threads of this.plan.threads) {
       const { ours, peer, backends } = await this.#start(threads);
       this.#peaks.push({ threads, ours: await ours.matMul(PEAK_SIZE), theirs: peer ? await peer.matMul(PEAK_SIZE) : null, backends });

@@ -1,6 +1,6 @@
 /** What a run leaves: its timings with the machine and the versions that made them. */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { arch, cpus, platform, totalmem } from 'node:os';
+import { arch, cpus, loadavg, platform, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Size } from './works.js';
 
@@ -35,10 +35,20 @@ export interface Peak {
   readonly backends: readonly string[];
 }
 
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  /** Bytes. */
+  readonly memory: number;
+  readonly platform: string;
+  /** Processes that wanted a core in the minute before the start. */
+  readonly load: number;
+}
+
 export interface BenchRecord {
   readonly date: string;
   readonly commit: string | null;
-  readonly machine: { readonly cpu: string; readonly cores: number; readonly memory: number; readonly platform: string };
+  readonly machine: Machine;
   readonly versions: Readonly<Record<string, string>>;
   readonly size: Size;
   readonly rounds: number;
@@ -51,12 +61,16 @@ export interface BenchRecord {
   readonly complete: boolean;
 }
 
-export const thisMachine = (): BenchRecord['machine'] => ({
+export const thisMachine = (): Machine => ({
   cpu: cpus()[0]?.model.trim().replace(/\s+/g, ' ') || 'unknown CPU',
   cores: cpus().length,
   memory: totalmem(),
   platform: `${platform()} ${arch()}`,
+  load: loadavg()[0],
 });
+
+/** Whether other work had the machine: timings are then noise. */
+export const isBusy = ({ load, cores }: Machine): boolean => load > cores / 2;
 
 /** `2026-11-26-intel-xeon-processor-1+2.json` */
 export function recordName({ date, machine, peaks }: Pick<BenchRecord, 'date' | 'machine' | 'peaks'>): string {

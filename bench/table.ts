@@ -1,7 +1,7 @@
 /** A record as a table of ratios, in Markdown: it reads in a terminal as well. */
-import type { BenchRecord, MemoryResult, Result } from './record.js';
-import { slope, speedRatio, summarize } from './statistics.js';
-import { MEMORY_GOAL, SWEEP_GOAL } from './works.js';
+import { COST_GROWTH_GOAL, costGrowth, FLAT, growthOfSecondHalf, MEMORY_GOAL, rate } from './goals.js';
+import { type BenchRecord, isBusy, type MemoryResult, type Result } from './record.js';
+import { speedRatio, summarize } from './statistics.js';
 
 /** Headers and rows. */
 type Rows = readonly (readonly string[])[];
@@ -9,9 +9,14 @@ type Rows = readonly (readonly string[])[];
 /** The whole record for people. */
 export function recordTables(record: BenchRecord): string {
   const { machine, versions, peaks, results, memory, refused } = record;
-  const notes = `${record.size === 'small' ? '; tiny shapes, whose speed says nothing' : ''}${record.complete ? '' : '; interrupted'}`;
+  const mark = markIn(record);
+  const notes = [
+    ...(record.size === 'small' ? ['tiny shapes, whose speed says nothing'] : []),
+    ...(record.complete ? [] : ['interrupted']),
+    ...(isBusy(machine) ? [`busy with other work: load ${machine.load.toFixed(1)} at the start`] : []),
+  ];
   const parts = [
-    `${machine.cpu}, ${machine.cores} cores, ${machine.platform}, ${record.date.slice(0, 10)}${notes}. ${named(versions)}.`,
+    `${machine.cpu}, ${machine.cores} cores, ${machine.platform}, ${[record.date.slice(0, 10), ...notes].join('; ')}. ${named(versions)}.`,
     ...peaks.map(({ threads, ours, theirs, backends }) => {
       const torch = theirs === null ? '; no peers: nothing was compared or checked' : `, torch ${gflops(theirs)}`;
       return `Peak of an fp32 matMul, ${threadsOf(threads)}: ours ${gflops(ours)}${torch}. ${backends.join('; ')}.`;
@@ -20,8 +25,8 @@ export function recordTables(record: BenchRecord): string {
   const compared = results.filter(({ name }) => !name.startsWith('sweep'));
   if (compared.length) parts.push(markdown(ratioRows(record, compared)));
   const swept = results.filter(({ name }) => name.startsWith('sweep'));
-  if (swept.length) parts.push(markdown(sweepRows(record, swept)), sweepSentence(swept));
-  if (memory.length) parts.push(memory.map(memorySentence).join('\n'));
+  if (swept.length) parts.push(markdown(sweepRows(record, swept)), sweepSentence(swept, mark));
+  if (memory.length) parts.push(memory.map((of) => memorySentence(of, mark)).join('\n'));
   if (refused.length)
     parts.push(refused.map(({ name, threads, reason }) => `not timed: ${name}, ${threadsOf(threads)}: ${reason}`).join('\n'));
   return `${parts.join('\n\n')}\n`;
@@ -29,19 +34,20 @@ export function recordTables(record: BenchRecord): string {
 
 /** Timings beside the peer's: how many times as fast ours is, and each side's share of its own matMul peak. */
 function ratioRows(record: BenchRecord, results: readonly Result[]): Rows {
+  const mark = markIn(record);
   return [
     ['work', 'threads', 'ours', 'peer', 'times as fast', 'least – most', 'goal', 'of peak, ours', 'of peak, peer', 'beside'],
     ...results.map((result) => {
-      const { name, threads, goal, ours, theirs, peer } = result;
+      const { title, threads, goal, ours, theirs, peer } = result;
       const ratio = theirs.length ? speedRatio(ours, theirs) : null;
       return [
-        name,
+        title,
         String(threads),
         seconds(summarize(ours).median),
         ratio ? seconds(summarize(theirs).median) : '–',
         ratio ? `**${ratio.median.toFixed(2)}**` : '–',
         ratio ? `${ratio.least.toFixed(2)} – ${ratio.most.toFixed(2)}` : '–',
-        goal === null ? '–' : `${goal}${ratio ? (ratio.median >= goal ? ' ✓' : ' ✗') : ''}`,
+        goal === null ? '–' : `${goal}${ratio ? mark(ratio.median >= goal) : ''}`,
         share(record, result, 'ours'),
         share(record, result, 'theirs'),
         peer,
@@ -57,7 +63,7 @@ function sweepRows(record: BenchRecord, results: readonly Result[]): Rows {
       `${result.name.replace('sweep: ', '')}: ${result.title}`,
       String(result.threads),
       seconds(summarize(result.ours).median),
-      rate(result).toFixed(1),
+      rate(result.flops, result.ours).toFixed(1),
       `${costGrowth(results, result).toFixed(2)} x`,
       share(record, result, 'ours'),
       result.theirs.length ? seconds(summarize(result.theirs).median) : '–',
@@ -66,40 +72,30 @@ function sweepRows(record: BenchRecord, results: readonly Result[]): Rows {
   ];
 }
 
-/** Cost of a useful operation, relative to the sweep's first point with as many threads. */
-export function costGrowth(results: readonly Result[], result: Result): number {
-  const first = results.find(({ threads }) => threads === result.threads) as Result;
-  return rate(first) / rate(result);
-}
+/** Whether a goal holds; nothing where the shapes are too small for a goal to mean anything. */
+type Mark = (holds: boolean) => string;
 
-function sweepSentence(results: readonly Result[]): string {
+const markIn =
+  ({ size }: BenchRecord): Mark =>
+  (holds) =>
+    size === 'small' ? '' : holds ? ' ✓' : ' ✗';
+
+function sweepSentence(results: readonly Result[], mark: Mark): string {
   return [...new Set(results.map(({ threads }) => threads))]
     .map((threads) => {
       const worst = Math.max(...results.filter((r) => r.threads === threads).map((r) => costGrowth(results, r)));
-      const holds = worst <= 1 / SWEEP_GOAL;
-      return `Over the sweep the cost of a useful operation grows to ${worst.toFixed(2)} x, ${threadsOf(threads)} (goal: at most ${(1 / SWEEP_GOAL).toFixed(2)} x ${holds ? '✓' : '✗'}).`;
+      const goal = `goal: at most ${COST_GROWTH_GOAL.toFixed(2)} x${mark(worst <= COST_GROWTH_GOAL)}`;
+      return `Over the sweep the cost of a useful operation grows to ${worst.toFixed(2)} x, ${threadsOf(threads)} (${goal}).`;
     })
     .join('\n');
 }
 
-/** Flat: what the second half of the steps adds, by its trend, is below 2 % of what is resident. */
-export function growthOfSecondHalf(rss: readonly number[]): number {
-  const half = rss.slice(rss.length >> 1);
-  return slope(half) * Math.max(0, half.length - 1);
-}
-
-function memorySentence({ threads, steps, ours, theirs }: MemoryResult): string {
+function memorySentence({ threads, steps, ours, theirs }: MemoryResult, mark: Mark): string {
   const growth = growthOfSecondHalf(ours.rss);
-  const flat = growth <= 0.02 * ours.peak;
-  const small = ours.peak < MEMORY_GOAL;
-  return (
-    `Memory over ${steps} training steps, ${threadsOf(threads)}: at most ${megabytes(ours.peak)} above the start (goal: below ${megabytes(MEMORY_GOAL)} ${small ? '✓' : '✗'}), ` +
-    `${megabytes(growth)} more over the second half (goal: flat ${flat ? '✓' : '✗'})${theirs ? `; PyTorch ${megabytes(theirs.peak)}` : ''}.`
-  );
+  const size = `at most ${megabytes(ours.peak)} above the start (goal: below ${megabytes(MEMORY_GOAL)}${mark(ours.peak < MEMORY_GOAL)})`;
+  const flat = `${megabytes(growth)} more over the second half (goal: flat${mark(growth <= FLAT * ours.peak)})`;
+  return `Memory over ${steps} training steps, ${threadsOf(threads)}: ${size}, ${flat}${theirs ? `; PyTorch ${megabytes(theirs.peak)}` : ''}.`;
 }
-
-/** GFLOP/s of useful operations. */
-const rate = ({ flops, ours }: Result): number => flops / summarize(ours).median / 1e9;
 
 function share({ peaks }: BenchRecord, { threads, flops, ...times }: Result, side: 'ours' | 'theirs'): string {
   const peak = peaks.find((p) => p.threads === threads)?.[side];

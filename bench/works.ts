@@ -26,11 +26,6 @@ export interface Work {
 
 export const RANK = 16;
 export const ALPHA = 32;
-/** How fast operations may be in the sweep's worst point, as a share of its first: their cost grows by a third at most. */
-export const SWEEP_GOAL = 0.75;
-/** Resident bytes above the start of the process in a training step of model S. */
-export const MEMORY_GOAL = 500e6;
-
 interface Dimensions {
   readonly model: Architecture;
   readonly training: { readonly rows: number; readonly length: number; readonly scored: number };
