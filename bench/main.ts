@@ -92,10 +92,12 @@ async function main(): Promise<void> {
     progress,
   );
   let interrupted = false;
-  process.once('SIGINT', () => {
-    interrupted = true;
-    measurement.stop();
-  });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      interrupted = true;
+      measurement.stop();
+    });
+  }
   let failure: Error | null = null;
   try {
     await measurement.run();
