@@ -55,7 +55,7 @@ function blockSize(m: number, n: number, batch: number, threads: number): readon
 
 const roundUp = (x: number, step: number): number => Math.ceil(x / step) * step;
 
-/** `tf.matMul` of float operands that fit and whose batch axes are the same or, in one of them, a single entry; undefined for others. */
+/** `tf.matMul` of float operands that fit (and sum over something) and whose batch axes are the same or, in one of them, a single entry; undefined for others. */
 export function batchMatMul(
   backend: SimdBackend,
   a: tf.TensorInfo,
@@ -67,7 +67,7 @@ export function batchMatMul(
   if (!batch) return undefined;
   const [m, k] = transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
   const [n, other] = transposeB ? b.shape.slice(-2) : b.shape.slice(-2).reverse();
-  if (k !== other) return undefined;
+  if (k !== other || k === 0) return undefined;
   const out = backend.output([...batch, m, n]);
   matMul(backend, {
     ...{ a: backend.at(a), b: backend.at(b), c: backend.at(out), m, n, k },

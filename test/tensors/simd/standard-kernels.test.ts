@@ -112,6 +112,24 @@ test.each(Object.keys(reductions))('%s over any axes', async (name) => {
   );
 });
 
+test('matMul, also with no rows, columns or terms, in memory that held other things', async () => {
+  await fc.assert(
+    fc.asyncProperty(length, length, length, fc.constantFrom(0, 1, 3), fc.boolean(), fc.boolean(), seed, async (...drawn) => {
+      const [m, n, k, batch, transposeA, transposeB, from] = drawn;
+      const [a, b] = [
+        [batch, ...(transposeA ? [k, m] : [m, k])],
+        [batch, ...(transposeB ? [n, k] : [k, n])],
+      ];
+      const [x, y] = [values(a, from, false), values(b, from + 1, false)];
+      await expectSame(() => {
+        tf.fill([batch * m * n + 1], 7).dispose();
+        return tf.matMul(tf.tensor(x, a), tf.tensor(y, b), transposeA, transposeB);
+      }, 1e-4);
+    }),
+    RUNS,
+  );
+});
+
 test('softmax and logSoftmax', async () => {
   await fc.assert(
     fc.asyncProperty(shape(1, 3), fc.constantFrom(1, 30), seed, async (full, scale, from) => {
