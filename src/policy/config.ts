@@ -2,9 +2,10 @@
  * `config.json` of a Qwen2 checkpoint.
  *
  * Transformers 5 writes `rope_parameters.rope_theta` and `dtype`; the published Qwen2.5 files hold `rope_theta` and `torch_dtype` at the top.
- * Both are read. What the decoder does not compute (rope scaling, sliding windows in use) is refused, never ignored.
+ * Both are read. What the decoder does not compute (rope scalings other than YaRN, layers with a sliding window) is refused, never ignored.
  */
 import { z } from 'zod';
+import { attentionFactorOf, type Yarn } from './rope.js';
 
 export interface PolicyConfig {
   readonly vocabSize: number;
@@ -19,6 +20,8 @@ export interface PolicyConfig {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly ropeTheta: number;
+  /** Rotary positions stretched for long contexts; absent in the published Qwen2.5 files. */
+  readonly yarn?: Yarn;
   readonly rmsNormEpsilon: number;
   /** True where the output head is the embedding table. */
   readonly tiedEmbeddings: boolean;
@@ -28,6 +31,21 @@ export interface PolicyConfig {
 }
 
 const positive = z.number().int().positive();
+const ropeFields = z.looseObject({
+  rope_type: z.string().nullish(),
+  type: z.string().nullish(),
+  rope_theta: z.number().positive().nullish(),
+  factor: z.number().positive().nullish(),
+  original_max_position_embeddings: positive.nullish(),
+  attention_factor: z.number().positive().nullish(),
+  beta_fast: z.number().positive().nullish(),
+  beta_slow: z.number().positive().nullish(),
+  mscale: z.number().nullish(),
+  mscale_all_dim: z.number().nullish(),
+  truncate: z.boolean().nullish(),
+  partial_rotary_factor: z.number().nullish(),
+});
+type RopeFields = z.infer<typeof ropeFields>;
 const ids = z.union([z.number().int(), z.array(z.number().int())]).nullish();
 
 const schema = z.looseObject({
@@ -42,10 +60,12 @@ const schema = z.looseObject({
   max_position_embeddings: positive.default(32768),
   rms_norm_eps: z.number().positive().default(1e-6),
   tie_word_embeddings: z.boolean().default(false),
-  rope_theta: z.number().positive().optional(),
-  rope_parameters: z.looseObject({ rope_type: z.string().optional(), rope_theta: z.number().positive().optional() }).nullish(),
-  rope_scaling: z.looseObject({ rope_type: z.string().optional(), type: z.string().optional() }).nullish(),
+  rope_theta: z.number().positive().nullish(),
+  rope_parameters: ropeFields.nullish(),
+  rope_scaling: ropeFields.nullish(),
   use_sliding_window: z.boolean().nullish(),
+  sliding_window: positive.nullish(),
+  max_window_layers: z.number().int().nonnegative().nullish(),
   layer_types: z.array(z.string()).nullish(),
   hidden_act: z.literal('silu').default('silu'),
   eos_token_id: ids,
@@ -66,12 +86,18 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
   const c = parsed.data;
   const kvHeads = c.num_key_value_heads ?? c.num_attention_heads;
   const headDim = c.head_dim ?? c.hidden_size / c.num_attention_heads;
-  const ropeTypes = new Set([c.rope_parameters?.rope_type, c.rope_scaling?.rope_type, c.rope_scaling?.type]);
-  const layerTypes = new Set(c.layer_types);
   const problems: string[] = [];
-  for (const type of ropeTypes) if (type && type !== 'default') problems.push(`rope type "${type}": only "default" is computed`);
-  for (const type of layerTypes) if (type !== 'full_attention') problems.push(`layer type "${type}": only "full_attention" is computed`);
-  if (c.use_sliding_window) problems.push('use_sliding_window true: sliding windows are not computed');
+  const yarn = yarnOf([c.rope_parameters, c.rope_scaling], c.max_position_embeddings, problems);
+  for (const type of new Set(c.layer_types))
+    if (type !== 'full_attention') problems.push(`layer type "${type}": only "full_attention" is computed`);
+  if (c.layer_types && c.layer_types.length !== c.num_hidden_layers)
+    problems.push(`layer_types names ${c.layer_types.length} layers of ${c.num_hidden_layers}`);
+  // Transformers: without layer_types, the layers from max_window_layers on slide (28 where it is not given).
+  const firstSliding = c.max_window_layers ?? 28;
+  if (c.use_sliding_window && c.sliding_window !== null && !c.layer_types && firstSliding < c.num_hidden_layers)
+    problems.push(
+      `use_sliding_window true: layers ${firstSliding} to ${c.num_hidden_layers - 1} attend within a window of ${c.sliding_window ?? 4096} tokens, which is not computed`,
+    );
   if (c.num_attention_heads % kvHeads !== 0)
     problems.push(`${c.num_attention_heads} query heads do not divide among ${kvHeads} key/value heads`);
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) problems.push(`head size ${headDim}: rotary embeddings need an even whole number`);
@@ -85,6 +111,7 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
     kvHeads,
     headDim,
     ropeTheta: c.rope_parameters?.rope_theta ?? c.rope_theta ?? 10000,
+    ...(yarn && { yarn }),
     rmsNormEpsilon: c.rms_norm_eps,
     tiedEmbeddings: c.tie_word_embeddings,
     maxPositions: c.max_position_embeddings,
@@ -93,8 +120,49 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
   };
 }
 
+/** YaRN's settings where one of the two places asks for it, with Transformers' defaults; what cannot be computed goes to `problems`. */
+function yarnOf(places: readonly (RopeFields | null | undefined)[], maxPositions: number, problems: string[]): Yarn | undefined {
+  const scaled = places.flatMap((fields) =>
+    fields ? [...new Set([fields.rope_type, fields.type])].flatMap((type) => (type && type !== 'default' ? [{ type, fields }] : [])) : [],
+  );
+  for (const fields of places)
+    if (fields?.partial_rotary_factor != null && fields.partial_rotary_factor !== 1)
+      problems.push(`partial_rotary_factor ${fields.partial_rotary_factor}: only whole heads are rotated`);
+  for (const type of new Set(scaled.map(({ type }) => type)))
+    if (type !== 'yarn') problems.push(`rope type "${type}": only "default" and "yarn" are computed`);
+  const found = scaled.find(({ type }) => type === 'yarn')?.fields;
+  if (!found) return undefined;
+  const originalMaxPositions = found.original_max_position_embeddings ?? maxPositions;
+  if (found.factor == null && found.original_max_position_embeddings == null)
+    problems.push('rope type "yarn" without "factor": how much longer contexts become is unknown');
+  const factor = found.factor ?? maxPositions / originalMaxPositions;
+  return {
+    factor,
+    originalMaxPositions,
+    attentionFactor: found.attention_factor ?? attentionFactorOf(factor, found.mscale, found.mscale_all_dim),
+    betaFast: found.beta_fast ?? 32,
+    betaSlow: found.beta_slow ?? 1,
+    truncate: found.truncate ?? true,
+  };
+}
+
+/** `rope_parameters` of Transformers 5; older versions read `rope_scaling`. */
+function ropeToJson({ ropeTheta, yarn }: PolicyConfig): Record<string, unknown> {
+  if (!yarn) return { rope_theta: ropeTheta, rope_parameters: { rope_type: 'default', rope_theta: ropeTheta } };
+  const fields = {
+    rope_type: 'yarn',
+    factor: yarn.factor,
+    original_max_position_embeddings: yarn.originalMaxPositions,
+    attention_factor: yarn.attentionFactor,
+    beta_fast: yarn.betaFast,
+    beta_slow: yarn.betaSlow,
+    truncate: yarn.truncate,
+  };
+  return { rope_theta: ropeTheta, rope_parameters: { ...fields, rope_theta: ropeTheta }, rope_scaling: fields };
+}
+
 /** The `config.json` that Transformers, old and new, opens as Qwen2ForCausalLM. */
-export function configToJson(config: PolicyConfig): Record<string, unknown> {
+export function configToJson(config: PolicyConfig, dtype: 'float32' | 'float16' | 'bfloat16' = 'float32'): Record<string, unknown> {
   return {
     architectures: ['Qwen2ForCausalLM'],
     model_type: 'qwen2',
@@ -107,8 +175,7 @@ export function configToJson(config: PolicyConfig): Record<string, unknown> {
     head_dim: config.headDim,
     max_position_embeddings: config.maxPositions,
     rms_norm_eps: config.rmsNormEpsilon,
-    rope_theta: config.ropeTheta,
-    rope_parameters: { rope_type: 'default', rope_theta: config.ropeTheta },
+    ...ropeToJson(config),
     tie_word_embeddings: config.tiedEmbeddings,
     hidden_act: 'silu',
     use_sliding_window: false,
@@ -116,8 +183,8 @@ export function configToJson(config: PolicyConfig): Record<string, unknown> {
     bos_token_id: null,
     eos_token_id: config.endIds.length === 1 ? config.endIds[0] : config.endIds.length ? [...config.endIds] : null,
     pad_token_id: config.padId,
-    dtype: 'float32',
-    torch_dtype: 'float32',
+    dtype,
+    torch_dtype: dtype,
   };
 }
 
@@ -148,3 +215,7 @@ export function weightShapes(config: PolicyConfig): Map<string, readonly number[
   if (!config.tiedEmbeddings) shapes.set('lm_head.weight', [vocabSize, d]);
   return shapes;
 }
+
+/** Parameters of a model of this shape; a tied head counts once. */
+export const countParameters = (config: PolicyConfig): number =>
+  [...weightShapes(config).values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);

@@ -7,7 +7,7 @@
  *     hidden = rmsNorm(h);   logits = hidden head^T
  *
  * As Transformers' Qwen2Model (biases on q, k and v only). Logits are not computed here: losses and samplers ask for them at the few positions
- * they need. Left out: dropout, sliding windows, rope scaling.
+ * they need. Left out: dropout, sliding windows.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { attention } from '../tensors/attention.js';
@@ -20,6 +20,7 @@ import { swiglu } from '../tensors/swiglu.js';
 import type { PolicyConfig } from './config.js';
 import { adapterName, type LoraAdapter } from './lora.js';
 import type { WeightMap } from './policy.js';
+import { rotaryOf } from './rope.js';
 
 export interface DecoderWeights {
   readonly config: PolicyConfig;
@@ -49,7 +50,7 @@ export function decode(
   const { cache, keyMask } = options;
   const start = cache?.length ?? 0;
   const positions = options.positions ?? Int32Array.from({ length: T }, (_, t) => start + t);
-  const tables = rotaryTables(positions, headDim, config.ropeTheta); // [T or B*T, hd]
+  const tables = rotaryTables(positions, headDim, rotaryOf(config)); // [T or B*T, hd]
   const weight = (name: string) => {
     const w = weights.get(name);
     if (!w) throw new Error(`the policy has no weight ${name}`);

@@ -5,8 +5,9 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Random } from '../random.js';
-import { createVariable } from '../tensors/variable.js';
-import { type PolicyConfig, weightShapes } from './config.js';
+import { halfFormat, matrixShape, widenHalves } from '../tensors/half.js';
+import { asVariable } from '../tensors/variable.js';
+import { countParameters, type PolicyConfig, weightShapes } from './config.js';
 import { createAdapter, type LoraAdapter, type LoraOptions, mergedWeight } from './lora.js';
 
 export type WeightMap = ReadonlyMap<string, tf.Tensor>;
@@ -22,17 +23,30 @@ export class Policy {
     this.weights = weights;
   }
 
+  /** Takes tensors by Hugging Face name, which the policy owns from here on: float32, or matrices in packed halves (`tensors/half.ts`). */
+  static fromTensors(config: PolicyConfig, tensors: ReadonlyMap<string, tf.Tensor>): Policy {
+    const weights = new Map<string, tf.Variable>();
+    for (const [name, shape] of weightShapes(config)) {
+      const tensor = tensors.get(name);
+      const found = tensor && (halfFormat(tensor) ? matrixShape(tensor) : tensor.shape);
+      if (!tensor || `${found}` !== `${shape}`)
+        throw new Error(`weight ${name}: expected shape [${shape}], got ${found ? `[${found}]` : 'none'}`);
+      weights.set(name, asVariable(name, tensor));
+    }
+    return new Policy(config, weights);
+  }
+
   /** Takes values by Hugging Face name; their number and shapes must be those of `weightShapes(config)`. */
   static fromValues(config: PolicyConfig, values: ReadonlyMap<string, Float32Array>): Policy {
-    const weights = new Map<string, tf.Variable>();
+    const tensors = new Map<string, tf.Tensor>();
     for (const [name, shape] of weightShapes(config)) {
       const value = values.get(name);
       const size = shape.reduce((a, b) => a * b, 1);
       if (value?.length !== size)
         throw new Error(`weight ${name}: expected ${size} values for shape [${shape}], got ${value?.length ?? 'none'}`);
-      weights.set(name, createVariable(name, value, shape));
+      tensors.set(name, tf.tensor(value, [...shape], 'float32'));
     }
-    return new Policy(config, weights);
+    return Policy.fromTensors(config, tensors);
   }
 
   /** Random weights: normal with deviation `scale` (output projections scaled down by depth as in GPT-2), norms 1, biases 0. */
@@ -53,13 +67,19 @@ export class Policy {
     return Policy.fromValues(config, values);
   }
 
-  /** What an optimiser moves: the adapter where there is one, else every weight. */
+  /** Whether weights are stored in 16 bits: then an adapter can be trained on them, but they themselves neither trained nor merged into. */
+  get frozen(): boolean {
+    return [...this.weights.values()].some((weight) => halfFormat(weight));
+  }
+
+  /** What an optimiser moves: the adapter where there is one, else every weight, and nothing where they are frozen. */
   get trainable(): ReadonlyMap<string, tf.Variable> {
-    return this.adapter ? this.adapter.variables : this.weights;
+    if (this.adapter) return this.adapter.variables;
+    return this.frozen ? new Map() : this.weights;
   }
 
   get parameters(): number {
-    return [...this.weights.values()].reduce((sum, w) => sum + w.size, 0);
+    return countParameters(this.config);
   }
 
   addAdapter(options: LoraOptions): void {
@@ -71,6 +91,7 @@ export class Policy {
   mergeAdapter(): void {
     const adapter = this.adapter;
     if (!adapter) throw new Error('this policy has no adapter to merge');
+    if (this.frozen) throw new Error('the weights are stored in 16 bits: load the policy in float32 to merge its adapter');
     for (const [name, weight] of this.weights) {
       const merged = mergedWeight(adapter, name, weight);
       if (!merged) continue;
@@ -90,11 +111,23 @@ export class Policy {
     return new Map([...this.weights].map(([name, weight]) => [name, tf.clone(weight)]));
   }
 
-  /** Values by name, read back from the backend. */
+  /** Values by name in float32, read back from the backend. */
   async values(): Promise<Map<string, Float32Array>> {
     const values = new Map<string, Float32Array>();
-    for (const [name, weight] of this.weights) values.set(name, Float32Array.from(await weight.data<'float32'>()));
+    for (const name of this.weights.keys()) values.set(name, await this.value(name));
     return values;
+  }
+
+  /** A copy of one weight's values in float32, read back from the backend. */
+  async value(name: string): Promise<Float32Array> {
+    const weight = this.weights.get(name);
+    if (!weight) throw new Error(`the policy has no weight ${name}`);
+    const format = halfFormat(weight);
+    const stored = await weight.data();
+    if (!format) return Float32Array.from(stored as Float32Array);
+    const wide = new Float32Array(2 * stored.length);
+    widenHalves(new Uint16Array(stored.buffer, stored.byteOffset, wide.length), format, wide);
+    return wide;
   }
 
   dispose(): void {

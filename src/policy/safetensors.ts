@@ -1,28 +1,44 @@
 /**
  * The safetensors format: 8 bytes little-endian header length, a JSON header, then raw little-endian values.
  *
- * F32, F16 and BF16 are read (the latter two widened to float32), F32 is written. Every offset is checked against shape, dtype and file before a
- * value is touched: the files are untrusted. Format: the safetensors documentation of Hugging Face.
+ * F32, F16 and BF16 are read, in slices, and written. As in Hugging Face's own reader every name occurs once, every offset fits shape, dtype
+ * and file, and the tensors cover the data without a gap; all of that is checked before a value is touched: the files are untrusted.
  */
-import { open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { widenHalves } from '../tensors/half.js';
+
+export type StoredType = 'F32' | 'F16' | 'BF16';
 
 export interface TensorRecord {
-  readonly dtype: 'F32' | 'F16' | 'BF16';
+  readonly dtype: StoredType;
   readonly shape: readonly number[];
   /** Bytes from the start of the data section. */
   readonly offsets: readonly [number, number];
 }
 
-const BYTES = { F32: 4, F16: 2, BF16: 2 } as const;
+export const BYTES_OF: Readonly<Record<StoredType, number>> = { F32: 4, F16: 2, BF16: 2 };
 const MAX_HEADER = 100_000_000;
+/** Bytes that one call reads or writes at most; a multiple of 4. Linux moves less than 2 GiB at once. */
+export const SLICE = 16 * 1024 * 1024;
+
+/** A tensor to write: float32, or bits as they are stored. */
+export interface StoredTensor {
+  readonly shape: readonly number[];
+  /** Default F32. */
+  readonly dtype?: StoredType;
+  /** As many as the shape asks for; a function is called when it is their turn, so that not all of them are in memory together. */
+  readonly values: Float32Array | Uint16Array | (() => Promise<Float32Array | Uint16Array>);
+}
 
 /** An open safetensors file: its header, and its tensors one at a time. */
 export interface SafetensorsFile {
   readonly path: string;
   readonly records: ReadonlyMap<string, TensorRecord>;
   readonly metadata: Readonly<Record<string, string>>;
-  /** Values of one tensor as float32. */
+  /** Values of one tensor as float32; halves are widened exactly. */
   read(name: string): Promise<Float32Array>;
+  /** A tensor's bytes as stored, from byte `from` of it on, as many as `into` takes. */
+  readBytes(name: string, into: Uint8Array, from: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -50,15 +66,17 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     const header = Buffer.alloc(headerLength);
     await readFully(file, header, 8, path);
     let json: Record<string, unknown> = {};
+    let text = '';
     try {
-      json = JSON.parse(header.toString('utf8'));
+      text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(header);
+      json = JSON.parse(text);
     } catch (error) {
       fail(`its header is not JSON (${(error as Error).message})`);
     }
     if (typeof json !== 'object' || json === null || Array.isArray(json)) fail('its header is not a JSON object');
     const dataStart = 8 + headerLength;
     const records = new Map<string, TensorRecord>();
-    const problems: string[] = [];
+    const problems = repeatedNames(text).map((name) => `${name} occurs twice in the header`);
     for (const [name, value] of Object.entries(json)) {
       if (name === '__metadata__') continue;
       const problem = recordProblem(value, size - dataStart);
@@ -69,24 +87,41 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
       }
     }
     const metadata = json.__metadata__ ?? {};
-    if (typeof metadata !== 'object' || Object.values(metadata).some((value) => typeof value !== 'string'))
+    if (typeof metadata !== 'object' || Array.isArray(metadata) || Object.values(metadata).some((value) => typeof value !== 'string'))
       problems.push('__metadata__ is no table of texts');
     const byOffset = [...records].filter(([, { offsets }]) => offsets[1] > offsets[0]).sort(([, a], [, b]) => a.offsets[0] - b.offsets[0]);
-    for (let i = 1; i < byOffset.length; i++) {
-      if (byOffset[i][1].offsets[0] < byOffset[i - 1][1].offsets[1]) problems.push(`${byOffset[i][0]} overlaps ${byOffset[i - 1][0]}`);
-    }
-    if (problems.length) fail(problems.join('; '));
+    let end = 0;
+    byOffset.forEach(([name, { offsets }], i) => {
+      if (offsets[0] < end) problems.push(`${name} overlaps ${byOffset[i - 1][0]}`);
+      else if (offsets[0] > end && problems.length === 0) problems.push(`no tensor covers bytes ${end} to ${offsets[0]}`);
+      end = Math.max(end, offsets[1]);
+    });
+    if (problems.length === 0 && end < size - dataStart) problems.push(`no tensor covers bytes ${end} to ${size - dataStart}`);
+    if (problems.length) fail(firstOf(problems));
+    const recordOf = (name: string) => {
+      const record = records.get(name);
+      if (!record) throw new Error(`${path} holds no tensor ${name}`);
+      return record;
+    };
+    const readBytes = async (name: string, into: Uint8Array, from: number) => {
+      const [begin, end] = recordOf(name).offsets;
+      if (from + into.length > end - begin)
+        throw new RangeError(`${path}: ${name} has ${end - begin} bytes, asked for ${into.length} from ${from} on`);
+      await readFully(file, into, dataStart + begin + from, path);
+    };
     return {
       path,
       records,
       metadata: metadata as Record<string, string>,
+      readBytes,
       async read(name) {
-        const record = records.get(name);
-        if (!record) throw new Error(`${path} holds no tensor ${name}`);
-        const [begin, end] = record.offsets;
-        const bytes = new Uint8Array(end - begin);
-        await readFully(file, bytes, dataStart + begin, path);
-        return widen(bytes, record.dtype);
+        const { dtype, offsets } = recordOf(name);
+        const bytes = new Uint8Array(offsets[1] - offsets[0]);
+        await readBytes(name, bytes, 0);
+        if (dtype === 'F32') return new Float32Array(bytes.buffer);
+        const values = new Float32Array(bytes.length / 2);
+        widenHalves(new Uint16Array(bytes.buffer), dtype, values);
+        return values;
       },
       close: () => file.close(),
     };
@@ -96,17 +131,18 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   }
 }
 
-/** Writes float32 tensors, in the given order, to a temporary name that is flushed and then renamed: a reader never sees half a file. */
+/** Writes tensors, in the given order, to a temporary name that is flushed and then renamed: a reader never sees half a file. */
 export async function writeSafetensors(
   path: string,
-  tensors: ReadonlyMap<string, { readonly values: Float32Array; readonly shape: readonly number[] }>,
+  tensors: ReadonlyMap<string, StoredTensor>,
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
 ): Promise<void> {
   const header: Record<string, unknown> = { __metadata__: metadata };
   let offset = 0;
-  for (const [name, { values, shape }] of tensors) {
-    header[name] = { dtype: 'F32', shape, data_offsets: [offset, offset + values.byteLength] };
-    offset += values.byteLength;
+  for (const [name, { shape, dtype = 'F32' }] of tensors) {
+    const end = offset + shape.reduce((a, b) => a * b, BYTES_OF[dtype]);
+    header[name] = { dtype, shape, data_offsets: [offset, end] };
+    offset = end;
   }
   const text = Buffer.from(JSON.stringify(header));
   const padded = Buffer.concat([text, Buffer.alloc((8 - (text.length % 8)) % 8, ' ')]);
@@ -115,9 +151,15 @@ export async function writeSafetensors(
   const temporary = `${path}.${process.pid}.tmp`;
   const file = await open(temporary, 'w');
   try {
-    await file.write(prefix);
-    await file.write(padded);
-    for (const { values } of tensors.values()) await file.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    await writeFully(file, prefix);
+    await writeFully(file, padded);
+    for (const [name, { values, shape, dtype = 'F32' }] of tensors) {
+      const given = typeof values === 'function' ? await values() : values;
+      const expected = shape.reduce((a, b) => a * b, BYTES_OF[dtype]);
+      if (given.byteLength !== expected)
+        throw new RangeError(`${name}: ${given.byteLength} bytes for shape [${shape}] of ${dtype}, expected ${expected}`);
+      await writeFully(file, new Uint8Array(given.buffer, given.byteOffset, given.byteLength));
+    }
     await file.sync();
     await file.close();
     await rename(temporary, path);
@@ -128,49 +170,55 @@ export async function writeSafetensors(
   }
 }
 
+/** Names that an object of the header holds more than once; a JSON parser keeps the last without a word. */
+function repeatedNames(json: string): string[] {
+  const repeated = new Set<string>();
+  const open: (Set<string> | null)[] = [];
+  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"(?:\s*:)?|[{}[\]]/g)) {
+    if (token === '{') open.push(new Set());
+    else if (token === '[') open.push(null);
+    else if (token === '}' || token === ']') open.pop();
+    else if (token.endsWith(':')) {
+      const name = JSON.parse(token.slice(0, token.lastIndexOf('"') + 1)) as string;
+      const names = open.at(-1);
+      if (names?.has(name)) repeated.add(name);
+      names?.add(name);
+    }
+  }
+  return [...repeated];
+}
+
+/** A broken file may have thousands of problems: the first ones tell. */
+function firstOf(problems: readonly string[], most = 20): string {
+  const rest = problems.length - most;
+  return problems.slice(0, most).join('; ') + (rest > 0 ? `; and ${rest} more` : '');
+}
+
 function recordProblem(value: unknown, dataSize: number): string | null {
   const { dtype, shape, data_offsets: offsets } = (value ?? {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
   const whole = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 0;
-  if (typeof dtype !== 'string' || !Object.hasOwn(BYTES, dtype)) return `dtype ${JSON.stringify(dtype)}, expected F32, F16 or BF16`;
+  if (typeof dtype !== 'string' || !Object.hasOwn(BYTES_OF, dtype)) return `dtype ${JSON.stringify(dtype)}, expected F32, F16 or BF16`;
   if (!Array.isArray(shape) || !shape.every(whole)) return `shape ${JSON.stringify(shape)}`;
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(whole)) return `data_offsets ${JSON.stringify(offsets)}`;
-  const expected = shape.reduce((a: number, b: number) => a * b, BYTES[dtype as keyof typeof BYTES]);
+  const expected = shape.reduce((a: number, b: number) => a * b, BYTES_OF[dtype as StoredType]);
   const [begin, end] = offsets as [number, number];
   if (end - begin !== expected) return `${end - begin} bytes for shape [${shape}] of ${dtype}, expected ${expected}`;
   if (end > dataSize) return `ends at byte ${end} of ${dataSize}: the file is truncated`;
   return null;
 }
 
-async function readFully(file: Awaited<ReturnType<typeof open>>, bytes: Uint8Array, position: number, path: string): Promise<void> {
+async function readFully(file: FileHandle, bytes: Uint8Array, position: number, path: string): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
-    const { bytesRead } = await file.read(bytes, done, bytes.length - done, position + done);
+    const { bytesRead } = await file.read(bytes, done, Math.min(SLICE, bytes.length - done), position + done);
     if (bytesRead === 0)
       throw new Error(`${path} ended after ${done} of ${bytes.length} bytes at ${position}: it became shorter while it was read`);
     done += bytesRead;
   }
 }
 
-/** Half-precision values to float32, exactly. */
-function widen(bytes: Uint8Array, dtype: TensorRecord['dtype']): Float32Array {
-  if (dtype === 'F32') return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-  const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
-  const bits = new Uint32Array(halves.length);
-  if (dtype === 'BF16') for (let i = 0; i < halves.length; i++) bits[i] = halves[i] << 16;
-  else for (let i = 0; i < halves.length; i++) bits[i] = halfToFloatBits(halves[i]);
-  return new Float32Array(bits.buffer);
-}
-
-function halfToFloatBits(half: number): number {
-  const sign = (half & 0x8000) << 16;
-  const exponent = (half >> 10) & 0x1f;
-  let fraction = half & 0x3ff;
-  if (exponent === 0x1f) return sign | 0x7f800000 | (fraction << 13);
-  if (exponent > 0) return sign | ((exponent + 112) << 23) | (fraction << 13);
-  if (fraction === 0) return sign;
-  let shift = 0; // subnormal: normalise it
-  while (!(fraction & 0x400)) {
-    fraction <<= 1;
-    shift++;
+async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, done, Math.min(SLICE, bytes.length - done));
+    done += bytesWritten;
   }
-  return sign | ((113 - shift) << 23) | ((fraction & 0x3ff) << 13);
 }

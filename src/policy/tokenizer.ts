@@ -1,12 +1,13 @@
 /**
- * Text to token ids and back, over any Hugging Face `tokenizer.json`.
+ * Text to token ids and back, over any Hugging Face `tokenizer.json`, or Qwen2's vocabulary and merges.
  *
  * Encoding is the library's; byte-level decoding is done here, by table, and held to the library's in the tests.
  */
-import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { BYTE_ALPHABET } from './bpe-trainer.js';
+import { chatTemplate, type RenderChat } from './chat-template.js';
+import { type AddedToken, readTokenizerFiles, type TokenizerDefinition } from './tokenizer-files.js';
 
 export interface Tokenizer {
   /** Entries, added tokens included. */
@@ -19,6 +20,17 @@ export interface Tokenizer {
   encode(text: string): number[];
   /** Special tokens are kept: tags are text here. */
   decode(ids: readonly number[]): string;
+  /** Decodes tokens as they come: the pieces joined are `decode` of all ids, and none ends within a character. */
+  stream(): TokenStream;
+  /** A conversation in the words of the folder's chat template; absent where it has none. */
+  readonly renderChat?: RenderChat;
+}
+
+export interface TokenStream {
+  /** The text that is certain now; empty while a character is incomplete. */
+  push(id: number): string;
+  /** What is left when no token follows: a U+FFFD for a character that stayed incomplete. */
+  end(): string;
 }
 
 export interface TokenizerOptions {
@@ -27,35 +39,37 @@ export interface TokenizerOptions {
 }
 
 /**
- * Reads `tokenizer.json` and `tokenizer_config.json` from a folder, and more end ids from `generation_config.json` where there is one.
+ * Reads a folder's tokenizer files (`tokenizer-files.ts`), and more end ids from `generation_config.json`, or `config.json` where there is none.
  * No text is added on encoding (no beginning-of-sequence token) and nothing is tidied on decoding.
  *
  * @throws Error where a file is missing or broken, or names no end token.
  */
 export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOptions = {}): Tokenizer {
-  const definition = readJson(folder, 'tokenizer.json');
-  const config = readJson(folder, 'tokenizer_config.json');
-  if (!definition.model || !Array.isArray(definition.added_tokens)) {
-    throw new Error(`${join(folder, 'tokenizer.json')} is no Hugging Face tokenizer: it has no "model" or no "added_tokens"`);
-  }
-  const inner = new HuggingFaceTokenizer(definition, config);
-  const idOf = (key: 'eos_token' | 'pad_token'): number | undefined => {
-    const named = config[key] as string | { content: string } | null | undefined;
-    return named ? inner.token_to_id(typeof named === 'string' ? named : named.content) : undefined;
+  const { definition, config, endIds, chatTemplate: template } = readTokenizerFiles(folder);
+  const inner = new HuggingFaceTokenizer(definition, { ...config });
+  const nameOf = (key: string): string | undefined => {
+    const named = config[key] as string | { content?: string } | null | undefined;
+    return (typeof named === 'string' ? named : named?.content) ?? undefined;
+  };
+  const idOf = (key: string): number | undefined => {
+    const name = nameOf(key);
+    return name === undefined ? undefined : inner.token_to_id(name);
   };
   const eos = idOf('eos_token');
   if (eos === undefined)
     throw new Error(
-      `${join(folder, 'tokenizer_config.json')}: "eos_token" is ${JSON.stringify(config.eos_token)}, expected a token of tokenizer.json`,
+      `${join(folder, 'tokenizer_config.json')}: "eos_token" is ${JSON.stringify(config.eos_token)}, expected a token of the tokenizer`,
     );
-  const generation = existsSync(join(folder, 'generation_config.json')) ? readJson(folder, 'generation_config.json') : {};
-  const moreEnds = [generation.eos_token_id ?? []].flat() as number[];
+  const specials = ['bos_token', 'eos_token', 'pad_token', 'unk_token'].flatMap((key) => {
+    const name = nameOf(key);
+    return name === undefined ? [] : [[key, name] as const];
+  });
 
   const vocabulary = inner.get_vocab();
   const ids = new Map<string, readonly number[]>();
   return {
     size: vocabulary.size,
-    endIds: [...new Set([eos, ...moreEnds])],
+    endIds: [...new Set([eos, ...endIds])],
     padId: idOf('pad_token') ?? eos,
     encode(text) {
       const kept = ids.get(text);
@@ -65,27 +79,45 @@ export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOpt
       if (cacheSize > 0) ids.set(text, encoded);
       return [...encoded];
     },
-    decode: isByteLevel(definition)
-      ? byteLevelDecode(vocabulary, definition.added_tokens as readonly AddedToken[])
-      : (tokens) => plainDecode(inner, tokens),
+    ...(isByteLevel(definition) ? byteLevelDecoding(vocabulary, definition.added_tokens) : plainDecoding(inner)),
+    ...(template !== null && { renderChat: chatTemplate(template, Object.fromEntries(specials)) }),
   };
 }
 
-interface AddedToken {
-  readonly id: number;
-  readonly content: string;
+type Decoding = Pick<Tokenizer, 'decode' | 'stream'>;
+
+const isByteLevel = ({ decoder }: TokenizerDefinition): boolean => decoder?.type === 'ByteLevel';
+
+function plainDecoding(inner: HuggingFaceTokenizer): Decoding {
+  const decode = (ids: readonly number[]): string =>
+    ids.length === 0 ? '' : inner.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+  return {
+    decode,
+    stream() {
+      const ids: number[] = [];
+      let shown = '';
+      const rest = (text: string) => {
+        const piece = text.slice(shown.length);
+        shown = text;
+        return piece;
+      };
+      return {
+        push(id) {
+          ids.push(id);
+          const text = decode(ids);
+          return text.endsWith('\ufffd') ? '' : rest(text); // byte fallback: a character may still be incomplete
+        },
+        end: () => rest(decode(ids)),
+      };
+    },
+  };
 }
-
-const isByteLevel = ({ decoder }: Record<string, unknown>): boolean => (decoder as { type?: string } | null)?.type === 'ByteLevel';
-
-const plainDecode = (inner: HuggingFaceTokenizer, ids: readonly number[]): string =>
-  ids.length === 0 ? '' : inner.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false });
 
 /**
  * Decoding by table, since an episode is decoded again after every token: most tokens are whole characters and need no look at their bytes.
  * Ids without a token (a padded embedding table has them) are left out, as Hugging Face's `tokenizers` does.
  */
-function byteLevelDecode(vocabulary: ReadonlyMap<string, number>, added: readonly AddedToken[]): (ids: readonly number[]) => string {
+function byteLevelDecoding(vocabulary: ReadonlyMap<string, number>, added: readonly AddedToken[]): Decoding {
   const byteOf = new Map(BYTE_ALPHABET.map((char, byte) => [char, byte]));
   const tokens: string[] = [];
   for (const [token, id] of vocabulary) tokens[id] = token;
@@ -105,9 +137,15 @@ function byteLevelDecode(vocabulary: ReadonlyMap<string, number>, added: readonl
     return text;
   };
   const lenient = new TextDecoder('utf-8', { ignoreBOM: true });
-  return (ids) => {
-    const pieces = ids.map(textOf);
-    return pieces.includes(null) ? lenient.decode(Uint8Array.from(ids.flatMap((id) => [...bytesOf(id)]))) : pieces.join('');
+  return {
+    decode(ids) {
+      const pieces = ids.map(textOf);
+      return pieces.includes(null) ? lenient.decode(Uint8Array.from(ids.flatMap((id) => [...bytesOf(id)]))) : pieces.join('');
+    },
+    stream() {
+      const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+      return { push: (id) => decoder.decode(bytesOf(id), { stream: true }), end: () => decoder.decode() };
+    },
   };
 }
 
@@ -118,20 +156,5 @@ function wholeText(bytes: Uint8Array): string | null {
     return STRICT.decode(bytes);
   } catch {
     return null;
-  }
-}
-
-function readJson(folder: string, name: string): Record<string, unknown> {
-  const path = join(folder, name);
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new Error(`Cannot read ${path}: ${(error as Error).message}. A tokenizer folder holds tokenizer.json and tokenizer_config.json`);
-  }
-  try {
-    return JSON.parse(text) as Record<string, unknown>;
-  } catch (error) {
-    throw new Error(`${path} is not JSON: ${(error as Error).message}. Is the download complete?`);
   }
 }

@@ -3,17 +3,19 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, runKernel } from './dispatch.js';
+import { halfFormat, halfRows } from './half.js';
 
 /**
  * Looks up rows of a table.
  *
- * @param table [V, d]
+ * @param table [V, d], or packed halves of it (`half.ts`)
  * @param ids int32 [N], each in [0, V)
  * @returns [N, d]
  */
 export function embedding(table: tf.Tensor2D, ids: tf.Tensor1D): tf.Tensor2D {
   if (ids.dtype !== 'int32')
     throw new TypeError(`embedding: expected int32 ids, got ${ids.dtype}; make them with tf.tensor1d(ids, 'int32')`);
+  if (halfFormat(table)) return halfRows(table, ids); // [N, d]
   if (!hasKernel('SearchE1Embedding')) return tf.gather(table, ids); // [N, d]
   const lookUp = tf.customGrad((table, save) => {
     (save as tf.GradSaveFunc)([ids]);

@@ -6,6 +6,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, runKernel } from './dispatch.js';
+import { halfFormat, halfMatMul, matrixShape } from './half.js';
 
 export interface LinearOptions {
   /** [..., out]: added to the result. */
@@ -22,27 +23,27 @@ export interface Adapter {
 
 /**
  * @param x [..., in]
- * @param weight [out, in]
+ * @param weight [out, in], or packed halves of it (`half.ts`)
  * @param bias [out]
  * @returns [..., out]
  */
 export function linear(x: tf.Tensor, weight: tf.Tensor2D, bias?: tf.Tensor1D, { plus, adapter }: LinearOptions = {}): tf.Tensor {
-  const [outputs, inputs] = weight.shape;
+  const [outputs, inputs] = matrixShape(weight);
   const shape = [...x.shape.slice(0, -1), outputs];
   if (x.shape[x.shape.length - 1] !== inputs) {
-    throw new RangeError(`linear: x [${x.shape}] should end in ${inputs}, the second axis of the weight [${weight.shape}]`);
+    throw new RangeError(`linear: x [${x.shape}] should end in ${inputs}, the second axis of the weight [${outputs},${inputs}]`);
   }
   if (bias && bias.size !== outputs) throw new RangeError(`linear: the bias [${bias.shape}] should have ${outputs} numbers`);
   if (plus && `${plus.shape}` !== `${shape}`) throw new RangeError(`linear: plus [${plus.shape}] should be [${shape}], as the result`);
   if (adapter) checkAdapter(adapter, weight);
-  if (!hasKernel('SearchE1Linear')) return formula(x, weight, bias, plus, adapter);
+  if (halfFormat(weight) || !hasKernel('SearchE1Linear')) return formula(x, weight, bias, plus, adapter);
   if (!adapter) return runKernel('SearchE1Linear', { x, weight, bias, plus })[0];
   const { a, b, scale } = adapter;
   return runKernel('SearchE1AdaptedLinear', { x, weight, a, b, bias, plus }, { scale })[0];
 }
 
 function checkAdapter({ a, b }: Adapter, weight: tf.Tensor2D): void {
-  const [outputs, inputs] = weight.shape;
+  const [outputs, inputs] = matrixShape(weight);
   if (a.shape[1] === inputs && b.shape[0] === outputs && a.shape[0] === b.shape[1]) return;
   throw new RangeError(`linear: the adapter's a [${a.shape}] and b [${b.shape}] should be [rank, ${inputs}] and [${outputs}, rank]`);
 }
@@ -54,9 +55,9 @@ function formula(
   plus: tf.Tensor | undefined,
   adapter: Adapter | undefined,
 ): tf.Tensor {
-  const [outputs, inputs] = weight.shape;
+  const [outputs, inputs] = matrixShape(weight);
   const rows = tf.reshape(x, [-1, inputs]) as tf.Tensor2D; // [N, in]
-  let y = tf.matMul(rows, weight, false, true); // [N, out]
+  let y = halfFormat(weight) ? halfMatMul(rows, weight) : tf.matMul(rows, weight, false, true); // [N, out]
   if (bias) y = tf.add(y, bias);
   if (adapter) {
     const low = tf.matMul(rows, adapter.a, false, true); // [N, rank]

@@ -11,26 +11,35 @@ export interface RotaryTables {
   readonly sin: tf.Tensor2D; // [rows, headDim]
 }
 
+/** How fast each pair of dimensions turns, where it is not `theta^(-2i / headDim)`. */
+export interface RotaryFrequencies {
+  /** Radians a position; [headDim / 2]. */
+  readonly frequencies: ArrayLike<number>;
+  /** Multiplies cosines and sines, and so the length of queries and keys. */
+  readonly scale: number;
+}
+
 /**
  * Tables for given positions: either one for each of the B * T tokens in row order, or one for each of T positions that all rows share.
  * The caller owns the two tensors. Angles are computed in double precision.
  *
  * @param positions [B * T] or [T]
  * @param headDim even
- * @param theta base of the wavelengths; Qwen2.5: 1e6
+ * @param theta base of the wavelengths (Qwen2.5: 1e6), or the frequencies themselves
  */
-export function rotaryTables(positions: ArrayLike<number>, headDim: number, theta: number): RotaryTables {
+export function rotaryTables(positions: ArrayLike<number>, headDim: number, theta: number | RotaryFrequencies): RotaryTables {
   if (headDim % 2 !== 0) throw new RangeError(`rotaryTables: headDim should be even, got ${headDim}`);
   const half = headDim / 2;
+  const scale = typeof theta === 'number' ? 1 : theta.scale;
   const cos = new Float32Array(positions.length * headDim);
   const sin = new Float32Array(positions.length * headDim);
   for (let i = 0; i < half; i++) {
-    const frequency = theta ** (-i / half);
+    const frequency = typeof theta === 'number' ? theta ** (-i / half) : theta.frequencies[i];
     for (let row = 0; row < positions.length; row++) {
       const angle = positions[row] * frequency;
       const at = row * headDim + i;
-      cos[at] = cos[at + half] = Math.cos(angle);
-      sin[at] = sin[at + half] = Math.sin(angle);
+      cos[at] = cos[at + half] = scale * Math.cos(angle);
+      sin[at] = sin[at + half] = scale * Math.sin(angle);
     }
   }
   const shape: [number, number] = [positions.length, headDim];

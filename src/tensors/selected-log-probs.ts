@@ -6,6 +6,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, isRecording, runKernel } from './dispatch.js';
+import { halfFormat, halfMatMul, halfMatMulTransposed, matrixShape } from './half.js';
 
 export interface SelectedLogProbs {
   /** log p(target), nats; [N]. Differentiable in `hidden` and `head`. */
@@ -16,14 +17,18 @@ export interface SelectedLogProbs {
 
 /**
  * @param hidden [N, d]
- * @param head [V, d], the output embedding
+ * @param head [V, d], the output embedding; packed halves of it (`half.ts`) get no gradient
  * @param targets int32 [N]
  */
 export function selectedLogProbs(hidden: tf.Tensor2D, head: tf.Tensor2D, targets: tf.Tensor1D): SelectedLogProbs {
-  if (targets.dtype !== 'int32' || targets.size !== hidden.shape[0] || hidden.shape[1] !== head.shape[1]) {
+  if (targets.dtype !== 'int32' || targets.size !== hidden.shape[0] || hidden.shape[1] !== matrixShape(head)[1]) {
     throw new RangeError(
-      `selectedLogProbs: hidden [${hidden.shape}], head [${head.shape}] and ${targets.dtype} targets [${targets.shape}] should be [N, d], [V, d], int32 [N]`,
+      `selectedLogProbs: hidden [${hidden.shape}], head [${matrixShape(head)}] and ${targets.dtype} targets [${targets.shape}] should be [N, d], [V, d], int32 [N]`,
     );
+  }
+  if (halfFormat(head)) {
+    const [logProbs, entropy] = tf.unstack(ofHalves(head, targets)(hidden)) as tf.Tensor1D[];
+    return { logProbs, entropy };
   }
   const both = hasKernel('SearchE1SelectedLogProbs')
     ? runKernel('SearchE1SelectedLogProbs', { hidden, head, targets }, { save: isRecording() })[0]
@@ -52,6 +57,44 @@ function formula(targets: tf.Tensor1D): BothWithGradient {
       },
     };
   };
+}
+
+/** Rows whose logits live at the same time where the head is packed: widening it once serves them all. */
+const HALF_ROWS = 256;
+
+/** The formula over a frozen, packed head, some rows at a time; the gradient computes the logits again. */
+function ofHalves(head: tf.Tensor, targets: tf.Tensor1D): (hidden: tf.Tensor2D) => tf.Tensor2D {
+  const [vocabulary] = matrixShape(head);
+  const count = targets.size;
+  const cuts = Array.from({ length: Math.ceil(count / HALF_ROWS) }, (_, i) => [i * HALF_ROWS, Math.min(count, (i + 1) * HALF_ROWS)]);
+  const rowsOf = (hidden: tf.Tensor2D, [from, to]: readonly number[]) => ({
+    logProbs: tf.logSoftmax(halfMatMul(tf.slice(hidden, [from, 0], [to - from, -1]), head)), // [R, V]
+    chosen: tf.oneHot(tf.slice(targets, [from], [to - from]), vocabulary), // [R, V]
+  });
+  return tf.customGrad((...args) => {
+    const [hidden, save] = args as [tf.Tensor2D, tf.GradSaveFunc];
+    save([hidden, targets]);
+    const parts = cuts.map((cut) =>
+      tf.tidy(() => {
+        const { logProbs, chosen } = rowsOf(hidden, cut);
+        return tf.stack([tf.sum(tf.mul(logProbs, chosen), 1), tf.neg(tf.sum(tf.mul(tf.exp(logProbs), logProbs), 1))]) as tf.Tensor2D; // [2, R]
+      }),
+    );
+    return {
+      value: tf.concat(parts, 1), // [2, N]
+      gradFunc: (dy: tf.Tensor, [hidden]: tf.Tensor[]) =>
+        tf.concat(
+          cuts.map(([from, to]) =>
+            tf.tidy(() => {
+              const { logProbs, chosen } = rowsOf(hidden as tf.Tensor2D, [from, to]);
+              const dSelected = tf.reshape(tf.slice(dy, [0, from], [1, to - from]), [-1, 1]); // [R, 1]
+              return halfMatMulTransposed(tf.mul(tf.sub(chosen, tf.exp(logProbs)), dSelected) as tf.Tensor2D, head); // [R, d]
+            }),
+          ),
+          0,
+        ),
+    };
+  }) as (hidden: tf.Tensor2D) => tf.Tensor2D;
 }
 
 // With E = exp(logits - largest) kept by the kernel and s = -dy / row sum of E: `d hidden = s (E head) + dy head[target]`,

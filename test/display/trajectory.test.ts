@@ -14,6 +14,9 @@ const bytes: Tokenizer = {
   padId: 0,
   encode: (text) => [...Buffer.from(text)],
   decode: (ids) => Buffer.from(ids).toString(),
+  stream: () => {
+    throw new Error('a finished trajectory is not streamed');
+  },
 };
 
 function trajectory(

@@ -69,6 +69,28 @@ describe('config.json', () => {
     }
   });
 
+  test('may ask for sliding windows beyond its layers, which slide nowhere', () => {
+    for (const change of [{ max_window_layers: 24 }, { sliding_window: null }, { layer_types: Array(24).fill('full_attention') }])
+      expect(parseConfig({ ...published, use_sliding_window: true, ...change })).toEqual(parseConfig(published));
+  });
+
+  test("asks for YaRN as Qwen2.5's model cards say, with Transformers' defaults", () => {
+    const scaling = { factor: 4.0, original_max_position_embeddings: 32768, type: 'yarn' };
+    const config = parseConfig({ ...published, rope_scaling: scaling });
+    expect(config.yarn).toEqual({
+      factor: 4,
+      originalMaxPositions: 32768,
+      attentionFactor: 0.1 * Math.log(4) + 1,
+      betaFast: 32,
+      betaSlow: 1,
+      truncate: true,
+    });
+    const both = { rope_type: 'yarn', rope_theta: 1e6, factor: 4.0, original_max_position_embeddings: 32768 };
+    expect(parseConfig({ ...published, rope_theta: undefined, rope_parameters: both })).toEqual(config);
+    expect(parseConfig({ ...published, max_position_embeddings: 131072, rope_scaling: { ...scaling, factor: null } }).yarn?.factor).toBe(4);
+    expect(parseConfig(JSON.parse(JSON.stringify(configToJson(config))))).toEqual(config);
+  });
+
   test('lists every field that is missing or wrong at once', () => {
     const { hidden_size: _, vocab_size: __, ...rest } = published;
     const bad = { ...rest, model_type: 'llama', num_hidden_layers: 2.5, num_attention_heads: '14', rms_norm_eps: -1, hidden_act: 'gelu' };
@@ -94,12 +116,12 @@ describe('config.json', () => {
   test('lists everything that the decoder does not compute at once', () => {
     const asked = {
       ...published,
-      rope_scaling: { type: 'yarn', factor: 4 },
+      rope_scaling: { type: 'llama3', factor: 4 },
       use_sliding_window: true,
       num_key_value_heads: 3,
       head_dim: 7,
     };
-    expect(() => parseConfig(asked)).toThrow(/rope type "yarn"[\s\S]*use_sliding_window[\s\S]*14 query heads[\s\S]*head size 7/);
+    expect(() => parseConfig(asked)).toThrow(/rope type "llama3"[\s\S]*use_sliding_window[\s\S]*14 query heads[\s\S]*head size 7/);
   });
 
   test.each([
@@ -108,7 +130,15 @@ describe('config.json', () => {
       { rope_parameters: { rope_type: 'default', rope_theta: 1e6 }, rope_scaling: { type: 'linear', factor: 2 } },
       /rope type "linear"/,
     ],
-    ['rope scaling with contradicting names', { rope_scaling: { rope_type: 'default', type: 'yarn' } }, /rope type "yarn"/],
+    ['rope scaling with contradicting names', { rope_scaling: { rope_type: 'default', type: 'dynamic' } }, /rope type "dynamic"/],
+    ['YaRN without a factor', { rope_scaling: { type: 'yarn' } }, /"yarn" without "factor"/],
+    ['heads that are rotated in part', { rope_parameters: { partial_rotary_factor: 0.5 } }, /partial_rotary_factor 0\.5/],
+    ['layer types of another number of layers', { layer_types: ['full_attention'] }, /names 1 layers of 24/],
+    [
+      'layers that slide by default',
+      { use_sliding_window: true, max_window_layers: null, num_hidden_layers: 30 },
+      /layers 28 to 29 attend within a window of 32768 tokens/,
+    ],
     ['layers with sliding attention', { layer_types: ['full_attention', 'sliding_attention'] }, /sliding_attention/],
     ['heads that do not divide the width', { num_attention_heads: 13, num_key_value_heads: 13 }, /head size/],
   ])('refuses %s', (_, change, message) => {

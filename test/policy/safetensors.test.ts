@@ -99,13 +99,39 @@ describe('writing and reading', () => {
     }
   });
 
+  test('writes halves as they are, and takes values when it is their turn', async () => {
+    const order: string[] = [];
+    const lazy = (name: string, bits: Uint16Array) => async () => {
+      order.push(name);
+      return bits;
+    };
+    const [a, b] = [Uint16Array.of(0x3c00, 0x8001, 0x7e01), Uint16Array.of(0x3f80)];
+    await writeSafetensors(
+      path,
+      new Map([
+        ['a', { shape: [3], dtype: 'F16' as const, values: lazy('a', a) }],
+        ['b', { shape: [1], dtype: 'BF16' as const, values: lazy('b', b) }],
+      ]),
+    );
+    expect(order).toEqual(['a', 'b']);
+    const file = await openSafetensors(path);
+    const bits = new Uint8Array(6);
+    await file.readBytes('a', bits, 0);
+    expect([...bits]).toEqual([...bytesOf(a)]);
+    const last = new Uint8Array(2);
+    await file.readBytes('a', last, 4);
+    expect([...last]).toEqual([0x01, 0x7e]);
+    await expect(file.readBytes('a', bits, 2)).rejects.toThrow(/a has 6 bytes, asked for 6 from 2 on/);
+    expect((await readAll()).get('b')).toEqual(Float32Array.of(1));
+    await file.close();
+  });
+
   test('a failed write leaves the earlier file and nothing else', async () => {
     const values = Float32Array.of(1);
     await writeSafetensors(path, new Map([['a', { values, shape: [1] }]]));
-    const broken = new Map([
-      ['a', { values: { buffer: values.buffer, byteOffset: 0, byteLength: 99 } as unknown as Float32Array, shape: [1] }],
-    ]);
-    await expect(writeSafetensors(path, broken)).rejects.toThrow();
+    await expect(writeSafetensors(path, new Map([['a', { values, shape: [25] }]]))).rejects.toThrow(
+      /a: 4 bytes for shape \[25\] of F32, expected 100/,
+    );
     expect((await readAll()).get('a')).toEqual(values);
     expect(readdirSync(folder)).toEqual(['model.safetensors']);
   });
@@ -136,12 +162,46 @@ describe('a broken file is refused by name', () => {
     ['of another dtype', () => write({ a: record([2], [0, 16], 'I64') }, data), /dtype "I64", expected F32, F16 or BF16/],
     ['of a dtype that every object has', () => write({ a: record([2], [0, 16], 'constructor') }, data), /dtype "constructor", expected/],
     ['with a record that is none', () => write({ a: null }, data), /a: dtype undefined/],
+    [
+      'with one name twice',
+      () => write(`{"a":${JSON.stringify(record([4], [0, 16]))},"\\u0061":${JSON.stringify(record([4], [0, 16]))}}`, data),
+      /a occurs twice/,
+    ],
+    [
+      'with one field of a record twice',
+      () => write('{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16],"shape":[4]}}', data),
+      /shape occurs twice/,
+    ],
+    ['with a gap before a tensor', () => write({ a: record([3], [4, 16]) }, data), /no tensor covers bytes 0 to 4/],
+    ['with a gap between tensors', () => write({ a: record([1], [0, 4]), b: record([2], [8, 16]) }, data), /no tensor covers bytes 4 to 8/],
+    ['with bytes behind the last tensor', () => write({ a: record([3], [0, 12]) }, data), /no tensor covers bytes 12 to 16/],
+    [
+      'whose header is not UTF-8',
+      () => {
+        write({ aa: record([4], [0, 16]) }, data);
+        const file = readFileSync(path);
+        file[10] = 0xff;
+        writeFileSync(path, file);
+      },
+      /header is not JSON/,
+    ],
+    ['with metadata that is a list', () => write({ __metadata__: ['a'] }), /__metadata__/],
     ['with metadata that is no table of texts', () => write({ __metadata__: { steps: 3 } }), /__metadata__/],
   ])('%s', async (_, prepare, message) => {
     prepare();
     const attempt = openSafetensors(path);
     await expect(attempt).rejects.toThrow(message);
     await expect(attempt).rejects.toThrow(path);
+  });
+
+  test('names within texts and lists are no second names', async () => {
+    write({ __metadata__: { a: '"a":{', b: '{"a":1}' }, a: record([4], [0, 16]), 'a"': record([0], [16, 16]) }, data);
+    expect([...(await readAll()).keys()]).toEqual(['a', 'a"']);
+  });
+
+  test('with the first of thousands of problems', async () => {
+    write(Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`t${i}`, record([1], [0, 4], 'I8')])), data);
+    await expect(openSafetensors(path)).rejects.toThrow(/t19: .*; and 4980 more/);
   });
 
   test('naming every problem at once', async () => {

@@ -45,6 +45,9 @@ export const noTokenizer: Tokenizer = {
   decode: () => {
     throw new Error('the parity models have no tokenizer');
   },
+  stream: () => {
+    throw new Error('the parity models have no tokenizer');
+  },
 };
 
 /** Both rows without their padding, and the labels that the fixture's cross entropy is the mean of: positions >= 8 that are not padding. */

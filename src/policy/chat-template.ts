@@ -1,0 +1,45 @@
+/**
+ * Conversations as the text that a chat model was trained on: the folder's own Jinja template, rendered as Transformers' `apply_chat_template` does.
+ */
+import { Template } from '@huggingface/jinja';
+
+export interface ChatMessage {
+  readonly role: 'system' | 'user' | 'assistant' | 'tool';
+  readonly content: string;
+}
+
+export interface ChatOptions {
+  /** Whether the text ends with the beginning of the assistant's turn; default true. */
+  readonly addGenerationPrompt?: boolean;
+  /** More variables for the template, such as `tools`. */
+  readonly variables?: Readonly<Record<string, unknown>>;
+}
+
+export type RenderChat = (messages: readonly ChatMessage[], options?: ChatOptions) => string;
+
+/**
+ * Compiles a template once.
+ *
+ * @param specialTokens `bos_token`, `eos_token` and the like, by name
+ * @throws Error where the template is none; the returned function throws where it refuses its messages (`raise_exception`)
+ */
+export function chatTemplate(source: string, specialTokens: Readonly<Record<string, string>> = {}): RenderChat {
+  let template: Template;
+  try {
+    template = new Template(source);
+  } catch (error) {
+    throw new Error(`the chat template is not valid Jinja: ${(error as Error).message}`);
+  }
+  return (messages, { addGenerationPrompt = true, variables = {} } = {}) =>
+    template.render({
+      messages,
+      tools: null,
+      documents: null,
+      add_generation_prompt: addGenerationPrompt,
+      raise_exception: (message: string) => {
+        throw new Error(`the chat template refuses these messages: ${message}`);
+      },
+      ...specialTokens,
+      ...variables,
+    });
+}

@@ -1,0 +1,212 @@
+/**
+ * The weight files of a checkpoint folder: one `model.safetensors`, or shards with an index.
+ *
+ * Opening them reads headers alone. Whether names, shapes and types are those of the config is decided there, with every mismatch in one error, and
+ * before any value is read or any memory is taken. Values then come tensor by tensor, in slices, straight to where they stay.
+ */
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type * as tf from '@tensorflow/tfjs-core';
+import { tensorOf } from '../tensors/filled.js';
+import { markHalf, widenHalves } from '../tensors/half.js';
+import { type PolicyConfig, weightShapes } from './config.js';
+import { BYTES_OF, openSafetensors, type SafetensorsFile, SLICE, type StoredType, type TensorRecord } from './safetensors.js';
+
+const EMBEDDING = 'model.embed_tokens.weight';
+const TIED_HEAD = 'lm_head.weight';
+/** Written by old versions of Transformers; computed from the config. */
+const COMPUTED = /\.rotary_emb\.inv_freq$/;
+
+/** How a matrix lies on the backend: as float32, or in the 16 bits it is stored in (see `tensors/half.ts`). */
+export type Storage = 'float32' | 'stored';
+
+export interface LoadProgress {
+  /** Read so far, of all that will be read. */
+  readonly bytes: number;
+  readonly total: number;
+  /** Since reading began. */
+  readonly seconds: number;
+}
+
+export interface LoadOptions {
+  /** `stored` keeps matrices of F16 and BF16 files in 16 bits: half the memory, but frozen (an adapter can be trained). Default float32. */
+  readonly storage?: Storage;
+  readonly onProgress?: (progress: LoadProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** The weights of a folder, known to fit a config. */
+export interface Shards {
+  /** In the order of `weightShapes`. */
+  readonly records: ReadonlyMap<string, TensorRecord>;
+  /** Bytes of all weights as stored. */
+  readonly bytes: number;
+  /** Reads every weight, in order, onto the backend; `take` owns the tensor. */
+  readAll(take: (name: string, tensor: tf.Tensor) => void, options?: LoadOptions): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a folder's weight files and holds them to the config.
+ *
+ * @throws Error listing what is missing, unknown, doubled or of another shape
+ */
+export async function openShards(folder: string, config: PolicyConfig): Promise<Shards> {
+  const files = await openFiles(folder);
+  try {
+    const where = new Map<string, SafetensorsFile>();
+    const expected = weightShapes(config);
+    const problems: string[] = [];
+    for (const file of files) {
+      for (const name of file.records.keys()) {
+        const other = where.get(name);
+        if (other) problems.push(`${name} is in ${basename(other.path)} and in ${basename(file.path)}`);
+        where.set(name, file);
+      }
+    }
+    const recordOf = (name: string) => where.get(name)?.records.get(name);
+    for (const [name, shape] of expected) {
+      const found = recordOf(name);
+      if (!found) problems.push(`${name} is missing (shape [${shape}])`);
+      else if (found.shape.join() !== shape.join()) problems.push(`${name} has shape [${found.shape}], the config asks for [${shape}]`);
+    }
+    for (const name of where.keys()) {
+      // Some writers store the tied head as well: it is the embedding again.
+      if (!expected.has(name) && !(config.tiedEmbeddings && name === TIED_HEAD) && !COMPUTED.test(name))
+        problems.push(`${name} is not a weight of this architecture`);
+    }
+    if (problems.length) throw new Error(`${folder} does not fit its config.json:\n${problems.map((p) => `  ${p}`).join('\n')}`);
+    if (config.tiedEmbeddings && where.has(TIED_HEAD) && !(await sameValues(where, TIED_HEAD, EMBEDDING))) {
+      throw new Error(
+        `${folder} holds an ${TIED_HEAD} of its own, but its config.json ties the head to the embedding: set tie_word_embeddings to false`,
+      );
+    }
+    const records = new Map([...expected.keys()].map((name) => [name, recordOf(name) as TensorRecord]));
+    const bytes = [...records.values()].reduce((sum, { offsets: [begin, end] }) => sum + end - begin, 0);
+    return {
+      records,
+      bytes,
+      async readAll(take, { storage = 'float32', onProgress, signal } = {}) {
+        const started = performance.now();
+        let done = 0;
+        for (const [name, record] of records) {
+          const tensor = await readTensor(where.get(name) as SafetensorsFile, name, record, storage, (count) => {
+            signal?.throwIfAborted();
+            done += count;
+            onProgress?.({ bytes: done, total: bytes, seconds: (performance.now() - started) / 1000 });
+          });
+          take(name, tensor);
+        }
+      },
+      close: () => closeAll(files),
+    };
+  } catch (error) {
+    await closeAll(files);
+    throw error;
+  }
+}
+
+const closeAll = async (files: readonly SafetensorsFile[]): Promise<void> => {
+  await Promise.all(files.map((file) => file.close()));
+};
+
+async function readTensor(
+  file: SafetensorsFile,
+  name: string,
+  record: TensorRecord,
+  storage: Storage,
+  onSlice: (bytes: number) => void,
+): Promise<tf.Tensor> {
+  const { dtype, shape } = record;
+  // Two numbers share an element; vectors are small and stay float32.
+  const half = dtype !== 'F32' && storage === 'stored' && shape.length === 2 && shape[1] % 2 === 0;
+  if (half || dtype === 'F32') {
+    const stored = half ? [shape[0], shape[1] / 2] : shape;
+    const tensor = await tensorOf(stored, half ? 'int32' : 'float32', async (viewOf) => {
+      await inSlices(record, async (from, count) => {
+        await file.readBytes(name, viewOf(from, count), from);
+        onSlice(count);
+      });
+    });
+    return half ? markHalf(tensor, dtype) : tensor;
+  }
+  const slice = new Uint8Array(SLICE);
+  return tensorOf(shape, 'float32', async (viewOf) => {
+    await inSlices(record, async (from, count) => {
+      await file.readBytes(name, slice.subarray(0, count), from);
+      const wide = viewOf(2 * from, 2 * count);
+      widenHalves(new Uint16Array(slice.buffer, 0, count / 2), dtype, new Float32Array(wide.buffer, wide.byteOffset, count / 2));
+      onSlice(count);
+    });
+  });
+}
+
+/** Calls `each` for neighbouring ranges of a tensor's stored bytes, at least once even where there are none. */
+async function inSlices({ offsets: [begin, end] }: TensorRecord, each: (from: number, count: number) => Promise<void>): Promise<void> {
+  const length = end - begin;
+  for (let from = 0; from === 0 || from < length; from += SLICE) await each(from, Math.min(SLICE, length - from));
+}
+
+/** Whether two tensors of one shape hold the same numbers; compared in slices of float32. */
+async function sameValues(where: ReadonlyMap<string, SafetensorsFile>, a: string, b: string): Promise<boolean> {
+  const [first, second] = [a, b].map((name) => {
+    const file = where.get(name) as SafetensorsFile;
+    return { file, name, record: file.records.get(name) as TensorRecord };
+  });
+  if (first.record.shape.join() !== second.record.shape.join()) return false;
+  const size = first.record.shape.reduce((x, y) => x * y, 1);
+  const step = SLICE / 4;
+  for (let from = 0; from < size; from += step) {
+    const count = Math.min(step, size - from);
+    const [x, y] = await Promise.all([first, second].map(({ file, name, record }) => readNumbers(file, name, record.dtype, from, count)));
+    if (x.some((value, i) => value !== y[i])) return false;
+  }
+  return true;
+}
+
+async function readNumbers(file: SafetensorsFile, name: string, dtype: StoredType, from: number, count: number): Promise<Float32Array> {
+  const bytes = new Uint8Array(count * BYTES_OF[dtype]);
+  await file.readBytes(name, bytes, from * BYTES_OF[dtype]);
+  if (dtype === 'F32') return new Float32Array(bytes.buffer);
+  const values = new Float32Array(count);
+  widenHalves(new Uint16Array(bytes.buffer), dtype, values);
+  return values;
+}
+
+async function openFiles(folder: string): Promise<SafetensorsFile[]> {
+  const single = join(folder, 'model.safetensors');
+  if (await stat(single).catch(() => null)) return [await openSafetensors(single)];
+  const indexPath = join(folder, 'model.safetensors.index.json');
+  if (!(await stat(indexPath).catch(() => null))) {
+    const found = (await readdir(folder)).filter((name) => /\.(safetensors|bin|gguf)$/.test(name));
+    throw new Error(
+      `${folder} holds no model.safetensors and no model.safetensors.index.json${found.length ? ` (found ${found.join(', ')})` : ''}`,
+    );
+  }
+  const map = ((await readJson(indexPath)) as { weight_map?: unknown } | null)?.weight_map;
+  if (typeof map !== 'object' || map === null) throw new Error(`${indexPath} has no weight_map`);
+  const names = [...new Set(Object.values(map).map(String))].sort();
+  const outside = names.filter((name) => name === '' || name === '.' || name === '..' || /[\\/]/.test(name));
+  if (outside.length) throw new Error(`${indexPath} names files outside its folder: ${outside.join(', ')}`);
+  const found = new Set(await readdir(folder));
+  const missing = names.filter((name) => !found.has(name));
+  if (missing.length) throw new Error(`${indexPath} names files that are not there: ${missing.join(', ')}. Is the download complete?`);
+  const files: SafetensorsFile[] = [];
+  try {
+    for (const name of names) files.push(await openSafetensors(join(folder, name)));
+  } catch (error) {
+    await closeAll(files);
+    throw error;
+  }
+  return files;
+}
+
+/** The JSON of a file; its name is in the error where it is none. */
+export async function readJson(path: string): Promise<unknown> {
+  const text = await readFile(path, 'utf8');
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`${path} is not JSON: ${(error as Error).message}`);
+  }
+}

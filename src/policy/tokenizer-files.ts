@@ -1,0 +1,245 @@
+/**
+ * The files a tokenizer is made of, read and checked before anything is built from them: they are untrusted.
+ *
+ * Either `tokenizer.json`, or what Qwen2's own tokenizer needs: `vocab.json`, `merges.txt` and the added tokens (in `tokenizer_config.json` or
+ * `added_tokens.json`). From these the same definition is made that Transformers' Qwen2Tokenizer makes: NFC, Qwen2's split, byte-level BPE. The large
+ * files may be gzipped.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { z } from 'zod';
+
+/** What `tokenizer.json` holds, as far as it is looked at here. */
+export interface TokenizerDefinition {
+  readonly model: { readonly type?: string; readonly vocab: unknown; readonly merges?: unknown };
+  readonly added_tokens: readonly AddedToken[];
+  readonly decoder?: { readonly type?: string } | null;
+}
+
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
+}
+
+export interface TokenizerFiles {
+  readonly definition: TokenizerDefinition;
+  /** `tokenizer_config.json`; empty where a folder of vocabulary and merges has none. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Token ids that `generation_config.json` ends at; where there is no such file, those of `config.json`. */
+  readonly endIds: readonly number[];
+  /** Jinja source of the chat template; null where the folder has none. */
+  readonly chatTemplate: string | null;
+}
+
+/** How Qwen2 cuts a text before merging (Transformers' Qwen2Tokenizer): digits one by one, newlines with the punctuation before them. */
+export const QWEN2_SPLIT =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+const COPIED = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'vocab.json',
+  'merges.txt',
+  'added_tokens.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+];
+
+/** Names of the tokenizer files in a folder, gzipped ones included: what goes with a checkpoint. */
+export async function tokenizerFiles(folder: string): Promise<string[]> {
+  const found = new Set(await readdir(folder));
+  const names = COPIED.flatMap((name) => [name, `${name}.gz`]).filter((name) => found.has(name));
+  if (!names.some((name) => /^(tokenizer|vocab)\.json/.test(name)))
+    throw new Error(`${folder} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt`);
+  return names;
+}
+
+/**
+ * Reads a folder's tokenizer.
+ *
+ * @throws Error where a file is missing or broken, naming it
+ */
+export function readTokenizerFiles(folder: string): TokenizerFiles {
+  const has = (name: string) => existsSync(join(folder, name)) || existsSync(join(folder, `${name}.gz`));
+  const whole = has('tokenizer.json') || !has('vocab.json');
+  const definition = whole ? checkedDefinition(folder) : fromVocabulary(folder);
+  const config = whole || has('tokenizer_config.json') ? readRecord(folder, 'tokenizer_config.json') : QWEN2_CONFIG;
+  return { definition, config, endIds: endIdsOf(folder), chatTemplate: chatTemplateOf(folder, config) };
+}
+
+/** Qwen2Tokenizer's defaults. */
+const QWEN2_CONFIG = { eos_token: '<|endoftext|>', pad_token: '<|endoftext|>' };
+
+const id = z.number().int().nonnegative().max(0xffffff);
+const vocabulary = z.record(z.string(), id);
+const pair = z.union([z.string(), z.tuple([z.string(), z.string()])]);
+const addedToken = z.looseObject({ id, content: z.string().min(1), special: z.boolean().default(false) });
+
+function checkedDefinition(folder: string): TokenizerDefinition {
+  const path = join(folder, 'tokenizer.json');
+  const json = readRecord(folder, 'tokenizer.json');
+  if (typeof json.model !== 'object' || json.model === null || !Array.isArray(json.added_tokens))
+    throw new Error(`${path} is no Hugging Face tokenizer: it has no "model" or no "added_tokens"`);
+  const model = json.model as { type?: string; vocab?: unknown; merges?: unknown };
+  const problems = issues(z.array(addedToken), json.added_tokens, 'added_tokens');
+  const isBpe = model.type === 'BPE' || (model.type === undefined && model.merges !== undefined);
+  if (isBpe) {
+    problems.push(...issues(vocabulary, model.vocab, 'model.vocab'), ...issues(z.array(pair), model.merges, 'model.merges'));
+    if (problems.length === 0) problems.push(...mergeProblems(model.vocab as Vocabulary, model.merges as Merge[]));
+  }
+  if (problems.length === 0) problems.push(...idProblems(isBpe ? (model.vocab as Vocabulary) : {}, json.added_tokens as AddedToken[]));
+  if (problems.length) throw broken(path, problems);
+  return json as unknown as TokenizerDefinition;
+}
+
+type Vocabulary = Readonly<Record<string, number>>;
+type Merge = string | readonly [string, string];
+
+function fromVocabulary(folder: string): TokenizerDefinition {
+  const vocabPath = join(folder, 'vocab.json');
+  const vocab = readRecord(folder, 'vocab.json');
+  const problems = issues(vocabulary, vocab, 'vocab');
+  if (problems.length) throw broken(vocabPath, problems);
+  const lines = readText(folder, 'merges.txt').split('\n');
+  const merges: [string, string][] = [];
+  lines.forEach((line, i) => {
+    const text = line.endsWith('\r') ? line.slice(0, -1) : line;
+    if (text === '' || (i === 0 && text.startsWith('#version'))) return;
+    const parts = text.split(' ');
+    if (parts.length !== 2 || parts.includes(''))
+      problems.push(`line ${i + 1}: "${text.slice(0, 60)}" is not two tokens with a space between`);
+    else merges.push(parts as [string, string]);
+  });
+  problems.push(...mergeProblems(vocab as Vocabulary, merges));
+  if (problems.length) throw broken(join(folder, 'merges.txt'), problems);
+  const added = addedTokens(folder);
+  const wrong = idProblems(vocab as Vocabulary, added);
+  if (wrong.length) throw broken(folder, wrong);
+  return {
+    added_tokens: added.map((token) => ({ ...token, single_word: false, lstrip: false, rstrip: false, normalized: false })),
+    normalizer: { type: 'NFC' },
+    pre_tokenizer: {
+      type: 'Sequence',
+      pretokenizers: [
+        { type: 'Split', pattern: { Regex: QWEN2_SPLIT }, behavior: 'Isolated', invert: false },
+        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false },
+      ],
+    },
+    post_processor: null,
+    decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false },
+    model: { type: 'BPE', unk_token: null, continuing_subword_prefix: '', end_of_word_suffix: '', fuse_unk: false, vocab, merges },
+  } as unknown as TokenizerDefinition;
+}
+
+/** From `tokenizer_config.json` where it lists them with their kinds, else from `added_tokens.json`, where `<|...|>` are the special ones. */
+function addedTokens(folder: string): AddedToken[] {
+  const config = existsSync(join(folder, 'tokenizer_config.json')) ? readRecord(folder, 'tokenizer_config.json') : {};
+  if (config.added_tokens_decoder !== undefined) {
+    const path = join(folder, 'tokenizer_config.json');
+    const listed = z.record(z.string().regex(/^\d+$/), z.looseObject({ content: z.string().min(1), special: z.boolean().default(false) }));
+    const problems = issues(listed, config.added_tokens_decoder, 'added_tokens_decoder');
+    if (problems.length) throw broken(path, problems);
+    return Object.entries(listed.parse(config.added_tokens_decoder)).map(([key, { content, special }]) => ({
+      id: Number(key),
+      content,
+      special,
+    }));
+  }
+  if (!existsSync(join(folder, 'added_tokens.json'))) return [];
+  const ids = readRecord(folder, 'added_tokens.json');
+  const problems = issues(vocabulary, ids, 'added_tokens');
+  if (problems.length) throw broken(join(folder, 'added_tokens.json'), problems);
+  return Object.entries(ids as Vocabulary).map(([content, id]) => ({ id, content, special: /^<\|.*\|>$/.test(content) }));
+}
+
+function mergeProblems(vocab: Vocabulary, merges: readonly Merge[]): string[] {
+  const problems: string[] = [];
+  merges.forEach((merge, i) => {
+    const parts = typeof merge === 'string' ? merge.split(' ') : merge;
+    const unknown = parts.length === 2 ? [...parts, parts.join('')].filter((token) => !Object.hasOwn(vocab, token)) : [];
+    if (parts.length !== 2) problems.push(`merge ${i}: ${JSON.stringify(merge)} is not two tokens`);
+    else if (unknown.length)
+      problems.push(`merge ${i}: ${unknown.map((token) => JSON.stringify(token)).join(' and ')} not in the vocabulary`);
+  });
+  return problems;
+}
+
+/** Two tokens of one id, or one added token of two, would make decoding a guess. */
+function idProblems(vocab: Vocabulary, added: readonly AddedToken[]): string[] {
+  const owner = new Map<number, string>();
+  const problems: string[] = [];
+  for (const [token, id] of Object.entries(vocab)) {
+    if (owner.has(id)) problems.push(`${JSON.stringify(token)} and ${JSON.stringify(owner.get(id))} both have id ${id}`);
+    owner.set(id, token);
+  }
+  const contents = new Map<string, number>();
+  for (const { id, content } of added) {
+    const other = owner.get(id);
+    if (other !== undefined && other !== content)
+      problems.push(`${JSON.stringify(content)} and ${JSON.stringify(other)} both have id ${id}`);
+    if ((contents.get(content) ?? id) !== id) problems.push(`${JSON.stringify(content)} has ids ${contents.get(content)} and ${id}`);
+    owner.set(id, content);
+    contents.set(content, id);
+  }
+  return problems;
+}
+
+function endIdsOf(folder: string): number[] {
+  const name = ['generation_config.json', 'config.json'].find((each) => existsSync(join(folder, each)));
+  if (!name) return [];
+  const { eos_token_id: ends } = readRecord(folder, name);
+  const problems = issues(z.union([id, z.array(id)]).nullish(), ends, 'eos_token_id');
+  if (problems.length) throw broken(join(folder, name), problems);
+  return [ends ?? []].flat() as number[];
+}
+
+/** `chat_template.jinja` goes before the field of `tokenizer_config.json`, which is a template or a list of named ones, of which `default` is taken. */
+function chatTemplateOf(folder: string, config: Readonly<Record<string, unknown>>): string | null {
+  if (existsSync(join(folder, 'chat_template.jinja'))) return readText(folder, 'chat_template.jinja');
+  const { chat_template: field } = config;
+  if (typeof field === 'string') return field;
+  const named = z.array(z.looseObject({ name: z.string(), template: z.string() })).safeParse(field);
+  return named.success ? (named.data.find(({ name }) => name === 'default')?.template ?? null) : null;
+}
+
+function issues(schema: z.ZodType, value: unknown, where: string): string[] {
+  const parsed = schema.safeParse(value);
+  return parsed.success ? [] : parsed.error.issues.map(({ path, message }) => `${[where, ...path].join('.').slice(0, 80)}: ${message}`);
+}
+
+const broken = (path: string, problems: readonly string[], most = 10): Error =>
+  new Error(
+    `${path} does not make a tokenizer:\n${problems
+      .slice(0, most)
+      .map((p) => `  ${p}`)
+      .join('\n')}${problems.length > most ? `\n  and ${problems.length - most} more` : ''}`,
+  );
+
+function readRecord(folder: string, name: string): Record<string, unknown> {
+  const path = join(folder, name);
+  const text = readText(folder, name);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`${path} is not JSON: ${(error as Error).message}. Is the download complete?`);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error(`${path} should hold a JSON object`);
+  return value as Record<string, unknown>;
+}
+
+function readText(folder: string, name: string): string {
+  const path = join(folder, name);
+  try {
+    return existsSync(`${path}.gz`) && !existsSync(path)
+      ? gunzipSync(readFileSync(`${path}.gz`)).toString('utf8')
+      : readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new Error(
+      `Cannot read ${path}: ${(error as Error).message}. A tokenizer folder holds tokenizer.json and tokenizer_config.json, or vocab.json and merges.txt`,
+    );
+  }
+}

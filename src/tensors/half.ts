@@ -1,0 +1,131 @@
+/**
+ * Weights that stay as a checkpoint stores them, in 16 bits, while everything is computed in float32.
+ *
+ * Two numbers share one int32 element, so a matrix [rows, columns] is a tensor [rows, columns / 2] of any backend. Its format is known by its data,
+ * which clones share. `linear` and `embedding` take such a weight: it is widened exactly, some rows at a time, used and forgotten, so that the
+ * whole matrix never exists in float32. Such weights are frozen: gradients flow through them, not to them.
+ *
+ * F16 is IEEE 754 binary16, BF16 the upper half of a float32.
+ */
+import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
+import * as tf from '@tensorflow/tfjs-core';
+
+export type HalfFormat = 'F16' | 'BF16';
+
+/** Numbers that are widened together: 16 MB of float32. */
+const BAND = 1 << 22;
+
+const formats = new WeakMap<object, HalfFormat>();
+
+/**
+ * Declares a tensor to hold packed halves.
+ *
+ * @param packed int32 [rows, columns / 2], the lower half of each element first
+ */
+export function markHalf<T extends tf.Tensor>(packed: T, format: HalfFormat): T {
+  if (packed.dtype !== 'int32' || packed.rank !== 2)
+    throw new TypeError(`markHalf: expected an int32 matrix, got ${packed.dtype} [${packed.shape}]`);
+  formats.set(packed.dataId, format);
+  return packed;
+}
+
+/** The format of packed halves; undefined for any other tensor. */
+export const halfFormat = (tensor: tf.Tensor): HalfFormat | undefined => formats.get(tensor.dataId);
+
+/** [rows, columns] of the matrix that a weight stands for, packed or not. */
+export function matrixShape(weight: tf.Tensor): readonly [number, number] {
+  const [rows, columns] = weight.shape;
+  return halfFormat(weight) ? [rows, 2 * columns] : [rows, columns];
+}
+
+/** `x W^T` for packed W [out, in]; the gradient for x widens W again instead of keeping it. x is [N, in], the result [N, out]. */
+export function halfMatMul(x: tf.Tensor2D, packed: tf.Tensor): tf.Tensor2D {
+  const product = tf.customGrad((x) => ({
+    value: tf.tidy(() => {
+      const parts = bands(packed).map(([from, to]) => tf.tidy(() => tf.matMul(x as tf.Tensor2D, widenRows(packed, from, to), false, true)));
+      return parts.length === 1 ? parts[0] : tf.concat(parts, 1);
+    }),
+    gradFunc: (dy: tf.Tensor) => halfMatMulTransposed(dy as tf.Tensor2D, packed),
+  }));
+  return product(x) as tf.Tensor2D;
+}
+
+/** `y W` for packed W [out, in]: y is [N, out], the result [N, in]. Not differentiable. */
+export function halfMatMulTransposed(y: tf.Tensor2D, packed: tf.Tensor): tf.Tensor2D {
+  let sum: tf.Tensor2D | undefined;
+  for (const [from, to] of bands(packed)) {
+    const before = sum;
+    sum = tf.tidy(() => {
+      const part = tf.matMul(tf.slice(y, [0, from], [-1, to - from]), widenRows(packed, from, to)); // [N, in]
+      return before ? (tf.add(before, part) as tf.Tensor2D) : (part as tf.Tensor2D);
+    });
+    before?.dispose();
+  }
+  return sum as tf.Tensor2D;
+}
+
+/** Rows `ids` [N] of a packed table [V, d], widened to float32 [N, d]. */
+export function halfRows(packed: tf.Tensor, ids: tf.Tensor1D): tf.Tensor2D {
+  return tf.tidy(() => {
+    const rows = tf.gather(packed as tf.Tensor2D, ids); // [N, d / 2]
+    return widened(bitsOf(rows, 0, rows.shape[0]), halfFormat(packed) as HalfFormat, [rows.shape[0], matrixShape(packed)[1]]);
+  });
+}
+
+/** Rows from (inclusive) to (exclusive) of a packed matrix as float32. */
+export function widenRows(packed: tf.Tensor, from: number, to: number): tf.Tensor2D {
+  return widened(bitsOf(packed, from, to), halfFormat(packed) as HalfFormat, [to - from, matrixShape(packed)[1]]);
+}
+
+/** Ranges of rows that are widened together, in order. */
+export function bands(packed: tf.Tensor): (readonly [number, number])[] {
+  const [rows, columns] = matrixShape(packed);
+  const height = Math.max(1, Math.floor(BAND / columns));
+  return Array.from({ length: Math.ceil(rows / height) }, (_, i) => [i * height, Math.min(rows, (i + 1) * height)] as const);
+}
+
+function widened(bits: Uint16Array, format: HalfFormat, shape: [number, number]): tf.Tensor2D {
+  const values = new Float32Array(bits.length);
+  widenHalves(bits, format, values);
+  return tf.tensor2d(values, shape);
+}
+
+/** The 16-bit numbers of some rows: a view where the backend's memory can be seen, else a copy of these rows alone. */
+function bitsOf(packed: tf.Tensor, from: number, to: number): Uint16Array {
+  const width = matrixShape(packed)[1] / 2;
+  if (tf.getBackend() === 'wasm') {
+    const { dataIdMap, wasm } = tf.backend() as BackendWasm;
+    const start = dataIdMap.get(packed.dataId).memoryOffset >>> 0; // above 2 GB it comes back negative
+    return new Uint16Array((wasm as unknown as { HEAPU8: Uint8Array }).HEAPU8.buffer, start + 4 * from * width, 2 * (to - from) * width);
+  }
+  const rows = tf.tidy(() => tf.slice(packed, [from, 0], [to - from, width]).dataSync());
+  return new Uint16Array(rows.buffer, rows.byteOffset, 2 * rows.length);
+}
+
+/** Widens 16-bit numbers exactly into `into`, which has as many elements. */
+export function widenHalves(bits: Uint16Array, format: HalfFormat, into: Float32Array): void {
+  const wide = new Uint32Array(into.buffer, into.byteOffset, into.length);
+  if (format === 'BF16') for (let i = 0; i < bits.length; i++) wide[i] = bits[i] << 16;
+  else {
+    const table = (binary16 ??= Uint32Array.from({ length: 0x10000 }, (_, half) => halfToFloatBits(half)));
+    for (let i = 0; i < bits.length; i++) wide[i] = table[bits[i]];
+  }
+}
+
+/** float32 bits of every binary16 number. */
+let binary16: Uint32Array | undefined;
+
+function halfToFloatBits(half: number): number {
+  const sign = (half & 0x8000) << 16;
+  const exponent = (half >> 10) & 0x1f;
+  let fraction = half & 0x3ff;
+  if (exponent === 0x1f) return sign | 0x7f800000 | (fraction << 13);
+  if (exponent > 0) return sign | ((exponent + 112) << 23) | (fraction << 13);
+  if (fraction === 0) return sign;
+  let shift = 0; // subnormal: normalise it
+  while (!(fraction & 0x400)) {
+    fraction <<= 1;
+    shift++;
+  }
+  return sign | ((113 - shift) << 23) | ((fraction & 0x3ff) << 13);
+}
