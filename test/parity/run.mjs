@@ -1,0 +1,63 @@
+/**
+ * `npm run test:parity`: this code against PyTorch, Transformers, PEFT, TRL and tokenizers, on models and texts drawn afresh.
+ *
+ * Makes its own virtual environment beside this file (not committed), runs the comparisons, and prints what was compared with the largest differences.
+ * PARITY_SEED repeats a run; arguments are passed to vitest, such as the name of one file.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const root = join(here, '../..');
+const environment = join(here, '.venv');
+const python = join(environment, process.platform === 'win32' ? 'Scripts/python.exe' : 'bin/python');
+const requirements = join(here, 'requirements.txt');
+const stamp = join(environment, 'installed.txt');
+
+const run = (command, args, options = {}) => {
+  const { status, error } = spawnSync(command, args, { stdio: 'inherit', cwd: root, ...options });
+  if (error) throw new Error(`${command}: ${error.message}`);
+  return status ?? 1;
+};
+
+function prepare() {
+  const wanted = readFileSync(requirements, 'utf8');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  console.log(`making ${environment} (PyTorch and its peers, some hundred megabytes)`);
+  const base = process.env.PYTHON ?? 'python3';
+  if (!existsSync(python) && run(base, ['-m', 'venv', environment]) !== 0) throw new Error(`${base} -m venv failed: Python 3.10 or newer is needed`);
+  if (run(python, ['-m', 'pip', 'install', '-q', '-r', requirements]) !== 0) throw new Error('pip could not install test/parity/requirements.txt');
+  writeFileSync(stamp, wanted);
+}
+
+function table(folder) {
+  const path = join(folder, 'report.jsonl');
+  if (!existsSync(path)) return;
+  const rows = readFileSync(path, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+    .map(({ area, what, difference, bound }) => [area, what, difference.toPrecision(2), bound ? bound.toPrecision(2) : '0']);
+  const lines = [['area', 'compared', 'largest difference', 'bound'], ...rows];
+  const widths = lines[0].map((_, column) => Math.max(...lines.map((line) => line[column].length)));
+  console.log(`\n${lines.map((line) => line.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd()).join('\n')}\n`);
+}
+
+prepare();
+const folder = mkdtempSync(join(tmpdir(), 'search-e1-parity-'));
+const seed = process.env.PARITY_SEED ?? String(Date.now() % 1_000_000);
+console.log(`PARITY_SEED=${seed}`);
+try {
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+  const status = run(process.execPath, [vitest, 'run', '--config', join(here, 'vitest.config.ts'), ...process.argv.slice(2)], {
+    env: { ...process.env, PARITY_SEED: seed, PARITY_FOLDER: folder, PARITY_PYTHON: python },
+  });
+  table(folder);
+  process.exitCode = status;
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
