@@ -26,7 +26,7 @@ export async function loadPolicy(folder: string, options: LoadOptions = {}): Pro
   const weights = new Map<string, tf.Tensor>();
   try {
     await shards.readAll((name, tensor) => weights.set(name, tensor), options);
-    return Policy.fromTensors(config, weights);
+    return Policy.fromTensors(config, weights, { frozen: options.storage === 'stored' });
   } catch (error) {
     tf.dispose([...weights.values()]);
     throw error;
@@ -37,7 +37,7 @@ export async function loadPolicy(folder: string, options: LoadOptions = {}): Pro
 
 /** Puts a folder's weights into a policy of the same shape, as when a run is resumed. */
 export async function assignWeights(policy: Policy, folder: string): Promise<void> {
-  if (policy.frozen) throw new Error(`the policy's weights are stored in 16 bits and cannot be replaced: load ${folder} as a policy`);
+  if (policy.frozen) throw new Error(`the policy's weights are frozen and cannot be replaced: load ${folder} as a policy of its own`);
   const shards = await openShards(folder, policy.config);
   try {
     await shards.readAll((name, tensor) => {

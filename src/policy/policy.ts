@@ -18,13 +18,18 @@ export class Policy {
   readonly weights: ReadonlyMap<string, tf.Variable>;
   adapter: LoraAdapter | null = null;
 
-  private constructor(config: PolicyConfig, weights: ReadonlyMap<string, tf.Variable>) {
+  private constructor(
+    config: PolicyConfig,
+    weights: ReadonlyMap<string, tf.Variable>,
+    /** Whether the weights themselves are neither trained nor merged into, as those in 16 bits; an adapter can be trained on them. */
+    readonly frozen: boolean,
+  ) {
     this.config = config;
     this.weights = weights;
   }
 
   /** Takes tensors by Hugging Face name, which the policy owns from here on: float32, or matrices in packed halves (`tensors/half.ts`). */
-  static fromTensors(config: PolicyConfig, tensors: ReadonlyMap<string, tf.Tensor>): Policy {
+  static fromTensors(config: PolicyConfig, tensors: ReadonlyMap<string, tf.Tensor>, { frozen = false } = {}): Policy {
     const weights = new Map<string, tf.Variable>();
     for (const [name, shape] of weightShapes(config)) {
       const tensor = tensors.get(name);
@@ -33,7 +38,7 @@ export class Policy {
         throw new Error(`weight ${name}: expected shape [${shape}], got ${found ? `[${found}]` : 'none'}`);
       weights.set(name, asVariable(name, tensor));
     }
-    return new Policy(config, weights);
+    return new Policy(config, weights, frozen || [...weights.values()].some((weight) => halfFormat(weight)));
   }
 
   /** Takes values by Hugging Face name; their number and shapes must be those of `weightShapes(config)`. */
@@ -67,11 +72,6 @@ export class Policy {
     return Policy.fromValues(config, values);
   }
 
-  /** Whether weights are stored in 16 bits: then an adapter can be trained on them, but they themselves neither trained nor merged into. */
-  get frozen(): boolean {
-    return [...this.weights.values()].some((weight) => halfFormat(weight));
-  }
-
   /** What an optimiser moves: the adapter where there is one, else every weight, and nothing where they are frozen. */
   get trainable(): ReadonlyMap<string, tf.Variable> {
     if (this.adapter) return this.adapter.variables;
@@ -91,7 +91,8 @@ export class Policy {
   mergeAdapter(): void {
     const adapter = this.adapter;
     if (!adapter) throw new Error('this policy has no adapter to merge');
-    if (this.frozen) throw new Error('the weights are stored in 16 bits: load the policy in float32 to merge its adapter');
+    if (this.frozen)
+      throw new Error('the weights are frozen, as they were loaded as stored: load the policy in float32 to merge its adapter');
     for (const [name, weight] of this.weights) {
       const merged = mergedWeight(adapter, name, weight);
       if (!merged) continue;

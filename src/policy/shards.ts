@@ -7,8 +7,8 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type * as tf from '@tensorflow/tfjs-core';
-import { tensorOf } from '../tensors/filled.js';
-import { markHalf, widenHalves } from '../tensors/half.js';
+import { unwritten } from '../tensors/filled.js';
+import { type HalfFormat, markHalf, widenHalves } from '../tensors/half.js';
 import { type PolicyConfig, weightShapes } from './config.js';
 import { BYTES_OF, openSafetensors, type SafetensorsFile, SLICE, type StoredType, type TensorRecord } from './safetensors.js';
 
@@ -29,7 +29,7 @@ export interface LoadProgress {
 }
 
 export interface LoadOptions {
-  /** `stored` keeps matrices of F16 and BF16 files in 16 bits: half the memory, but frozen (an adapter can be trained). Default float32. */
+  /** `stored` keeps matrices of F16 and BF16 files in 16 bits. The policy is frozen then: an adapter can be trained, not the weights. Default float32. */
   readonly storage?: Storage;
   readonly onProgress?: (progress: LoadProgress) => void;
   readonly signal?: AbortSignal;
@@ -120,25 +120,28 @@ async function readTensor(
   const { dtype, shape } = record;
   // Two numbers share an element; vectors are small and stay float32.
   const half = dtype !== 'F32' && storage === 'stored' && shape.length === 2 && shape[1] % 2 === 0;
-  if (half || dtype === 'F32') {
-    const stored = half ? [shape[0], shape[1] / 2] : shape;
-    const tensor = await tensorOf(stored, half ? 'int32' : 'float32', async (viewOf) => {
-      await inSlices(record, async (from, count) => {
-        await file.readBytes(name, viewOf(from, count), from);
-        onSlice(count);
-      });
-    });
-    return half ? markHalf(tensor, dtype) : tensor;
-  }
-  const slice = new Uint8Array(SLICE);
-  return tensorOf(shape, 'float32', async (viewOf) => {
+  const place = unwritten(half ? [shape[0], shape[1] / 2] : shape, half ? 'int32' : 'float32');
+  const slice = half || dtype === 'F32' ? null : new Uint8Array(SLICE);
+  try {
     await inSlices(record, async (from, count) => {
-      await file.readBytes(name, slice.subarray(0, count), from);
-      const wide = viewOf(2 * from, 2 * count);
-      widenHalves(new Uint16Array(slice.buffer, 0, count / 2), dtype, new Float32Array(wide.buffer, wide.byteOffset, count / 2));
+      if (!slice) await file.readBytes(name, place.viewOf(from, count), from);
+      else {
+        await file.readBytes(name, slice.subarray(0, count), from);
+        const wide = place.viewOf(2 * from, 2 * count);
+        widenHalves(
+          new Uint16Array(slice.buffer, 0, count / 2),
+          dtype as HalfFormat,
+          new Float32Array(wide.buffer, wide.byteOffset, count / 2),
+        );
+      }
       onSlice(count);
     });
-  });
+  } catch (error) {
+    place.discard();
+    throw error;
+  }
+  const tensor = place.finish();
+  return half ? markHalf(tensor, dtype) : tensor;
 }
 
 /** Calls `each` for neighbouring ranges of a tensor's stored bytes, at least once even where there are none. */

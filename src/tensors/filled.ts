@@ -1,42 +1,68 @@
 /**
- * A tensor whose values arrive in slices, such as from a file: they are written to where they stay, without a second copy of the whole.
+ * Tensors whose values are written to where they stay, such as slices of a file or widened halves: no second copy of the whole exists.
  *
- * The wasm backend's memory can be written directly; elsewhere one typed array is filled and handed over.
+ * Where a backend's memory can be seen (WebAssembly) it is written directly; elsewhere a typed array is filled and handed over.
  */
-import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
 
-/** Bytes [from, from + count) of the tensor, to be written before the next is asked for: the memory may move in between. */
+/** Bytes [from, from + count) of the tensor, to be written before the next are asked for: the memory may move in between. */
 export type ViewOf = (from: number, count: number) => Uint8Array;
 
-/** Makes a tensor and lets `fill` write all of its bytes, little-endian. */
-export async function tensorOf(
-  shape: readonly number[],
-  dtype: 'float32' | 'int32',
-  fill: (viewOf: ViewOf) => Promise<void>,
-): Promise<tf.Tensor> {
+/** A tensor that holds anything until it is written, and its bytes, little-endian. `finish` hands it over. */
+export interface Unwritten {
+  readonly viewOf: ViewOf;
+  /** Gives the tensor; nothing is written after this. */
+  finish(): tf.Tensor;
+  /** Gives the memory back instead. */
+  discard(): void;
+}
+
+/** What the two WebAssembly backends have of a memory that can be seen. */
+interface VisibleMemory {
+  readonly output?: (shape: readonly number[], dtype: string) => tf.TensorInfo;
+  readonly makeOutput?: (shape: readonly number[], dtype: string) => tf.TensorInfo;
+  readonly data?: { get(dataId: object): { readonly values: Float32Array | Int32Array } };
+  readonly dataIdMap?: { get(dataId: object): { readonly memoryOffset: number } };
+  readonly wasm?: { readonly HEAPU8: Uint8Array };
+}
+
+export function unwritten(shape: readonly number[], dtype: 'float32' | 'int32'): Unwritten {
   const size = shape.reduce((a, b) => a * b, 1);
-  if (tf.getBackend() !== 'wasm') {
+  const backend = tf.backend() as unknown as VisibleMemory;
+  const output = backend.output ?? (backend.wasm && backend.makeOutput?.bind(backend)); // the cpu backend's makeOutput is another one
+  if (!output) {
     const values = dtype === 'float32' ? new Float32Array(size) : new Int32Array(size);
-    await fill((from, count) => new Uint8Array(values.buffer, from, count));
-    return tf.tensor(values, [...shape], dtype);
+    return {
+      viewOf: (from, count) => new Uint8Array(values.buffer, from, count),
+      finish: () => tf.tensor(values, [...shape], dtype),
+      discard: () => undefined,
+    };
   }
-  const backend = tf.backend() as BackendWasm;
-  const wasm = backend.wasm as unknown as { readonly HEAPU8: Uint8Array };
-  const info = backend.makeOutput([...shape], dtype);
-  const start = backend.dataIdMap.get(info.dataId).memoryOffset >>> 0; // above 2 GB it comes back negative
-  if (start === 0 && size > 0) {
-    backend.disposeData(info.dataId);
+  const info = output(shape, dtype);
+  const tensor = tf.engine().makeTensorFromTensorInfo(info);
+  if (size > 0 && visibleBytes(tensor)?.byteOffset === 0) {
+    tensor.dispose();
     throw new RangeError(
-      `WebAssembly memory (4 GB) is full: no room for a tensor [${shape}]; load the weights in 16 bits, or choose another backend`,
+      `the backend's memory (4 GB) is full: no room for a tensor [${shape}]; load weights in 16 bits, or choose another backend`,
     );
   }
-  const tensor = tf.engine().makeTensorFromTensorInfo(info);
-  try {
-    await fill((from, count) => new Uint8Array(wasm.HEAPU8.buffer, start + from, count));
-  } catch (error) {
-    tensor.dispose();
-    throw error;
+  return {
+    viewOf(from, count) {
+      const bytes = visibleBytes(tensor) as Uint8Array;
+      return new Uint8Array(bytes.buffer, bytes.byteOffset + from, count);
+    },
+    finish: () => tensor,
+    discard: () => tensor.dispose(),
+  };
+}
+
+/** A tensor's own bytes where the backend lets them be seen; undefined elsewhere. Valid until the next tensor is made. */
+export function visibleBytes(tensor: tf.Tensor): Uint8Array | undefined {
+  const { data, dataIdMap, wasm } = tf.backend() as unknown as VisibleMemory;
+  if (dataIdMap && wasm) {
+    const start = dataIdMap.get(tensor.dataId).memoryOffset >>> 0; // above 2 GB it comes back negative
+    return new Uint8Array(wasm.HEAPU8.buffer, start, 4 * tensor.size);
   }
-  return tensor;
+  const values = data?.get(tensor.dataId).values;
+  return ArrayBuffer.isView(values) ? new Uint8Array(values.buffer, values.byteOffset, values.byteLength) : undefined;
 }

@@ -7,8 +7,8 @@
  *
  * F16 is IEEE 754 binary16, BF16 the upper half of a float32.
  */
-import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
+import { unwritten, visibleBytes } from './filled.js';
 
 export type HalfFormat = 'F16' | 'BF16';
 
@@ -68,13 +68,13 @@ export function halfMatMulTransposed(y: tf.Tensor2D, packed: tf.Tensor): tf.Tens
 export function halfRows(packed: tf.Tensor, ids: tf.Tensor1D): tf.Tensor2D {
   return tf.tidy(() => {
     const rows = tf.gather(packed as tf.Tensor2D, ids); // [N, d / 2]
-    return widened(bitsOf(rows, 0, rows.shape[0]), halfFormat(packed) as HalfFormat, [rows.shape[0], matrixShape(packed)[1]]);
+    return widened(rows, 0, rows.shape[0], halfFormat(packed) as HalfFormat);
   });
 }
 
 /** Rows from (inclusive) to (exclusive) of a packed matrix as float32. */
 export function widenRows(packed: tf.Tensor, from: number, to: number): tf.Tensor2D {
-  return widened(bitsOf(packed, from, to), halfFormat(packed) as HalfFormat, [to - from, matrixShape(packed)[1]]);
+  return widened(packed, from, to, halfFormat(packed) as HalfFormat);
 }
 
 /** Ranges of rows that are widened together, in order. */
@@ -84,22 +84,22 @@ export function bands(packed: tf.Tensor): (readonly [number, number])[] {
   return Array.from({ length: Math.ceil(rows / height) }, (_, i) => [i * height, Math.min(rows, (i + 1) * height)] as const);
 }
 
-function widened(bits: Uint16Array, format: HalfFormat, shape: [number, number]): tf.Tensor2D {
-  const values = new Float32Array(bits.length);
-  widenHalves(bits, format, values);
-  return tf.tensor2d(values, shape);
+function widened(packed: tf.Tensor, from: number, to: number, format: HalfFormat): tf.Tensor2D {
+  const columns = 2 * (packed.shape[1] as number);
+  const count = (to - from) * columns;
+  const wide = unwritten([to - from, columns], 'float32'); // before the bits are looked at: memory may move
+  const into = wide.viewOf(0, 4 * count);
+  widenHalves(bitsOf(packed, from * columns, count), format, new Float32Array(into.buffer, into.byteOffset, count));
+  return wide.finish() as tf.Tensor2D;
 }
 
-/** The 16-bit numbers of some rows: a view where the backend's memory can be seen, else a copy of these rows alone. */
-function bitsOf(packed: tf.Tensor, from: number, to: number): Uint16Array {
-  const width = matrixShape(packed)[1] / 2;
-  if (tf.getBackend() === 'wasm') {
-    const { dataIdMap, wasm } = tf.backend() as BackendWasm;
-    const start = dataIdMap.get(packed.dataId).memoryOffset >>> 0; // above 2 GB it comes back negative
-    return new Uint16Array((wasm as unknown as { HEAPU8: Uint8Array }).HEAPU8.buffer, start + 4 * from * width, 2 * (to - from) * width);
-  }
-  const rows = tf.tidy(() => tf.slice(packed, [from, 0], [to - from, width]).dataSync());
-  return new Uint16Array(rows.buffer, rows.byteOffset, 2 * rows.length);
+/** 16-bit numbers of a packed matrix: a view where the backend's memory can be seen, else a copy of these rows alone. */
+function bitsOf(packed: tf.Tensor, from: number, count: number): Uint16Array {
+  const bytes = visibleBytes(packed);
+  if (bytes) return new Uint16Array(bytes.buffer, bytes.byteOffset + 2 * from, count);
+  const columns = 2 * (packed.shape[1] as number);
+  const rows = tf.tidy(() => tf.slice(packed, [from / columns, 0], [count / columns, -1]).dataSync());
+  return new Uint16Array(rows.buffer, rows.byteOffset, count);
 }
 
 /** Widens 16-bit numbers exactly into `into`, which has as many elements. */

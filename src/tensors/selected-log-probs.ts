@@ -67,7 +67,7 @@ function ofHalves(head: tf.Tensor, targets: tf.Tensor1D): (hidden: tf.Tensor2D) 
   const [vocabulary] = matrixShape(head);
   const count = targets.size;
   const cuts = Array.from({ length: Math.ceil(count / HALF_ROWS) }, (_, i) => [i * HALF_ROWS, Math.min(count, (i + 1) * HALF_ROWS)]);
-  const rowsOf = (hidden: tf.Tensor2D, [from, to]: readonly number[]) => ({
+  const rowsOf = (hidden: tf.Tensor2D, targets: tf.Tensor1D, [from, to]: readonly number[]) => ({
     logProbs: tf.logSoftmax(halfMatMul(tf.slice(hidden, [from, 0], [to - from, -1]), head)), // [R, V]
     chosen: tf.oneHot(tf.slice(targets, [from], [to - from]), vocabulary), // [R, V]
   });
@@ -76,17 +76,17 @@ function ofHalves(head: tf.Tensor, targets: tf.Tensor1D): (hidden: tf.Tensor2D) 
     save([hidden, targets]);
     const parts = cuts.map((cut) =>
       tf.tidy(() => {
-        const { logProbs, chosen } = rowsOf(hidden, cut);
+        const { logProbs, chosen } = rowsOf(hidden, targets, cut);
         return tf.stack([tf.sum(tf.mul(logProbs, chosen), 1), tf.neg(tf.sum(tf.mul(tf.exp(logProbs), logProbs), 1))]) as tf.Tensor2D; // [2, R]
       }),
     );
     return {
       value: tf.concat(parts, 1), // [2, N]
-      gradFunc: (dy: tf.Tensor, [hidden]: tf.Tensor[]) =>
+      gradFunc: (dy: tf.Tensor, [hidden, targets]: tf.Tensor[]) =>
         tf.concat(
           cuts.map(([from, to]) =>
             tf.tidy(() => {
-              const { logProbs, chosen } = rowsOf(hidden as tf.Tensor2D, [from, to]);
+              const { logProbs, chosen } = rowsOf(hidden as tf.Tensor2D, targets as tf.Tensor1D, [from, to]);
               const dSelected = tf.reshape(tf.slice(dy, [0, from], [1, to - from]), [-1, 1]); // [R, 1]
               return halfMatMulTransposed(tf.mul(tf.sub(chosen, tf.exp(logProbs)), dSelected) as tf.Tensor2D, head); // [R, d]
             }),

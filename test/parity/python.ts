@@ -22,7 +22,13 @@ export function python(script: string, ...args: readonly string[]): void {
   const { status, stderr, error } = spawnSync(binary, [join(__dirname, script), ...args], {
     encoding: 'utf8',
     maxBuffer: 1 << 26,
-    env: { ...process.env, HF_HUB_OFFLINE: '1', TOKENIZERS_PARALLELISM: 'false', TRANSFORMERS_VERBOSITY: 'error', TRL_EXPERIMENTAL_SILENCE: '1' },
+    env: {
+      ...process.env,
+      HF_HUB_OFFLINE: '1',
+      TOKENIZERS_PARALLELISM: 'false',
+      TRANSFORMERS_VERBOSITY: 'error',
+      TRL_EXPERIMENTAL_SILENCE: '1',
+    },
   });
   if (status !== 0) throw new Error(`${script} failed: ${error?.message ?? stderr.slice(-4000)}`);
 }

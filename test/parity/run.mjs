@@ -29,8 +29,10 @@ function prepare() {
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   console.log(`making ${environment} (PyTorch and its peers, some hundred megabytes)`);
   const base = process.env.PYTHON ?? 'python3';
-  if (!existsSync(python) && run(base, ['-m', 'venv', environment]) !== 0) throw new Error(`${base} -m venv failed: Python 3.10 or newer is needed`);
-  if (run(python, ['-m', 'pip', 'install', '-q', '-r', requirements]) !== 0) throw new Error('pip could not install test/parity/requirements.txt');
+  if (!existsSync(python) && run(base, ['-m', 'venv', environment]) !== 0)
+    throw new Error(`${base} -m venv failed: Python 3.10 or newer is needed`);
+  if (run(python, ['-m', 'pip', 'install', '-q', '-r', requirements]) !== 0)
+    throw new Error('pip could not install test/parity/requirements.txt');
   writeFileSync(stamp, wanted);
 }
 
@@ -44,7 +46,16 @@ function table(folder) {
     .map(({ area, what, difference, bound }) => [area, what, difference.toPrecision(2), bound ? bound.toPrecision(2) : '0']);
   const lines = [['area', 'compared', 'largest difference', 'bound'], ...rows];
   const widths = lines[0].map((_, column) => Math.max(...lines.map((line) => line[column].length)));
-  console.log(`\n${lines.map((line) => line.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd()).join('\n')}\n`);
+  console.log(
+    `\n${lines
+      .map((line) =>
+        line
+          .map((cell, column) => cell.padEnd(widths[column]))
+          .join('  ')
+          .trimEnd(),
+      )
+      .join('\n')}\n`,
+  );
 }
 
 prepare();

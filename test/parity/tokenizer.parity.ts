@@ -55,7 +55,9 @@ describe('the tokenizer of Qwen2.5', () => {
     const tokenizer = loadTokenizer(vocabulary);
     const wrong = strings.filter(({ ids, decoded }) => tokenizer.decode(ids) !== decoded);
     expect(wrong.slice(0, 5)).toEqual([]);
-    const changed = strings.filter(({ text }) => tokenizer.decode(tokenizer.encode(text)) !== text.toWellFormed().normalize('NFC'));
+    const changed = strings.filter(
+      ({ text }) => tokenizer.decode(tokenizer.encode(text)) !== Buffer.from(text).toString().normalize('NFC'),
+    );
     expect(changed.slice(0, 5)).toEqual([]);
   });
 

@@ -55,6 +55,53 @@ describe('a folder that Transformers wrote', () => {
     policy.dispose();
   });
 
+  test('in bfloat16 may stay in 16 bits: it computes the same, saves as it was stored, and takes an adapter but no other training', async () => {
+    const f = readFixture('xs_tied', 'bf16', 'forward.json');
+    const path = fixtureFolder('xs_tied', 'bf16');
+    const policy = await loadPolicy(path, { storage: 'stored' });
+    expect(await policy.values()).toEqual(await valuesOf(path));
+    const row = f.input_ids[0] as number[];
+    const logits = tf.tidy(() => {
+      const hidden = tf.reshape(decode(policy, Int32Array.from(row), [1, row.length]), [row.length, policy.config.hiddenSize]);
+      return (linear(hidden, headOf(policy)) as tf.Tensor2D).arraySync();
+    });
+    expectArraysClose(logits.flat(), f.logits_row0.flat(), 2e-5, 'logits');
+    await savePolicy(policy, folder);
+    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
+    expect([config.dtype, config.torch_dtype]).toEqual(['bfloat16', 'bfloat16']);
+    const [written, original] = await Promise.all([folder, path].map((each) => openSafetensors(join(each, 'model.safetensors'))));
+    const name = 'model.layers.1.mlp.down_proj.weight';
+    expect(written.records.get(name)?.dtype).toBe('BF16');
+    expect(await written.read(name)).toEqual(await original.read(name));
+    await Promise.all([written.close(), original.close()]);
+
+    expect(policy.trainable.size).toBe(0);
+    await expect(assignWeights(policy, path)).rejects.toThrow(/frozen/);
+    const engine = inProcessEngine(policy, noTokenizer);
+    engine.addAdapter({ rank: 2, alpha: 4, seed: 1 });
+    const data = [{ tokens: row, scored: [5, 6, 7, 8, 9] }];
+    const before = (await engine.forwardBackward(crossEntropyLoss(data))).loss;
+    await engine.optimStep({ learningRate: 0.01 });
+    expect((await engine.forwardBackward(crossEntropyLoss(data))).loss).toBeLessThan(before);
+    expect(() => engine.mergeAdapter()).toThrow(/frozen/);
+    engine.dispose();
+  });
+
+  test('is read in slices, with the bytes told, and stops when it is told to', async () => {
+    const told: number[] = [];
+    const onProgress = ({ bytes, total }: { bytes: number; total: number }) => void told.push(bytes / total);
+    const policy = await loadPolicy(fixtureFolder('xs_untied'), { onProgress });
+    policy.dispose();
+    expect(told.length).toBeGreaterThan(20);
+    expect(told).toEqual([...told].sort((a, b) => a - b));
+    expect(told.at(-1)).toBe(1);
+    const before = tf.memory().numTensors;
+    const stop = new AbortController();
+    const stopping = loadPolicy(fixtureFolder('xs_untied'), { signal: stop.signal, onProgress: () => stop.abort(new Error('enough')) });
+    await expect(stopping).rejects.toThrow('enough');
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
   test('may hold the tied head a second time', async () => {
     const file = await openSafetensors(fixtureFolder('xs_tied', 'model.safetensors'));
     const tensors = new Map<string, { values: Float32Array; shape: readonly number[] }>();

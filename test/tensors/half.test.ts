@@ -1,0 +1,104 @@
+/** Weights in 16 bits compute what their float32 values compute, forwards and backwards, and never need the whole matrix in float32. */
+import * as tf from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { random } from '../../src/random.js';
+import { startBackend } from '../../src/tensors/backend.js';
+import { embedding } from '../../src/tensors/embedding.js';
+import { bands, type HalfFormat, halfFormat, markHalf, matrixShape, widenHalves, widenRows } from '../../src/tensors/half.js';
+import { linear } from '../../src/tensors/linear.js';
+import { selectedLogProbs } from '../../src/tensors/selected-log-probs.js';
+
+/** Random halves [rows, columns], and the float32 matrix they stand for. */
+function matrix(rows: number, columns: number, format: HalfFormat, seed: number) {
+  const stream = random(seed, 'half');
+  const bits = Uint16Array.from({ length: rows * columns }, () => {
+    const value = stream.normal();
+    if (format === 'BF16') return new Uint32Array(Float32Array.of(value).buffer)[0] >>> 16;
+    return ((value < 0 ? 1 : 0) << 15) | ((14 + stream.integer(2)) << 10) | stream.integer(1024); // +-[0.5, 2)
+  });
+  const values = new Float32Array(bits.length);
+  widenHalves(bits, format, values);
+  const packed = markHalf(tf.tensor(new Int32Array(bits.buffer), [rows, columns / 2], 'int32'), format);
+  return { packed: packed as tf.Tensor2D, wide: tf.tensor2d(values, [rows, columns]) };
+}
+
+const far = (a: tf.Tensor, b: tf.Tensor) => tf.tidy(() => tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]);
+
+describe.each(['wasm', 'cpu'] as const)('on %s', (backend) => {
+  beforeAll(async () => {
+    await startBackend({ backend });
+  });
+
+  test.each(['F16', 'BF16'] as const)('%s: linear, its gradients, and the embedding equal those of the widened matrix', (format) => {
+    const { packed, wide } = matrix(19, 8, format, 1);
+    const x = tf.tensor3d(
+      Array.from({ length: 2 * 3 * 8 }, (_, i) => Math.sin(i)),
+      [2, 3, 8],
+    );
+    const bias = tf.tensor1d(Array.from({ length: 19 }, (_, i) => Math.cos(i)));
+    expect(matrixShape(packed)).toEqual([19, 8]);
+    expect(far(linear(x, packed, bias), linear(x, wide, bias))).toBeLessThan(1e-5);
+    const gradients = (w: tf.Tensor2D) => tf.grads((x, bias) => tf.sum(tf.square(linear(x, w, bias as tf.Tensor1D))))([x, bias]);
+    const [half, whole] = [gradients(packed), gradients(wide)];
+    for (const i of [0, 1]) expect(far(half[i], whole[i])).toBeLessThan(1e-3);
+    const ids = tf.tensor1d([18, 0, 7, 7], 'int32');
+    expect([...embedding(packed, ids).dataSync()]).toEqual([...embedding(wide, ids).dataSync()]);
+    expect([...widenRows(packed, 5, 9).dataSync()]).toEqual([...tf.slice(wide, [5, 0], [4, -1]).dataSync()]);
+  });
+
+  test('log-probabilities and entropies over a packed head, and the gradient of what is below it', () => {
+    const { packed, wide } = matrix(23, 6, 'BF16', 2);
+    const hidden = tf.tensor2d(
+      Array.from({ length: 300 * 6 }, (_, i) => Math.sin(i * i)),
+      [300, 6],
+    ); // more rows than are computed at once
+    const targets = tf.tensor1d(
+      Array.from({ length: 300 }, (_, i) => i % 23),
+      'int32',
+    );
+    const [half, whole] = [packed, wide].map((head) => selectedLogProbs(hidden, head, targets));
+    expect(far(half.logProbs, whole.logProbs)).toBeLessThan(1e-5);
+    expect(far(half.entropy, whole.entropy)).toBeLessThan(1e-5);
+    const [a, b] = [packed, wide].map((head) =>
+      tf.grad((h) => tf.sum(tf.square(selectedLogProbs(h as tf.Tensor2D, head, targets).logProbs)))(hidden),
+    );
+    expect(far(a, b)).toBeLessThan(1e-4);
+  });
+
+  test('leaves no tensor behind', () => {
+    const { packed, wide } = matrix(5, 4, 'F16', 3);
+    const x = tf.ones([2, 4]) as tf.Tensor2D;
+    const before = tf.memory().numTensors;
+    tf.tidy(() => {
+      linear(x, packed);
+      embedding(packed, tf.tensor1d([1], 'int32'));
+    });
+    tf.grad((x) => tf.sum(linear(x, packed)))(x).dispose();
+    expect(tf.memory().numTensors).toBe(before);
+    tf.dispose([packed, wide, x]);
+  });
+});
+
+test('a matrix of any size is cut into bands that cover it once, each within the budget', () => {
+  for (const shape of [
+    [151_936, 448],
+    [1, 2],
+    [4, 4_000_000],
+  ] as const) {
+    const stub = { shape, dataId: {}, dtype: 'int32', rank: 2 } as unknown as tf.Tensor;
+    const cut = bands(markHalf(stub, 'BF16'));
+    expect(cut[0][0]).toBe(0);
+    expect(cut.at(-1)?.[1]).toBe(shape[0]);
+    cut.forEach(([from, to], i) => {
+      if (i > 0) expect(from).toBe(cut[i - 1][1]);
+      expect(to - from === 1 || (to - from) * 2 * shape[1] <= 1 << 22).toBe(true);
+    });
+  }
+});
+
+test('the format goes with the data: clones and variables have it, other tensors do not', () => {
+  const { packed, wide } = matrix(2, 4, 'F16', 4);
+  expect([packed, tf.clone(packed), tf.variable(packed, false)].map(halfFormat)).toEqual(['F16', 'F16', 'F16']);
+  expect(halfFormat(wide)).toBeUndefined();
+  expect(() => markHalf(wide, 'F16')).toThrow(/expected an int32 matrix, got float32/);
+});
