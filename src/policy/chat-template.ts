@@ -21,7 +21,7 @@ export type RenderChat = (messages: readonly ChatMessage[], options?: ChatOption
  * Compiles a template once.
  *
  * @param specialTokens `bos_token`, `eos_token` and the like, by name
- * @throws Error where the template is none; the returned function throws where it refuses its messages (`raise_exception`)
+ * @throws Error where the template is none; the returned function throws where it refuses its messages (`raise_exception`, which the library has)
  */
 export function chatTemplate(source: string, specialTokens: Readonly<Record<string, string>> = {}): RenderChat {
   let template: Template;
@@ -36,9 +36,6 @@ export function chatTemplate(source: string, specialTokens: Readonly<Record<stri
       tools: null,
       documents: null,
       add_generation_prompt: addGenerationPrompt,
-      raise_exception: (message: string) => {
-        throw new Error(`the chat template refuses these messages: ${message}`);
-      },
       ...specialTokens,
       ...variables,
     });

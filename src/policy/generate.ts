@@ -9,13 +9,13 @@ import * as tf from '@tensorflow/tfjs-core';
 import { random } from '../random.js';
 import { KeyValueCache } from '../tensors/kv-cache.js';
 import { linear } from '../tensors/linear.js';
-import { sampleTokens } from '../tensors/sample-tokens.js';
 import { type DecoderWeights, decode, headOf } from './decoder.js';
+import { drawTokens, type SamplingLimits } from './sampling.js';
 
 /** What the environment does after a sampled token: nothing, end the sequence, or put its own tokens in (shown, never scored). */
 export type Reply = 'continue' | 'end' | readonly number[];
 
-export interface GenerateOptions {
+export interface GenerateOptions extends SamplingLimits {
   /** 0 is greedy. Paper and Search-R1: 1 in training, 0 in evaluation. */
   readonly temperature: number;
   /** Each sequence draws from its own stream of uniforms, so a draw does not depend on the batch around it. */
@@ -101,11 +101,8 @@ async function generateBatch(model: DecoderWeights, batch: Row[], options: Gener
         return [linear(asked, headOf(model)) as tf.Tensor2D]; // [R, V]
       });
       if (logits) {
-        const drawn = await sampleTokens(
-          logits,
-          temperature,
-          Float32Array.from(waiting, (at) => rows[at].uniform()),
-        );
+        const uniforms = Float32Array.from(waiting, (at) => rows[at].uniform());
+        const drawn = await drawTokens(logits, temperature, uniforms, options);
         logits.dispose();
         await Promise.all(waiting.map((at, i) => takeToken(rows[at], drawn.tokens[i], drawn.logProbs[i], options)));
         for (const at of waiting) if (rows[at].done) onFinished();

@@ -46,10 +46,10 @@ export function createAdapter(config: PolicyConfig, { rank, alpha, seed }: LoraO
 
 export const adapterName = (weight: string, part: 'A' | 'B'): string => weight.replace(/\.weight$/, `.lora_${part}.weight`);
 
-/** W + (alpha / rank) B A, or null where the weight carries no adapter. */
-export function mergedWeight(adapter: LoraAdapter, name: string, weight: tf.Tensor): tf.Tensor | null {
+/** W + sign (alpha / rank) B A, or null where the weight carries no adapter. */
+export function mergedWeight(adapter: LoraAdapter, name: string, weight: tf.Tensor, sign: 1 | -1 = 1): tf.Tensor | null {
   const a = adapter.variables.get(adapterName(name, 'A')) as tf.Tensor2D | undefined; // [rank, in]
   const b = adapter.variables.get(adapterName(name, 'B')) as tf.Tensor2D | undefined; // [out, rank]
   if (!a || !b) return null;
-  return tf.tidy(() => tf.add(weight, tf.mul(tf.matMul(b, a), adapter.alpha / adapter.rank))); // [out, in]
+  return tf.tidy(() => tf.add(weight, tf.mul(tf.matMul(b, a), (sign * adapter.alpha) / adapter.rank))); // [out, in]
 }

@@ -87,19 +87,43 @@ export class Policy {
     this.adapter = createAdapter(this.config, options);
   }
 
+  /** Puts an adapter on that lies on the backend already; the policy owns it from here on. */
+  attachAdapter(adapter: LoraAdapter): void {
+    if (this.adapter) throw new Error('this policy has an adapter already: merge or drop it first');
+    this.adapter = adapter;
+  }
+
   /** W <- W + (alpha / rank) B A for every adapted weight; the adapter is gone afterwards. */
   mergeAdapter(): void {
+    this.#addToWeights(1);
+    this.dropAdapter();
+  }
+
+  /** The same, but the adapter comes back to the caller, for `unmergeAdapter`. */
+  mergeAndKeepAdapter(): LoraAdapter {
+    const adapter = this.#addToWeights(1);
+    this.adapter = null;
+    return adapter;
+  }
+
+  /** Takes a merged adapter out of the weights and puts it on again: the weights are as before the merge, within rounding. */
+  unmergeAdapter(adapter: LoraAdapter): void {
+    this.attachAdapter(adapter);
+    this.#addToWeights(-1);
+  }
+
+  #addToWeights(sign: 1 | -1): LoraAdapter {
     const adapter = this.adapter;
     if (!adapter) throw new Error('this policy has no adapter to merge');
     if (this.frozen)
       throw new Error('the weights are frozen, as they were loaded as stored: load the policy in float32 to merge its adapter');
     for (const [name, weight] of this.weights) {
-      const merged = mergedWeight(adapter, name, weight);
+      const merged = mergedWeight(adapter, name, weight, sign);
       if (!merged) continue;
       weight.assign(merged);
       merged.dispose();
     }
-    this.dropAdapter();
+    return adapter;
   }
 
   dropAdapter(): void {

@@ -16,6 +16,12 @@ export interface Protocol {
   readonly maxTurnTokens: number;
   /** Tokens of an observation before it is cut. Search-R1: 500. */
   readonly maxObservationTokens: number;
+  /** Tokens of a prompt, the last ones, that are read; default all. Search-R1: 2048. */
+  readonly maxPromptTokens?: number;
+  /** Tokens after the prompt, own and retrieved, at which an episode ends. Search-R1: 4096; classroom: 400. */
+  readonly maxTokens: number;
+  /** Where sampled, not greedy, the likeliest tokens that hold this probability together; default 1, all of them. Search-R1: 0.95. */
+  readonly topP?: number;
   /** The standard prompt. */
   prompt(question: string): string;
   /** The privileged prompt: the same, with a reference attempt shown (the teacher's view). */
@@ -24,6 +30,10 @@ export interface Protocol {
   observation(passages: readonly Passage[]): string;
   /** What follows an action that is neither a search nor an answer. */
   readonly invalidFeedback: string;
+  /** What a turn's own text asks for. */
+  parseAction(ownText: string): Action;
+  /** The answer that is scored, where it is not that of the turn which ended the episode: from the texts of the prompt and of all that came after. */
+  readonly scoredAnswer?: (prompt: string, episode: string) => string | null;
 }
 
 /** What a turn's own text asks for: its first complete search or answer tag. */
@@ -65,9 +75,11 @@ export const classroomProtocol: Protocol = {
   passagesPerSearch: 1,
   maxTurnTokens: 48,
   maxObservationTokens: 64,
+  maxTokens: 400,
   prompt: (question) => `<question> ${question}</question>`,
   privilegedPrompt: (question, reference) => `<question> ${question}</question><reference>${reference}</reference>`,
   observation: (passages) =>
     `<information>${passages.length ? passages.map((p) => ` ${p.title} : ${p.text}`).join('') : ' nothing found'}</information>`,
   invalidFeedback: '<information> invalid action</information>',
+  parseAction,
 };

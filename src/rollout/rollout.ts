@@ -11,7 +11,7 @@ import type { Reply } from '../policy/generate.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { exactMatch } from '../reward/exact-match.js';
 import type { Searcher } from '../search/passage.js';
-import { endsTurn, type Protocol, parseAction } from './protocol.js';
+import { endsTurn, type Protocol } from './protocol.js';
 import type { Question } from './question.js';
 import type { Group, Trajectory, Turn, TurnContent } from './trajectory.js';
 
@@ -25,7 +25,7 @@ export interface RolloutOptions {
   /** 1 in training (paper, Search-R1), 0 = greedy in evaluation. */
   readonly temperature?: number;
   readonly seed?: number;
-  /** Tokens after the prompt, own and retrieved. */
+  /** Tokens after the prompt, own and retrieved; default the protocol's. */
   readonly maxTokens?: number;
   /** Which weights write; default the current ones. */
   readonly weights?: WeightsChoice;
@@ -48,22 +48,27 @@ export async function rollout(
   const {
     temperature = 1,
     seed = 0,
-    maxTokens = 400,
+    maxTokens = environment.protocol.maxTokens,
     promptOf = (q) => environment.protocol.prompt(q.question),
     onTurn,
     ...rest
   } = options;
-  const prompts = questions.map((question, index) => engine.tokenizer.encode(promptOf(question, index)));
+  const { maxPromptTokens = Number.POSITIVE_INFINITY, scoredAnswer, topP } = environment.protocol;
+  const prompts = questions.map((question, index) => engine.tokenizer.encode(promptOf(question, index)).slice(-maxPromptTokens));
   const episodes = questions.map((_, index) => new Episode(environment, engine.tokenizer, (turn, text) => onTurn?.(index, turn, text)));
   const sequences = await engine.sample(prompts, {
     ...rest,
     temperature,
     seed,
     maxTokens,
+    topP,
     onToken: (index, token) => episodes[index].take(token),
   });
   return sequences.map(({ tokens, own, logProbs, truncated }, index) => {
-    const { turns, answer, finish } = episodes[index];
+    const { turns, finish } = episodes[index];
+    const answer = scoredAnswer
+      ? scoredAnswer(engine.tokenizer.decode(prompts[index]), engine.tokenizer.decode(tokens))
+      : episodes[index].answer;
     return {
       question: questions[index],
       prompt: prompts[index],
@@ -121,7 +126,7 @@ class Episode {
     const tail = this.tokenizer.decode(this.#turnTokens.slice(-TAG_TOKENS));
     if (!ended && !endsTurn(tail) && this.#turnTokens.length < maxTurnTokens) return 'continue';
     const text = this.tokenizer.decode(this.#turnTokens);
-    const action = parseAction(text);
+    const action = this.environment.protocol.parseAction(text);
     const closing = this.turns.length >= maxTurns;
     if (action.kind === 'answer') {
       this.answer = action.content;

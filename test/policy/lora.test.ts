@@ -1,13 +1,18 @@
 /** LoRA held to PEFT 0.21: an adapter with both matrices random on xs_tied (test/fixtures/lora). */
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
+import { loadAdapter, saveAdapter } from '../../src/policy/adapter-files.js';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
+import { weightShapes } from '../../src/policy/config.js';
 import { decode, headOf } from '../../src/policy/decoder.js';
-import { createAdapter } from '../../src/policy/lora.js';
+import { ADAPTED, adapterName, createAdapter } from '../../src/policy/lora.js';
 import type { Policy } from '../../src/policy/policy.js';
-import { openSafetensors } from '../../src/policy/safetensors.js';
+import { openSafetensors, writeSafetensors } from '../../src/policy/safetensors.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { linear } from '../../src/tensors/linear.js';
 import {
@@ -24,19 +29,14 @@ import {
 const expected = readFixture('lora', 'expected.json');
 const PREFIX = 'base_model.model.';
 
-/** Puts PEFT's file into the policy's adapter; both must name the same tensors. */
+/** Puts PEFT's adapter on the policy; it must adapt what a fresh one adapts. */
 async function attach(policy: Policy): Promise<void> {
-  const { r, lora_alpha } = readFixture('lora', 'adapter_config.json');
-  policy.addAdapter({ rank: r, alpha: lora_alpha, seed: 1 });
-  const variables = policy.adapter?.variables as ReadonlyMap<string, tf.Variable>;
-  const file = await openSafetensors(fixtureFolder('lora', 'adapter_model.safetensors'));
-  expect([...variables.keys()].map((name) => PREFIX + name).sort()).toEqual([...file.records.keys()].sort());
-  for (const [name, variable] of variables) {
-    expect(variable.shape).toEqual(file.records.get(PREFIX + name)?.shape);
-    const values = await file.read(PREFIX + name);
-    tf.tidy(() => variable.assign(tf.tensor(values, variable.shape)));
-  }
-  await file.close();
+  await loadAdapter(policy, fixtureFolder('lora'));
+  expect([...(policy.adapter?.variables.keys() ?? [])].sort()).toEqual(
+    [...weightShapes(policy.config).keys()]
+      .flatMap((name) => (ADAPTED.test(name) ? [adapterName(name, 'A'), adapterName(name, 'B')] : []))
+      .sort(),
+  );
 }
 
 /** Logits of the left-padded row and the other one, each without padding. */
@@ -151,5 +151,94 @@ describe('a fresh adapter', () => {
     policy.dropAdapter();
     expect(() => policy.mergeAdapter()).toThrow(/no adapter to merge/);
     for (const rank of [0, 1.5, -2]) expect(() => policy.addAdapter({ rank, alpha: 1, seed: 1 })).toThrow(/positive integer/);
+  });
+});
+
+describe('an adapter folder', () => {
+  let policy: Policy;
+  let folder: string;
+  beforeAll(async () => {
+    await startBackend({ backend: 'wasm' });
+    policy = await loadPolicy(fixtureFolder('xs_tied'));
+  });
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'search-e1-adapter-'));
+  });
+  afterEach(() => {
+    policy.dropAdapter();
+    rmSync(folder, { recursive: true });
+  });
+  const peft = readFixture('lora', 'adapter_config.json');
+  const put = (config: object) => {
+    writeFileSync(join(folder, 'adapter_config.json'), JSON.stringify({ ...peft, ...config }));
+    copyFileSync(fixtureFolder('lora', 'adapter_model.safetensors'), join(folder, 'adapter_model.safetensors'));
+  };
+
+  test('comes back bit for bit, under the names and shapes that PEFT writes', async () => {
+    await loadAdapter(policy, fixtureFolder('lora'));
+    await saveAdapter(policy, folder, { baseModel: 'xs' });
+    const [ours, theirs] = await Promise.all(
+      [folder, fixtureFolder('lora')].map((each) => openSafetensors(join(each, 'adapter_model.safetensors'))),
+    );
+    expect([...ours.records.keys()].sort()).toEqual([...theirs.records.keys()].sort());
+    for (const name of theirs.records.keys()) expect(await ours.read(name)).toEqual(await theirs.read(name));
+    await Promise.all([ours.close(), theirs.close()]);
+    const config = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'));
+    expect(config).toMatchObject({ r: peft.r, lora_alpha: peft.lora_alpha, peft_type: 'LORA', base_model_name_or_path: 'xs' });
+    expect(config.target_modules).toEqual([...peft.target_modules].sort());
+    policy.dropAdapter();
+    await loadAdapter(policy, folder);
+    expectLogits(policy, expected.logits, 3e-5, 'read again');
+  });
+
+  test('may leave layers out, and may scale by the root of the rank', async () => {
+    put({ use_rslora: true });
+    const file = await openSafetensors(fixtureFolder('lora', 'adapter_model.safetensors'));
+    const some = new Map<string, { values: Float32Array; shape: readonly number[] }>();
+    for (const [name, { shape }] of file.records) if (name.includes('q_proj')) some.set(name, { values: await file.read(name), shape });
+    await file.close();
+    await writeSafetensors(join(folder, 'adapter_model.safetensors'), some);
+    await loadAdapter(policy, folder);
+    expect(policy.adapter?.variables.size).toBe(2 * policy.config.layers);
+    expect((policy.adapter?.alpha as number) / (policy.adapter?.rank as number)).toBeCloseTo(peft.lora_alpha / Math.sqrt(peft.r), 12);
+    await saveAdapter(policy, folder);
+    expect(JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8')).target_modules).toEqual(['q_proj']);
+  });
+
+  test('is merged and taken out again: the weights return within rounding, the adapter unchanged', async () => {
+    const before = await policy.values();
+    await loadAdapter(policy, fixtureFolder('lora'));
+    const kept = policy.mergeAndKeepAdapter();
+    expectLogits(policy, expected.merged_logits, 3e-5, 'merged');
+    policy.unmergeAdapter(kept);
+    for (const [name, values] of await policy.values()) expectArraysClose(values, before.get(name) as Float32Array, 1e-6, name);
+    expectLogits(policy, expected.logits, 3e-5, 'on again');
+    expect(() => policy.unmergeAdapter(kept)).toThrow(/has an adapter already/);
+  });
+
+  test.each([
+    ['of DoRA', { use_dora: true }, /use_dora/],
+    ['with trained biases and modules', { bias: 'all', modules_to_save: ['lm_head'] }, /modules_to_save, bias all/],
+    ['with ranks of its own', { rank_pattern: { q_proj: 8 } }, /rank_pattern/],
+    ['of another kind', { peft_type: 'IA3' }, /is not the configuration of a LoRA adapter/],
+    ['of another rank', { r: 3 }, /lora_A\.weight has shape \[4,32\], rank 3 asks for \[3,32\][\s\S]*lora_B/],
+  ])('%s is refused', async (_, change, message) => {
+    put(change);
+    const tensors = tf.memory().numTensors;
+    await expect(loadAdapter(policy, folder)).rejects.toThrow(message);
+    expect([policy.adapter, tf.memory().numTensors]).toEqual([null, tensors]);
+  });
+
+  test('with a matrix missing or too many is refused, all listed', async () => {
+    put({});
+    const [values, shape] = [new Float32Array(4 * 32), [4, 32]];
+    const name = (layer: string) => `base_model.model.model.layers.0.${layer}.lora_A.weight`;
+    await writeSafetensors(
+      join(folder, 'adapter_model.safetensors'),
+      new Map([name('self_attn.q_proj'), name('self_attn.x_proj')].map((each) => [each, { values, shape }])),
+    );
+    await expect(loadAdapter(policy, folder)).rejects.toThrow(
+      /q_proj\.lora_B\.weight is missing[\s\S]*x_proj\.lora_A\.weight is no adapter/,
+    );
   });
 });

@@ -1,0 +1,143 @@
+/**
+ * A LoRA adapter as PEFT keeps it: `adapter_config.json` and `adapter_model.safetensors`. What is written opens in PEFT; what PEFT writes opens here.
+ *
+ * An adapter may leave layers out. What is not computed here (DoRA, trained biases or whole modules, ranks that differ from layer to layer) is refused, never
+ * ignored, with every reason in one error.
+ */
+import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type * as tf from '@tensorflow/tfjs-core';
+import { z } from 'zod';
+import { createVariable } from '../tensors/variable.js';
+import { weightShapes } from './config.js';
+import { ADAPTED, adapterName } from './lora.js';
+import type { Policy } from './policy.js';
+import { openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
+import { readJson } from './shards.js';
+
+const CONFIG = 'adapter_config.json';
+const WEIGHTS = 'adapter_model.safetensors';
+const PREFIX = 'base_model.model.';
+
+const empty = z.union([z.record(z.string(), z.unknown()), z.array(z.unknown())]).nullish();
+const schema = z.looseObject({
+  peft_type: z.literal('LORA'),
+  r: z.number().int().positive(),
+  lora_alpha: z.number().positive(),
+  bias: z.string().nullish(),
+  fan_in_fan_out: z.boolean().nullish(),
+  use_rslora: z.boolean().nullish(),
+  use_dora: z.boolean().nullish(),
+  lora_bias: z.boolean().nullish(),
+  modules_to_save: empty,
+  rank_pattern: empty,
+  alpha_pattern: empty,
+  trainable_token_indices: empty,
+  layer_replication: empty,
+});
+
+/**
+ * Writes a policy's adapter.
+ *
+ * @param baseModel what `base_model_name_or_path` says: the folder or name of the weights below
+ */
+export async function saveAdapter(policy: Policy, folder: string, { baseModel = '' }: { readonly baseModel?: string } = {}): Promise<void> {
+  const { adapter } = policy;
+  if (!adapter) throw new Error('this policy has no adapter to save');
+  await mkdir(folder, { recursive: true });
+  const tensors = new Map<string, StoredTensor>();
+  for (const [name, variable] of adapter.variables)
+    tensors.set(PREFIX + name, { shape: variable.shape, values: async () => (await variable.data()) as Float32Array });
+  await writeSafetensors(join(folder, WEIGHTS), tensors);
+  const modules = new Set([...adapter.variables.keys()].map((name) => name.split('.').at(-3)));
+  const config = {
+    peft_type: 'LORA',
+    task_type: 'CAUSAL_LM',
+    base_model_name_or_path: baseModel,
+    r: adapter.rank,
+    lora_alpha: adapter.alpha,
+    lora_dropout: 0,
+    target_modules: [...modules].sort(),
+    bias: 'none',
+    fan_in_fan_out: false,
+    init_lora_weights: true,
+    use_rslora: false,
+    use_dora: false,
+    modules_to_save: null,
+    rank_pattern: {},
+    alpha_pattern: {},
+    inference_mode: true,
+  };
+  const path = join(folder, CONFIG);
+  await writeFile(`${path}.tmp`, `${JSON.stringify(config, null, 2)}\n`);
+  await rename(`${path}.tmp`, path);
+}
+
+/**
+ * Puts a folder's adapter on a policy that has none.
+ *
+ * @throws Error listing what the adapter asks for that is not computed here, and every tensor that does not fit the policy
+ */
+export async function loadAdapter(policy: Policy, folder: string): Promise<void> {
+  const path = join(folder, CONFIG);
+  const parsed = schema.safeParse(await readJson(path));
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map((issue) => `  ${issue.path.join('.') || '(root)'}: ${issue.message}`).join('\n');
+    throw new Error(`${path} is not the configuration of a LoRA adapter:\n${problems}`);
+  }
+  const config = parsed.data;
+  const refused = [
+    ...(['use_dora', 'fan_in_fan_out', 'lora_bias'] as const).filter((key) => config[key]),
+    ...(['modules_to_save', 'rank_pattern', 'alpha_pattern', 'trainable_token_indices', 'layer_replication'] as const).filter(
+      (key) => Object.keys(config[key] ?? {}).length > 0,
+    ),
+    ...(config.bias && config.bias !== 'none' ? [`bias ${config.bias}`] : []),
+  ];
+  if (refused.length) throw new Error(`${path} asks for what is not computed here: ${refused.join(', ')}`);
+  const file = await openSafetensors(join(folder, WEIGHTS));
+  const variables = new Map<string, tf.Variable>();
+  try {
+    const shapes = adapterShapes(policy, config.r);
+    const problems: string[] = [];
+    for (const [name, { shape }] of file.records) {
+      const expected = name.startsWith(PREFIX) ? shapes.get(name.slice(PREFIX.length)) : undefined;
+      if (!expected) problems.push(`${name} is no adapter of this policy's linear layers`);
+      else if (`${expected}` !== `${shape}`) problems.push(`${name} has shape [${shape}], rank ${config.r} asks for [${expected}]`);
+      const partner = name.replace(/lora_[AB](?=\.weight$)/, (part) => (part === 'lora_A' ? 'lora_B' : 'lora_A'));
+      if (!file.records.has(partner)) problems.push(`${partner} is missing`);
+    }
+    if (file.records.size === 0) problems.push('it holds no tensor');
+    if (problems.length)
+      throw new Error(
+        `${file.path} does not fit:\n${problems
+          .slice(0, 20)
+          .map((p) => `  ${p}`)
+          .join('\n')}`,
+      );
+    for (const [name, shape] of shapes) {
+      if (file.records.has(PREFIX + name)) variables.set(name, createVariable(name, await file.read(PREFIX + name), shape));
+    }
+    // PEFT scales by alpha / sqrt(r) under rsLoRA.
+    policy.attachAdapter({
+      rank: config.r,
+      alpha: config.use_rslora ? config.lora_alpha * Math.sqrt(config.r) : config.lora_alpha,
+      variables,
+    });
+  } catch (error) {
+    for (const variable of variables.values()) variable.dispose();
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Shape of both matrices of every layer that may carry an adapter. */
+function adapterShapes(policy: Policy, rank: number): Map<string, readonly number[]> {
+  const shapes = new Map<string, readonly number[]>();
+  for (const [name, [out, inputs]] of weightShapes(policy.config)) {
+    if (!ADAPTED.test(name)) continue;
+    shapes.set(adapterName(name, 'A'), [rank, inputs]);
+    shapes.set(adapterName(name, 'B'), [out, rank]);
+  }
+  return shapes;
+}

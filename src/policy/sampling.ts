@@ -1,0 +1,96 @@
+/**
+ * Sampling from a part of the next-token distribution: temperature, then the k likeliest tokens, then the likeliest that hold probability p together, then
+ * those not far below the likeliest; in the order and with the edges of Transformers' `generate`.
+ *
+ * Without such a limit the draw is `sampleTokens`, on the backend.
+ */
+import type * as tf from '@tensorflow/tfjs-core';
+import { type SampledTokens, sampleTokens } from '../tensors/sample-tokens.js';
+
+export interface SamplingLimits {
+  /** Keeps the k largest logits, and what equals the k-th. Default: all. */
+  readonly topK?: number;
+  /** Keeps the likeliest tokens until they hold this probability together, at least one. Default 1: all. */
+  readonly topP?: number;
+  /** Keeps tokens at least this many times as probable as the likeliest. Default 0: all. */
+  readonly minP?: number;
+}
+
+/**
+ * Draws one token a row. Log-probabilities are those of the whole distribution at the temperature, whatever the limits: they are what a policy gradient
+ * needs (as verl recomputes them), and the trainer's own forward pass gives the same.
+ *
+ * @param logits [B, V]
+ * @param uniforms [B], each in [0, 1); not read when the temperature is 0, which takes the likeliest token
+ */
+export async function drawTokens(
+  logits: tf.Tensor2D,
+  temperature: number,
+  uniforms: Float32Array,
+  limits: SamplingLimits = {},
+): Promise<SampledTokens> {
+  const { topK = 0, topP = 1, minP = 0 } = limits;
+  const limited = topK > 0 || topP < 1 || minP > 0;
+  if (temperature === 0 || !limited) return sampleTokens(logits, temperature, uniforms);
+  const [rows, vocabulary] = logits.shape;
+  const values = await logits.data<'float32'>();
+  const tokens = new Int32Array(rows);
+  const logProbs = new Float32Array(rows);
+  for (let row = 0; row < rows; row++) {
+    const scores = values.subarray(row * vocabulary, (row + 1) * vocabulary);
+    const { probabilities, logTotal } = limitedDistribution(scores, temperature, limits);
+    const token = invert(probabilities, uniforms[row]);
+    tokens[row] = token;
+    logProbs[row] = scores[token] / temperature - logTotal;
+  }
+  return { tokens, logProbs };
+}
+
+/** The distribution that is drawn from, and the logarithm of the whole one's normaliser: log p = score / temperature - logTotal. */
+export function limitedDistribution(
+  scores: ArrayLike<number>,
+  temperature: number,
+  { topK = 0, topP = 1, minP = 0 }: SamplingLimits,
+): { probabilities: Float64Array; logTotal: number } {
+  if (!(temperature > 0)) throw new RangeError(`sampling: the temperature should be above 0, got ${temperature}`);
+  if (!Number.isInteger(topK) || topK < 0) throw new RangeError(`sampling: topK should be a whole number, got ${topK}`);
+  if (!(topP > 0 && topP <= 1)) throw new RangeError(`sampling: topP should be in (0, 1], got ${topP}`);
+  if (!(minP >= 0 && minP <= 1)) throw new RangeError(`sampling: minP should be in [0, 1], got ${minP}`);
+  let best = Number.NEGATIVE_INFINITY;
+  for (let v = 0; v < scores.length; v++) if (scores[v] > best) best = scores[v];
+  const weights = Float64Array.from(scores, (score) => Math.exp((score - best) / temperature));
+  const logTotal = Math.log(sum(weights)) + best / temperature;
+  if (topK > 0 && topK < scores.length) {
+    const kth = Float32Array.from(scores).sort()[scores.length - topK];
+    for (let v = 0; v < weights.length; v++) if (scores[v] < kth) weights[v] = 0;
+  }
+  if (topP < 1) {
+    const total = sum(weights);
+    const order = [...weights.keys()].filter((v) => weights[v] > 0).sort((a, b) => weights[a] - weights[b]);
+    let cumulated = 0;
+    // The least likely go as long as together they hold at most 1 - topP; the likeliest stays in any case.
+    for (const v of order.slice(0, -1)) {
+      cumulated += weights[v] / total;
+      if (cumulated > 1 - topP) break;
+      weights[v] = 0;
+    }
+  }
+  if (minP > 0) for (let v = 0; v < weights.length; v++) if (weights[v] < minP) weights[v] = 0;
+  const total = sum(weights);
+  return { probabilities: weights.map((weight) => weight / total), logTotal };
+}
+
+const sum = (values: Float64Array): number => values.reduce((a, b) => a + b, 0);
+
+/** The first index whose cumulated probability exceeds `target`; should rounding leave none, the last that has any. */
+function invert(probabilities: Float64Array, target: number): number {
+  let cumulated = 0;
+  let last = 0;
+  for (let v = 0; v < probabilities.length; v++) {
+    if (probabilities[v] === 0) continue;
+    cumulated += probabilities[v];
+    if (cumulated > target) return v;
+    last = v;
+  }
+  return last;
+}

@@ -1,0 +1,90 @@
+/**
+ * Search-R1's own words and rules (PeterGriffinJin/Search-R1, v0.2, `search_r1/llm_agent/generation.py` and `qa_em.py`): what its checkpoints were trained on.
+ *
+ * Reproduced to the character: the prompt, the cut of a response, which tag acts, the passages' block, the feedback after an invalid action, the
+ * lengths, and the scorer. Its traps are kept, for they are in its numbers:
+ *
+ * - A response is cut at its first `</search>`, and at `</answer>` only where there is none; the first pair of tags in what is left acts.
+ * - A search may be empty. The closing turn's search is not carried out.
+ * - The scorer reads the whole sequence, prompt and passages included, and wants two answers, as the prompt holds an example. An episode without an answer
+ *   is therefore scored on the prompt's "Beijing", and an answer tag in a passage counts.
+ * - Sampling is cut to the likeliest 95 % in training.
+ *
+ * What differs: there a turn is written to its end (500 tokens), cut as text and tokenised again. Here it ends at the first closing tag, and the
+ * tokens that were sampled are those that are kept, an end-of-sequence token included; so text after `</answer>` is never written, and what is left of an
+ * overlong context is not dropped from its beginning.
+ */
+import type { RenderChat } from '../policy/chat-template.js';
+import { extractAnswerSearchR1 } from '../reward/extract-answer.js';
+import { strip } from '../reward/normalize.js';
+import type { Passage } from '../search/passage.js';
+import type { Action, Protocol } from './protocol.js';
+
+/** The one user message, with the question in its place (`make_prefix`, template "base"). */
+export function searchR1Instruction(question: string): string {
+  const stripped = strip(question);
+  const asked = stripped.endsWith('?') ? stripped : `${stripped}?`;
+  return `${INSTRUCTION} Question: ${asked}\n`;
+}
+
+const INSTRUCTION =
+  'Answer the given question. ' +
+  'You must conduct reasoning inside <think> and </think> first every time you get new information. ' +
+  'After reasoning, if you find you lack some knowledge, you can call a search engine by <search> query </search> and it will return the top searched results between <information> and </information>. ' +
+  'You can search as many times as your want. ' +
+  'If you find no further external knowledge needed, you can directly provide the answer inside <answer> and </answer>, without detailed illustrations. For example, <answer> Beijing </answer>.';
+
+/** A response up to where Search-R1 cuts it. */
+export function cutResponse(text: string): string {
+  for (const tag of ['</search>', '</answer>']) {
+    const at = text.indexOf(tag);
+    if (at >= 0) return text.slice(0, at + tag.length);
+  }
+  return text;
+}
+
+/** What a response asks for: the first pair of tags in what the cut leaves. Nothing between the tags is still an action. */
+export function searchR1Action(text: string): Action {
+  const match = /<(search|answer)>([\s\S]*?)<\/\1>/.exec(cutResponse(text));
+  if (!match) return { kind: 'invalid', reason: 'no search and no answer' };
+  return { kind: match[1] as 'search' | 'answer', content: strip(match[2]) };
+}
+
+/** The passages' block; titles stand in the quotes that Search-R1's corpus has around them. */
+export function searchR1Observation(passages: readonly Passage[]): string {
+  const documents = passages.map(({ title, text }, i) => `Doc ${i + 1}(Title: "${title}") ${text}\n`).join('');
+  return `\n\n<information>${strip(documents)}</information>\n\n`;
+}
+
+const INVALID =
+  '\nMy previous action is invalid. If I want to search, I should put the query between <search> and </search>. ' +
+  'If I want to give the final answer, I should put the answer between <answer> and </answer>. Let me try again.\n';
+
+/**
+ * The protocol for one tokenizer.
+ *
+ * @param renderChat the tokenizer's chat template, around the one user message; without one the message itself is the prompt, as in Search-R1
+ */
+export function searchR1Protocol(renderChat?: RenderChat): Protocol {
+  const chat = (content: string) => (renderChat ? renderChat([{ role: 'user', content }]) : content);
+  return {
+    name: 'search-r1',
+    maxTurns: 4,
+    passagesPerSearch: 3,
+    maxTurnTokens: 500,
+    maxObservationTokens: 500,
+    maxPromptTokens: 2048,
+    maxTokens: 4096,
+    topP: 0.95,
+    prompt: (question) => chat(searchR1Instruction(question)),
+    // The wording is ours: neither Search-R1 nor Search-E1 publishes one.
+    privilegedPrompt: (question, reference) =>
+      chat(
+        `${searchR1Instruction(question)}\nHere is how an expert answered it. Learn from it, then answer in your own words.\n<reference>${reference}</reference>\n`,
+      ),
+    observation: searchR1Observation,
+    invalidFeedback: INVALID,
+    parseAction: searchR1Action,
+    scoredAnswer: (prompt, episode) => extractAnswerSearchR1(prompt + episode),
+  };
+}
