@@ -11,6 +11,7 @@ export interface EvaluatePolicyOptions {
   readonly seed?: number;
   readonly weights?: WeightsChoice;
   readonly maxTokens?: number;
+  readonly batchSize?: number;
   readonly onProgress?: (finished: number, total: number) => void;
   readonly signal?: AbortSignal;
 }

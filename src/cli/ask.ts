@@ -1,25 +1,32 @@
 /** `search-e1 ask`: one episode as it unfolds, token by token. */
 import type { Command } from 'commander';
 import { random } from '../random.js';
-import { classroomProtocol } from '../rollout/protocol.js';
 import type { Question } from '../rollout/question.js';
-import { type Environment, rollout } from '../rollout/rollout.js';
+import { rollout } from '../rollout/rollout.js';
 import type { Trajectory } from '../rollout/trajectory.js';
-import { loadCorpus } from '../search/corpus.js';
-import { createSearcher } from '../search/minisearch.js';
+import type { Searcher } from '../search/passage.js';
 import { MINI_SETS } from '../tinypedia/questions.js';
 import type { Tinypedia } from '../tinypedia/tinypedia.js';
 import { TINYPEDIA_WORDS } from '../tinypedia/tokenizer.js';
 import { openClassroom } from './classroom.js';
 import { listenedTo, writeEpisode } from './episode-writer.js';
-import { givenBy, type Io, interruptible, UsageError, wantsColour } from './io.js';
-import { openBackend, openEngine, policyName } from './open-policy.js';
+import { openCorpus } from './evaluation-source.js';
+import { type Io, interruptible, UsageError, wantsColour } from './io.js';
+import {
+  addModelOptions,
+  checkModelFlags,
+  type ModelFlags,
+  openBackend,
+  openModel,
+  openProtocol,
+  policyName,
+  protocolName,
+} from './open-policy.js';
 import { addCommonOptions, type CommonFlags, examples, integer, positive } from './options.js';
 import { printable, printableJson } from './printable.js';
 import { trajectoryRecord } from './trajectory-record.js';
 
-interface Flags extends CommonFlags {
-  readonly policy?: string;
+interface Flags extends CommonFlags, ModelFlags {
   readonly temperature: number;
   readonly seed: number;
   readonly corpus?: string;
@@ -27,16 +34,17 @@ interface Flags extends CommonFlags {
 }
 
 export function defineAsk(command: Command, io: Io): void {
-  command
-    .description(
-      'Puts one question to a policy and shows the episode as it unfolds: what it thinks, what it searches for, what it finds, what it answers. The base policy lives in Tinypedia, a made-up encyclopedia with a vocabulary of some hundred words: --example lists questions it can answer.',
-    )
-    .argument('[question]', 'the question, in quotes')
-    .option('--example', 'list questions that the classroom world can answer')
-    .option('--policy <folder>', 'checkpoint to ask (default: the base policy that comes with the package)')
+  addModelOptions(
+    command
+      .description(
+        'Puts one question to a policy and shows the episode as it unfolds: what it thinks, what it searches for, what it finds, what it answers. The base policy lives in Tinypedia, a made-up encyclopedia with a vocabulary of some hundred words: --example lists questions it can answer. With --model a real language model is asked, and searches the passages that come with the package.',
+      )
+      .argument('[question]', 'the question, in quotes')
+      .option('--example', 'list questions that the classroom world can answer'),
+  )
     .option('--temperature <t>', '0 takes the likeliest token; 1 samples', positive({ orZero: true }), 0)
     .option('--seed <n>', 'of the sampling, and of the choice of examples', integer(0), 1)
-    .option('--corpus <file>', 'passages to search instead of Tinypedia: .jsonl or .jsonl.gz with "id" and "contents"');
+    .option('--corpus <file>', 'passages to search instead: .jsonl or .jsonl.gz with "id" and "contents"');
   addCommonOptions(command)
     .addHelpText(
       'after',
@@ -45,39 +53,47 @@ export function defineAsk(command: Command, io: Io): void {
         'ask "$(search-e1 ask --example --seed 3 | head -n 1)"',
         'ask --policy runs/seed-1/checkpoints/2-ofsd --temperature 1 --seed 5 "who is the mayor of ... ?"',
         'ask --json "..." | jq .answer',
+        'ask --model models/Qwen2.5-0.5B-Instruct "Who wrote the novel that the film Blade Runner is based on?"',
       ]),
     )
     .action((question: string | undefined, flags: Flags) => runAsk(question, flags, io));
 }
 
 async function runAsk(text: string | undefined, flags: Flags, io: Io): Promise<void> {
-  const { world, environment: classroom } = await openClassroom();
-  if (flags.example) {
-    const chosen = exampleQuestions(world, flags.seed);
+  checkModelFlags(flags);
+  const classroom = flags.model === undefined || flags.example ? await openClassroom() : undefined;
+  if (flags.example && classroom) {
+    const chosen = exampleQuestions(classroom.world, flags.seed);
     io.stdout.write(flags.json ? `${printableJson(chosen)}\n` : `${chosen.map(({ question }) => question).join('\n')}\n`);
     return;
   }
   if (text === undefined || text.trim() === '')
     throw new UsageError('no question given; search-e1 ask --example lists some that can be answered');
-  const question =
-    flags.corpus === undefined
-      ? inClassroom(text, world, flags, io)
-      : { id: 'asked', dataset: 'asked', question: text.trim(), goldenAnswers: [] };
-  const environment: Environment =
-    flags.corpus === undefined ? classroom : { protocol: classroomProtocol, searcher: await corpusSearcher(flags.corpus) };
+  let question: Question = { id: 'asked', dataset: 'asked', question: text.trim(), goldenAnswers: [] };
+  let searcher: Searcher;
+  if (classroom && flags.corpus === undefined) {
+    question = inClassroom(text, classroom.world, flags, io);
+    searcher = classroom.environment.searcher;
+  } else searcher = (await openCorpus(flags.corpus === undefined ? undefined : [flags.corpus], io)).searcher;
   await openBackend(io, flags);
-  const engine = await openEngine(flags.policy);
+  const engine = await openModel(flags, io);
   try {
     const writer = flags.json ? undefined : writeEpisode(engine.tokenizer, (piece) => void io.stdout.write(piece), wantsColour(io.stdout));
     const speaker = writer ? listenedTo(engine, writer) : engine;
     const [trajectory] = await interruptible(
       io.signal,
-      () => rollout(speaker, environment, [question], { temperature: flags.temperature, seed: flags.seed, signal: io.signal }),
+      () =>
+        rollout(speaker, { protocol: openProtocol(flags, engine.tokenizer), searcher }, [question], {
+          temperature: flags.temperature,
+          seed: flags.seed,
+          signal: io.signal,
+        }),
       () => 'ask again',
     );
     writer?.end();
     const record = {
-      policy: policyName(flags.policy),
+      policy: policyName(flags.model ?? flags.policy),
+      protocol: protocolName(flags),
       temperature: flags.temperature,
       seed: flags.seed,
       ...trajectoryRecord(trajectory, engine.tokenizer),
@@ -130,10 +146,6 @@ export function classroomSpelling(text: string): string {
   const [first, ...rest] = spaced.split(' ');
   const small = first.toLowerCase();
   return [!words.has(` ${first}`) && words.has(` ${small}`) ? small : first, ...rest].join(' ');
-}
-
-async function corpusSearcher(path: string): Promise<Environment['searcher']> {
-  return givenBy('--corpus', async () => createSearcher(await loadCorpus(path)));
 }
 
 function outcome({ answer, searches, finish, own, reward, question: { goldenAnswers } }: Trajectory): string {

@@ -9,13 +9,23 @@ import type { BenchmarkHalf } from '../benchmarks/split.js';
 import { duration } from '../display/progress.js';
 import type { Engine } from '../engines/engine.js';
 import { random } from '../random.js';
-import { classroomProtocol } from '../rollout/protocol.js';
+import type { Protocol } from '../rollout/protocol.js';
 import type { BackendReport } from '../tensors/backend.js';
 import { MINI_SETS, type MiniSet } from '../tinypedia/questions.js';
 import { type EvaluationSource, openSource, type Part } from './evaluation-source.js';
 import { describeEvaluation, type EvaluationResult } from './evaluation-table.js';
-import { givenBy, Interrupted, type Io } from './io.js';
-import { openBackend, openEngine, policyName } from './open-policy.js';
+import { givenBy, Interrupted, type Io, UsageError } from './io.js';
+import {
+  addModelOptions,
+  checkModelFlags,
+  EPISODES_AT_ONCE,
+  type ModelFlags,
+  openBackend,
+  openModel,
+  openProtocol,
+  policyName,
+  protocolName,
+} from './open-policy.js';
 import { addCommonOptions, type CommonFlags, examples, integer, oneOrMore, positive } from './options.js';
 import { printable, printableJson } from './printable.js';
 import { runTasks, type Task } from './tasks.js';
@@ -23,10 +33,8 @@ import { trajectoryRecord } from './trajectory-record.js';
 
 export type SetName = 'tinypedia' | 'all' | MiniSet | BenchmarkName;
 
-export interface EvaluateFlags extends CommonFlags {
+export interface EvaluateFlags extends CommonFlags, ModelFlags {
   readonly agent: 'policy' | 'lexical';
-  readonly policy?: string;
-  readonly protocol: 'classroom';
   readonly set?: readonly SetName[];
   readonly questions?: string;
   readonly corpus?: readonly string[];
@@ -40,20 +48,20 @@ export interface EvaluateFlags extends CommonFlags {
 const SET_NAMES: readonly SetName[] = ['tinypedia', 'all', ...benchmarkNames, ...MINI_SETS];
 
 export function defineEvaluate(command: Command, io: Io): void {
-  command
-    .description(
-      'Scores one episode a question by exact match and F1, with 95 % intervals. Tinypedia’s mini sets are searched in their own encyclopedia; the seven benchmark samples in the passages of HotpotQA, 2WikiMultiHopQA and MuSiQue that come with the package. The agent without a model (lexical) is the floor under every policy; a classroom policy on real questions scores near 0.',
-    )
-    .addOption(
-      new Option('--agent <kind>', 'who answers: a policy, or patterns over retrieved text without a model')
-        .choices(['policy', 'lexical'])
-        .default('policy'),
-    )
-    .option('--policy <folder>', 'Qwen2 checkpoint folder with tokenizer.json (default: the base policy that comes with the package)')
-    .addOption(new Option('--protocol <name>', 'in which words the policy is asked').choices(['classroom']).default('classroom'))
+  addModelOptions(
+    command
+      .description(
+        'Scores one episode a question by exact match and F1, with 95 % intervals. Tinypedia’s mini sets are searched in their own encyclopedia; the seven benchmark samples in the passages of HotpotQA, 2WikiMultiHopQA and MuSiQue that come with the package. The agent without a model (lexical) is the floor under every policy; a classroom policy on real questions scores near 0.',
+      )
+      .addOption(
+        new Option('--agent <kind>', 'who answers: a policy, or patterns over retrieved text without a model')
+          .choices(['policy', 'lexical'])
+          .default('policy'),
+      ),
+  )
     .option(
       '--set <names>',
-      `tinypedia (its seven mini sets), all (the seven benchmarks), or single sets, with commas: ${[...benchmarkNames, ...MINI_SETS].join(', ')} (default: tinypedia; with --agent lexical: all)`,
+      `tinypedia (its seven mini sets), all (the seven benchmarks), or single sets, with commas: ${[...benchmarkNames, ...MINI_SETS].join(', ')} (default: tinypedia; with --model or --agent lexical: all)`,
       oneOrMore(SET_NAMES),
     )
     .option('--questions <file>', 'your own questions instead: .jsonl with "id", "question", "golden_answers"')
@@ -78,6 +86,7 @@ export function defineEvaluate(command: Command, io: Io): void {
       examples([
         'evaluate                                           the base policy on Tinypedia',
         'evaluate --policy runs/seed-1/checkpoints/2-ofsd --temperature 1',
+        'evaluate --model models/SearchR1-3B --set hotpotqa --limit 50',
         'evaluate --agent lexical                           held-out halves of the seven benchmark samples',
         'evaluate --agent lexical --set hotpotqa,musique --half both --json',
         'evaluate --agent lexical --questions mine.jsonl --corpus mine-passages.jsonl.gz',
@@ -88,6 +97,8 @@ export function defineEvaluate(command: Command, io: Io): void {
 
 async function runEvaluate(flags: EvaluateFlags, io: Io): Promise<void> {
   const started = performance.now();
+  checkModelFlags(flags);
+  if (flags.agent === 'lexical' && flags.model !== undefined) throw new UsageError('--agent lexical and --model: give one of them');
   const source = await openSource(flags, io);
   const engine = flags.agent === 'policy' ? await openAgent(flags, io) : undefined;
   const records: EvaluationRecord[] = [];
@@ -103,7 +114,7 @@ async function runEvaluate(flags: EvaluateFlags, io: Io): Promise<void> {
           note(`${done} of ${total} · about ${duration(left)} left`);
         };
         const scored = engine
-          ? await byPolicy(engine.engine, source, part, flags, io, onProgress)
+          ? await byPolicy(engine, source, part, flags, io, onProgress)
           : await byPatterns(source, part, io, onProgress);
         if (flags.trajectories !== undefined)
           await appendFile(flags.trajectories, scored.lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
@@ -137,9 +148,16 @@ async function runEvaluate(flags: EvaluateFlags, io: Io): Promise<void> {
   }
 }
 
-async function openAgent(flags: EvaluateFlags, io: Io): Promise<{ readonly engine: Engine; readonly backend: BackendReport }> {
+interface Agent {
+  readonly engine: Engine;
+  readonly protocol: Protocol;
+  readonly backend: BackendReport;
+}
+
+async function openAgent(flags: EvaluateFlags, io: Io): Promise<Agent> {
   const backend = await openBackend(io, flags);
-  return { backend, engine: await openEngine(flags.policy) };
+  const engine = await openModel(flags, io);
+  return { backend, engine, protocol: openProtocol(flags, engine.tokenizer) };
 }
 
 interface Scored {
@@ -151,14 +169,15 @@ interface Scored {
 type OnProgress = (done: number, total: number) => void;
 
 async function byPolicy(
-  engine: Engine,
+  { engine, protocol }: Agent,
   { searcher }: EvaluationSource,
   { name, questions }: Part,
   flags: EvaluateFlags,
   io: Io,
   onProgress: OnProgress,
 ): Promise<Scored> {
-  const { records, trajectories } = await evaluatePolicy(engine, { protocol: classroomProtocol, searcher }, questions, {
+  const { records, trajectories } = await evaluatePolicy(engine, { protocol, searcher }, questions, {
+    batchSize: flags.model === undefined ? undefined : EPISODES_AT_ONCE,
     temperature: flags.temperature,
     seed: random(flags.seed, 'evaluate', name).integer(2 ** 31),
     onProgress,
@@ -192,8 +211,8 @@ function resultOf(
 ): EvaluationResult {
   const byModel = flags.agent === 'policy';
   return {
-    agent: byModel ? policyName(flags.policy) : 'lexical agent (no model)',
-    ...(byModel ? { protocol: flags.protocol, temperature: flags.temperature, seed: flags.seed, backend } : {}),
+    agent: byModel ? policyName(flags.model ?? flags.policy) : 'lexical agent (no model)',
+    ...(byModel ? { protocol: protocolName(flags), temperature: flags.temperature, seed: flags.seed, backend } : {}),
     kind: source.kind,
     half: source.half,
     passages: source.passages,

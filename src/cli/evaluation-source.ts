@@ -35,7 +35,7 @@ const SHIPPED_CORPORA = ['hotpotqa', '2wikimultihopqa', 'musique'] as const;
 
 export async function openSource(flags: EvaluateFlags, io: Io): Promise<EvaluationSource> {
   if (flags.questions !== undefined) return ownQuestions(flags.questions, flags, io);
-  const chosen = flags.set ?? [flags.agent === 'lexical' ? 'all' : 'tinypedia'];
+  const chosen = flags.set ?? [flags.agent === 'lexical' || flags.model !== undefined ? 'all' : 'tinypedia'];
   const mini = MINI_SETS.filter((set) => chosen.includes(set) || chosen.includes('tinypedia'));
   const real = benchmarkNames.filter((set) => chosen.includes(set) || chosen.includes('all'));
   if (mini.length && real.length) {
@@ -68,10 +68,10 @@ async function benchmarkSets(sets: readonly BenchmarkName[], flags: EvaluateFlag
   return {
     kind: 'benchmark samples',
     parts,
-    ...(await corpus(flags.corpus, io)),
+    ...(await openCorpus(flags.corpus, io)),
     half,
     remarks: [
-      ...(flags.agent === 'policy' && flags.policy === undefined
+      ...(flags.agent === 'policy' && flags.policy === undefined && flags.model === undefined
         ? ['The base policy knows Tinypedia alone: near 0 is what it can reach on real questions.']
         : []),
       ...(without.length && flags.corpus === undefined
@@ -89,7 +89,7 @@ async function ownQuestions(path: string, flags: EvaluateFlags, io: Io): Promise
   return {
     kind: 'own questions',
     parts: [part(name, questions, half, flags.limit)],
-    ...(await corpus(flags.corpus, io)),
+    ...(await openCorpus(flags.corpus, io)),
     half,
     remarks: flags.corpus === undefined ? ['No --corpus was given: the passages that come with the package were searched.'] : [],
   };
@@ -101,8 +101,8 @@ function part(name: string, all: readonly Question[], half: BenchmarkHalf | 'bot
   return { name, questions };
 }
 
-/** The passages' searcher. Passages of several files may have the same ids: the file's name goes before them. */
-async function corpus(paths: readonly string[] | undefined, io: Io): Promise<Pick<EvaluationSource, 'searcher' | 'passages'>> {
+/** The searcher over passages, those that come with the package where no files are named. Passages of several files may have the same ids: the file's name goes before them. */
+export async function openCorpus(paths: readonly string[] | undefined, io: Io): Promise<Pick<EvaluationSource, 'searcher' | 'passages'>> {
   return givenBy('--corpus', async () => {
     const files = paths ?? SHIPPED_CORPORA.map((name) => datasetPath('corpora', `${name}.jsonl.gz`));
     const passages = [];

@@ -65,15 +65,17 @@ export function limitedDistribution(
     for (let v = 0; v < weights.length; v++) if (scores[v] < kth) weights[v] = 0;
   }
   if (topP < 1) {
-    const total = sum(weights);
-    const order = [...weights.keys()].filter((v) => weights[v] > 0).sort((a, b) => weights[a] - weights[b]);
-    let cumulated = 0;
     // The least likely go as long as together they hold at most 1 - topP; the likeliest stays in any case.
-    for (const v of order.slice(0, -1)) {
-      cumulated += weights[v] / total;
+    const total = sum(weights);
+    const ascending = weights.filter((weight) => weight > 0).sort();
+    let gone = 0;
+    for (let cumulated = 0; gone < ascending.length - 1; gone++) {
+      cumulated += ascending[gone] / total;
       if (cumulated > 1 - topP) break;
-      weights[v] = 0;
     }
+    const edge = ascending[gone];
+    let equals = gone - ascending.indexOf(edge); // of those at the edge, so many go too
+    for (let v = 0; v < weights.length; v++) if (weights[v] < edge || (weights[v] === edge && equals-- > 0)) weights[v] = 0;
   }
   if (minP > 0) for (let v = 0; v < weights.length; v++) if (weights[v] < minP) weights[v] = 0;
   const total = sum(weights);

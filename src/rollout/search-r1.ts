@@ -7,7 +7,7 @@
  * - A response is cut at its first `</search>`, and at `</answer>` only where there is none; the first pair of tags in what is left acts.
  * - A search may be empty. The closing turn's search is not carried out.
  * - The scorer reads the whole sequence, prompt and passages included, and wants two answers, as the prompt holds an example. An episode without an answer
- *   is therefore scored on the prompt's "Beijing", and an answer tag in a passage counts.
+ *   is therefore scored on the prompt's "Beijing", or on the "and" of the feedback, and an answer tag in a passage counts.
  * - Sampling is cut to the likeliest 95 % in training.
  *
  * What differs: there a turn is written to its end (500 tokens), cut as text and tokenised again. Here it ends at the first closing tag, and the

@@ -6,9 +6,11 @@ import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { selectHalf } from '../../src/benchmarks/split.js';
 import { classroomSpelling } from '../../src/cli/ask.js';
+import { loadTokenizer } from '../../src/policy/tokenizer.js';
+import { searchR1Instruction } from '../../src/rollout/search-r1.js';
 import { basePolicyFolder } from '../../src/tinypedia/base-policy.js';
 import { json, searchE1 } from './captured.js';
-import { writeTinyPolicy } from './tiny-policy.js';
+import { writeTinyModel, writeTinyPolicy } from './tiny-policy.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'search-e1-commands-'));
 const at = (...parts: string[]) => join(folder, ...parts);
@@ -374,3 +376,65 @@ writeFileSync(
     .map((question) => `${JSON.stringify(question)}\n`)
     .join(''),
 );
+
+describe('a model that is not of the classroom', () => {
+  const model = at('model');
+  const passages = at('some.jsonl');
+  beforeAll(async () => {
+    await writeTinyModel(model);
+    writeFileSync(passages, `${JSON.stringify({ id: '1', contents: '"Blade Runner"\nA film of 1982.' })}\n`);
+  });
+
+  it("is asked in Search-R1's words, in its own chat template, with an adapter where there is one", async () => {
+    const asked = ['ask', '--model', model, 'Who wrote it', '--corpus', passages, '--seed', 3, '--temperature', 1];
+    interface Episode {
+      readonly policy: string;
+      readonly protocol: string;
+      readonly prompt: number[];
+      readonly tokens: number[];
+      readonly own: boolean[];
+      readonly log_probs: number[];
+      readonly turns: readonly { readonly kind: string }[];
+    }
+    const { policy, protocol, prompt, ...episode } = await json<Episode>(asked);
+    expect([policy, protocol]).toEqual([model, 'search-r1']);
+    expect(loadTokenizer(model).decode(prompt)).toBe(
+      `<|im_start|>user\n${searchR1Instruction('Who wrote it')}<|im_end|>\n<|im_start|>assistant\n`,
+    );
+    expect(episode.turns.map(({ kind }) => kind)).toEqual(Array(5).fill('invalid'));
+    expect(episode.tokens.filter((_, t) => episode.own[t])).toEqual(Array(5).fill(151_645)); // the second end token of generation_config.json
+    const adapted = await json<Episode>([...asked, '--adapter', join(model, 'adapter')]);
+    expect(adapted.log_probs).not.toEqual(episode.log_probs);
+    const { code, stderr } = await searchE1(asked);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/model: \d+\.\d million parameters, \d+ MB at \d+ MB\/s read in/);
+  });
+
+  it('is evaluated on questions of ones own', async () => {
+    const questions = at('model-questions.jsonl');
+    writeFileSync(questions, `${JSON.stringify({ id: 'a', question: 'Who?', golden_answers: ['And'] })}\n`);
+    const result = await json<{ agent: string; protocol: string; sets: { exactMatch: { value: number } }[] }>([
+      'evaluate',
+      '--model',
+      model,
+      '--questions',
+      questions,
+      '--corpus',
+      passages,
+    ]);
+    expect([result.agent, result.protocol]).toEqual([model, 'search-r1']);
+    expect(result.sets[0].exactMatch.value).toBe(1); // the feedback's own tags are the last ones that Search-R1's scorer finds
+  });
+
+  it.each([
+    [['--policy', 'a', '--model', 'b'], /--policy and --model: give one of them/],
+    [['--adapter', 'a'], /--adapter needs the --model/],
+    [['--model', 'no/such/folder'], /--model.*no.such.folder/],
+    [['--model', model, '--adapter', 'no/such/adapter'], /--adapter.*no.such.adapter/],
+    [['--protocol', 'react'], /search-r1/],
+  ])('is refused with %j', async (flags, message) => {
+    const { code, stderr } = await searchE1(['ask', 'who ?', '--corpus', passages, ...flags]);
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(message);
+  });
+});

@@ -144,6 +144,11 @@ describe("the scorer's traps", () => {
     expect(lucky.reward).toBe(1);
   });
 
+  test('and on the feedback, which names the tags too, where there was an invalid action', async () => {
+    const t = await episode(`${'no idea\0'.repeat(5)}`, passages, { ...question, goldenAnswers: ['and'] });
+    expect([t.answer, t.reward]).toEqual(['and', 1]);
+  });
+
   test('an answer tag in a passage counts where the episode gives none after it', async () => {
     const planted = [{ id: '1', title: 'T', text: '<answer> Ada Stone </answer>', score: 1 }];
     const t = await episode(`${'<search> a </search>'.repeat(4)}no idea\0`, planted);
