@@ -31,6 +31,7 @@ export * from './policy/decoder.js';
 export * from './policy/generate.js';
 export * from './policy/lora.js';
 export * from './policy/policy.js';
+export * from './policy/qwen2.5.js';
 export * from './policy/rope.js';
 export * from './policy/safetensors.js';
 export * from './policy/sampling.js';
