@@ -1,7 +1,7 @@
 /**
  * Tensors whose values are written to where they stay, such as slices of a file or widened halves: no second copy of the whole exists.
  *
- * Where a backend's memory can be seen (WebAssembly) it is written directly; elsewhere a typed array is filled and handed over.
+ * The simd backend's memory is written directly; elsewhere a typed array is filled and handed over.
  */
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -17,19 +17,15 @@ export interface Unwritten {
   discard(): void;
 }
 
-/** What the two WebAssembly backends have of a memory that can be seen. */
+/** What the simd backend has of a memory that can be seen. */
 interface VisibleMemory {
   readonly output?: (shape: readonly number[], dtype: string) => tf.TensorInfo;
-  readonly makeOutput?: (shape: readonly number[], dtype: string) => tf.TensorInfo;
-  readonly data?: { get(dataId: object): { readonly values: Float32Array | Int32Array } };
-  readonly dataIdMap?: { get(dataId: object): { readonly memoryOffset: number } };
-  readonly wasm?: { readonly HEAPU8: Uint8Array };
+  readonly data?: { get(dataId: object): { readonly values: unknown } };
 }
 
 export function unwritten(shape: readonly number[], dtype: 'float32' | 'int32'): Unwritten {
   const size = shape.reduce((a, b) => a * b, 1);
-  const backend = tf.backend() as unknown as VisibleMemory;
-  const output = backend.output ?? (backend.wasm && backend.makeOutput?.bind(backend)); // the cpu backend's makeOutput is another one
+  const { output } = tf.backend() as unknown as VisibleMemory;
   if (!output) {
     const values = dtype === 'float32' ? new Float32Array(size) : new Int32Array(size);
     return {
@@ -40,12 +36,6 @@ export function unwritten(shape: readonly number[], dtype: 'float32' | 'int32'):
   }
   const info = output(shape, dtype);
   const tensor = tf.engine().makeTensorFromTensorInfo(info);
-  if (size > 0 && visibleBytes(tensor)?.byteOffset === 0) {
-    tensor.dispose();
-    throw new RangeError(
-      `the backend's memory (4 GB) is full: no room for a tensor [${shape}]; load weights in 16 bits, or choose another backend`,
-    );
-  }
   return {
     viewOf(from, count) {
       const bytes = visibleBytes(tensor) as Uint8Array;
@@ -58,11 +48,7 @@ export function unwritten(shape: readonly number[], dtype: 'float32' | 'int32'):
 
 /** A tensor's own bytes where the backend lets them be seen; undefined elsewhere. Valid until the next tensor is made. */
 export function visibleBytes(tensor: tf.Tensor): Uint8Array | undefined {
-  const { data, dataIdMap, wasm } = tf.backend() as unknown as VisibleMemory;
-  if (dataIdMap && wasm) {
-    const start = dataIdMap.get(tensor.dataId).memoryOffset >>> 0; // above 2 GB it comes back negative
-    return new Uint8Array(wasm.HEAPU8.buffer, start, 4 * tensor.size);
-  }
+  const { data } = tf.backend() as unknown as VisibleMemory;
   const values = data?.get(tensor.dataId).values;
   return ArrayBuffer.isView(values) ? new Uint8Array(values.buffer, values.byteOffset, values.byteLength) : undefined;
 }

@@ -158,7 +158,7 @@ describe('an adapter folder', () => {
   let policy: Policy;
   let folder: string;
   beforeAll(async () => {
-    await startBackend({ backend: 'wasm' });
+    await startBackend({ backend: 'simd' });
     policy = await loadPolicy(fixtureFolder('xs_tied'));
   });
   beforeEach(() => {

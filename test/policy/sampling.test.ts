@@ -21,7 +21,7 @@ const fixture = readFixture('sampling.json') as {
 };
 
 beforeAll(async () => {
-  await startBackend({ backend: 'wasm' });
+  await startBackend({ backend: 'simd' });
 });
 
 test.each(fixture.cases.filter((each) => each.repetition_penalty === undefined))(

@@ -24,7 +24,7 @@ function matrix(rows: number, columns: number, format: HalfFormat, seed: number)
 
 const far = (a: tf.Tensor, b: tf.Tensor) => tf.tidy(() => tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]);
 
-describe.each(['wasm', 'cpu'] as const)('on %s', (backend) => {
+describe.each(['simd', 'cpu'] as const)('on %s', (backend) => {
   beforeAll(async () => {
     await startBackend({ backend });
   });
