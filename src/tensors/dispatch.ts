@@ -16,6 +16,7 @@ export type KernelName =
   | 'SearchE1EmbeddingGrad'
   | 'SearchE1ForwardKl'
   | 'SearchE1ForwardKlGrad'
+  | 'SearchE1HalfMatMul'
   | 'SearchE1Linear'
   | 'SearchE1RmsNorm'
   | 'SearchE1RmsNormGrad'

@@ -8,6 +8,7 @@
  * F16 is IEEE 754 binary16, BF16 the upper half of a float32.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { hasKernel, runKernel } from './dispatch.js';
 import { unwritten, visibleBytes } from './filled.js';
 
 export type HalfFormat = 'F16' | 'BF16';
@@ -41,28 +42,37 @@ export function matrixShape(weight: tf.Tensor): readonly [number, number] {
 /** `x W^T` for packed W [out, in]; the gradient for x widens W again instead of keeping it. x is [N, in], the result [N, out]. */
 export function halfMatMul(x: tf.Tensor2D, packed: tf.Tensor): tf.Tensor2D {
   const product = tf.customGrad((x) => ({
-    value: tf.tidy(() => {
-      const parts = bands(packed).map(([from, to]) => tf.tidy(() => tf.matMul(x as tf.Tensor2D, widenRows(packed, from, to), false, true)));
-      return parts.length === 1 ? parts[0] : tf.concat(parts, 1);
-    }),
+    value: byRows(x as tf.Tensor2D, packed),
     gradFunc: (dy: tf.Tensor) => halfMatMulTransposed(dy as tf.Tensor2D, packed),
   }));
   return product(x) as tf.Tensor2D;
 }
 
+function byRows(x: tf.Tensor2D, packed: tf.Tensor): tf.Tensor2D {
+  if (hasKernel('SearchE1HalfMatMul')) return byKernel(x, packed, true);
+  return tf.tidy(() => {
+    const parts = bands(packed).map(([from, to]) => tf.tidy(() => tf.matMul(x, widenRows(packed, from, to), false, true)));
+    return parts.length === 1 ? (parts[0] as tf.Tensor2D) : (tf.concat(parts, 1) as tf.Tensor2D);
+  });
+}
+
 /** `y W` for packed W [out, in]: y is [N, out], the result [N, in]. Not differentiable. */
 export function halfMatMulTransposed(y: tf.Tensor2D, packed: tf.Tensor): tf.Tensor2D {
+  if (hasKernel('SearchE1HalfMatMul')) return byKernel(y, packed, false);
   let sum: tf.Tensor2D | undefined;
   for (const [from, to] of bands(packed)) {
     const before = sum;
     sum = tf.tidy(() => {
-      const part = tf.matMul(tf.slice(y, [0, from], [-1, to - from]), widenRows(packed, from, to)); // [N, in]
-      return before ? (tf.add(before, part) as tf.Tensor2D) : (part as tf.Tensor2D);
+      const part = tf.matMul(tf.slice(y, [0, from], [-1, to - from]), widenRows(packed, from, to)) as tf.Tensor2D; // [N, in]
+      return before ? (tf.add(before, part) as tf.Tensor2D) : part;
     });
     before?.dispose();
   }
   return sum as tf.Tensor2D;
 }
+
+const byKernel = (x: tf.Tensor2D, packed: tf.Tensor, byRows: boolean): tf.Tensor2D =>
+  runKernel('SearchE1HalfMatMul', { x, halves: packed }, { format: halfFormat(packed), byRows })[0] as tf.Tensor2D;
 
 /** Rows `ids` [N] of a packed table [V, d], widened to float32 [N, d]. */
 export function halfRows(packed: tf.Tensor, ids: tf.Tensor1D): tf.Tensor2D {

@@ -4,7 +4,16 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { embedding } from '../../src/tensors/embedding.js';
-import { bands, type HalfFormat, halfFormat, markHalf, matrixShape, widenHalves, widenRows } from '../../src/tensors/half.js';
+import {
+  bands,
+  type HalfFormat,
+  halfFormat,
+  halfMatMulTransposed,
+  markHalf,
+  matrixShape,
+  widenHalves,
+  widenRows,
+} from '../../src/tensors/half.js';
 import { linear } from '../../src/tensors/linear.js';
 import { selectedLogProbs } from '../../src/tensors/selected-log-probs.js';
 
@@ -77,6 +86,38 @@ describe.each(['simd', 'cpu'] as const)('on %s', (backend) => {
     expect(tf.memory().numTensors).toBe(before);
     tf.dispose([packed, wide, x]);
   });
+});
+
+test('the kernel widens every half as the table does, special numbers included, and sums as the float32 product, bit for bit', async () => {
+  await startBackend({ backend: 'simd' });
+  for (const format of ['F16', 'BF16'] as const) {
+    const bits = Uint16Array.from({ length: 0x10000 }, (_, i) => i);
+    const values = new Float32Array(bits.length);
+    widenHalves(bits, format, values);
+    const packed = markHalf(tf.tensor2d(new Int32Array(bits.buffer), [0x8000, 1], 'int32'), format);
+    // Each row holds two numbers; the product with a unit vector gives one of them, where the other is finite.
+    for (const at of [0, 1]) {
+      const product = linear(tf.tensor2d([at === 0 ? [1, 0] : [0, 1]]), packed as tf.Tensor2D).dataSync();
+      for (let row = 0; row < 0x8000; row++) {
+        if (!Number.isFinite(values[2 * row + 1 - at])) continue;
+        const [found, expected] = [product[row], values[2 * row + at]];
+        if (!(found === expected || (Number.isNaN(found) && Number.isNaN(expected))))
+          expect(found, `${format} ${2 * row + at}`).toBe(expected);
+      }
+    }
+    for (const [rows, columns, count] of [
+      [300, 520, 1],
+      [37, 258, 7],
+      [1000, 64, 70],
+      [5, 6, 3],
+    ]) {
+      const { packed, wide } = matrix(rows, columns, format, rows);
+      const x = tf.randomNormal([count, columns], 0, 1, 'float32', 5) as tf.Tensor2D;
+      expect([...linear(x, packed).dataSync()]).toEqual([...linear(x, wide).dataSync()]);
+      const y = tf.randomNormal([count, rows], 0, 1, 'float32', 6) as tf.Tensor2D;
+      expect([...halfMatMulTransposed(y, packed).dataSync()]).toEqual([...tf.matMul(y, wide).dataSync()]);
+    }
+  }
 });
 
 test('a matrix of any size is cut into bands that cover it once, each within the budget', () => {

@@ -5,7 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { KernelName } from '../dispatch.js';
 import type { SimdBackend } from './backend.js';
-import { matMul, type Product } from './mat-mul.js';
+import { halfMatMul, matMul, type Product } from './mat-mul.js';
 import { sumRows } from './sum-rows.js';
 
 type Inputs = Readonly<Record<string, tf.TensorInfo>>;
@@ -25,6 +25,9 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     const y = backend.output([...x.shape.slice(0, -1), weight.shape[0]]);
     project(backend, backend.at(x), weight, backend.at(y), size(x) / last(x), { bias: backend.at(bias), plus: backend.at(plus) });
     return y;
+  },
+  SearchE1HalfMatMul({ x, halves }, { format, byRows }, backend) {
+    return halfMatMul(backend, x, halves, format === 'BF16', byRows);
   },
   SearchE1AdaptedLinear({ x, weight, a, b, bias, plus }, { scale }, backend) {
     const { at, output } = backend;
@@ -269,7 +272,7 @@ export function registerFusedKernels(): void {
 /** A kernel reads bytes as what it expects them to be. */
 function checkTypes(kernelName: string, inputs: Inputs): void {
   for (const [name, { dtype }] of Object.entries(inputs)) {
-    const expected = name === 'ids' || name === 'targets' ? 'int32' : 'float32';
+    const expected = name === 'ids' || name === 'targets' || name === 'halves' ? 'int32' : 'float32';
     if (dtype !== expected) throw new TypeError(`${kernelName}: ${name} should be ${expected}, got ${dtype}; use tf.cast`);
   }
 }

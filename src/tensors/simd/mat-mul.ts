@@ -29,6 +29,10 @@ export interface Product {
 /** Rows and columns of a register tile in assembly/mat-mul.ts: blocks are multiples of them. */
 const TILE_ROWS = 6;
 const TILE_COLUMNS = 8;
+/** Least columns of a unit of a product with halves. */
+const HALF_COLUMNS = 32;
+/** Rows that widening and packing the halves cost as much as. */
+const PACKING = 4;
 /** Nanoseconds a multiplication with addition takes, roughly. */
 const COST = 1 / 16;
 
@@ -42,6 +46,21 @@ export function matMul(backend: SimdBackend, product: Product): void {
     cost: Math.min(m, rows) * Math.min(n, columns) * k * COST,
     scratch: backend.kernels.matMulScratch(),
   });
+}
+
+/** x [m, k] times the transpose of packed halves W [n, k] (`../half.ts`) where `byRows`, else x [m, n] times W; a tensor of float32. */
+export function halfMatMul(backend: SimdBackend, x: tf.TensorInfo, halves: tf.TensorInfo, bf16: boolean, byRows: boolean): tf.TensorInfo {
+  const [m] = x.shape;
+  const [n, k] = [halves.shape[0], 2 * halves.shape[1]];
+  const across = byRows ? n : k;
+  const y = backend.output([m, across]);
+  const columns = Math.max(HALF_COLUMNS, Math.min(256, roundUp(across / (4 * backend.threads.count), TILE_COLUMNS)));
+  const args = [backend.at(x), backend.at(halves), backend.at(y), m, n, k, bf16 ? 1 : 0, byRows ? 1 : 0, columns];
+  backend.threads.run('halfMatMulBlocks', args, Math.ceil(across / columns), {
+    cost: (m + PACKING) * Math.min(across, columns) * (byRows ? k : n) * COST,
+    scratch: backend.kernels.matMulScratch(),
+  });
+  return y;
 }
 
 /** Every block packs its columns of B anew: so rows are cut where there are many, columns where there are few. */

@@ -20,6 +20,7 @@ export const KERNEL_FUNCTIONS = [
   'finishHidden',
   'forwardKlBackward',
   'forwardKlForward',
+  'halfMatMulBlocks',
   'matMulBlocks',
   'rmsNormBackward',
   'rmsNormForward',

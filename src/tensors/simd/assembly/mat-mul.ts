@@ -9,10 +9,10 @@ import { scratch } from './scratch';
 
 // @ts-ignore: decorator
 @inline
-const DEPTH: i32 = 256; // of a packed panel, in rows of B
+export const DEPTH: i32 = 256; // of a packed panel, in rows of B
 // @ts-ignore: decorator
 @inline
-const WIDTH: i32 = 256; // of a packed panel, in columns of B
+export const WIDTH: i32 = 256; // of a packed panel, in columns of B
 // @ts-ignore: decorator
 @inline
 const ROWS: i32 = 24; // of A that stay in the first cache while the panel passes
