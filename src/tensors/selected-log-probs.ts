@@ -59,14 +59,15 @@ function formula(targets: tf.Tensor1D): BothWithGradient {
   };
 }
 
-/** Rows whose logits live at the same time where the head is packed: widening it once serves them all. */
-const HALF_ROWS = 256;
+/** Logits (32 MB) that live at the same time where the head is packed; some more arrays of their size live beside them. */
+const HALF_LOGITS = 1 << 23;
 
 /** The formula over a frozen, packed head, some rows at a time; the gradient computes the logits again. */
 function ofHalves(head: tf.Tensor, targets: tf.Tensor1D): (hidden: tf.Tensor2D) => tf.Tensor2D {
   const [vocabulary] = matrixShape(head);
   const count = targets.size;
-  const cuts = Array.from({ length: Math.ceil(count / HALF_ROWS) }, (_, i) => [i * HALF_ROWS, Math.min(count, (i + 1) * HALF_ROWS)]);
+  const rows = Math.max(1, Math.floor(HALF_LOGITS / vocabulary));
+  const cuts = Array.from({ length: Math.ceil(count / rows) }, (_, i) => [i * rows, Math.min(count, (i + 1) * rows)]);
   const rowsOf = (hidden: tf.Tensor2D, targets: tf.Tensor1D, [from, to]: readonly number[]) => ({
     logProbs: tf.logSoftmax(halfMatMul(tf.slice(hidden, [from, 0], [to - from, -1]), head)), // [R, V]
     chosen: tf.oneHot(tf.slice(targets, [from], [to - from]), vocabulary), // [R, V]

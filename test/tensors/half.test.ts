@@ -56,13 +56,14 @@ describe.each(['simd', 'cpu'] as const)('on %s', (backend) => {
   });
 
   test('log-probabilities and entropies over a packed head, and the gradient of what is below it', () => {
-    const { packed, wide } = matrix(23, 6, 'BF16', 2);
+    const vocabulary = backend === 'simd' ? 120_000 : 23; // so many that their logits are computed in several parts
+    const { packed, wide } = matrix(vocabulary, 6, 'BF16', 2);
     const hidden = tf.tensor2d(
-      Array.from({ length: 300 * 6 }, (_, i) => Math.sin(i * i)),
+      Array.from({ length: 100 * 6 }, (_, i) => Math.sin(i * i)),
       [300, 6],
     ); // more rows than are computed at once
     const targets = tf.tensor1d(
-      Array.from({ length: 300 }, (_, i) => i % 23),
+      Array.from({ length: 100 }, (_, i) => i % 23),
       'int32',
     );
     const [half, whole] = [packed, wide].map((head) => selectedLogProbs(hidden, head, targets));
