@@ -1,0 +1,141 @@
+"""Random Qwen2 models and what PyTorch, Transformers and PEFT compute with them.
+
+    python models.py draw <folder> <seed> <number>       one folder a model: checkpoint, adapter/, batch.json, expected.safetensors
+    python models.py open <folder> <number>              opens saved/ and saved-adapter/, which were written elsewhere, and writes opened.json
+"""
+import json
+import random
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+torch.set_num_threads(1)
+ROOT = Path(sys.argv[2])
+
+
+def draw_config(rng, i):
+    kv = rng.choice([1, 1, 2, 3])
+    heads, head_dim = kv * rng.choice([1, 2, 3, 7]), rng.choice([4, 8, 16])
+    hidden = heads * head_dim if rng.random() < 0.6 else 2 * rng.randrange(6, 40)
+    rope = {"rope_type": "default", "rope_theta": rng.choice([1e4, 1e6])}
+    if i == 1:
+        rope = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 16}
+    return Qwen2Config(vocab_size=rng.randrange(50, 400), hidden_size=hidden, intermediate_size=2 * rng.randrange(8, 80), num_hidden_layers=rng.randrange(1, 5),
+                       num_attention_heads=heads, num_key_value_heads=kv, head_dim=head_dim, max_position_embeddings=256, rope_parameters=rope,
+                       tie_word_embeddings=i % 2 == 0, rms_norm_eps=rng.choice([1e-5, 1e-6]), attention_dropout=0.0, bos_token_id=None, eos_token_id=[1, 2], pad_token_id=0)
+
+
+def randomise(model, gen, scale):
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "norm" in name:
+                p.copy_(1 + 0.2 * torch.randn(p.shape, generator=gen))
+            else:
+                p.copy_(scale * torch.randn(p.shape, generator=gen))
+
+
+def cross_entropy(model, rows, scored):
+    """Mean over the scored tokens of all rows, each row by itself."""
+    total, count = 0, 0
+    for row, positions in zip(rows, scored):
+        logits = model(torch.tensor([row])).logits[0]
+        for t in positions:
+            total, count = total + F.cross_entropy(logits[t - 1], torch.tensor(row[t])), count + 1
+    return total / count
+
+
+def greedy(model, row, n):
+    """Greedy continuation by full passes, and its first n tokens whose margin is far above rounding."""
+    ids, sure = list(row), []
+    for _ in range(n):
+        logits = model(torch.tensor([ids])).logits[0, -1]
+        top = torch.topk(logits, 2).values
+        if top[0] - top[1] < 1e-3:
+            break
+        ids.append(int(logits.argmax()))
+        sure.append(ids[-1])
+    return sure
+
+
+def draw(folder, rng, gen, i):
+    config = draw_config(rng, i)
+    model = Qwen2ForCausalLM(config).eval()
+    randomise(model, gen, rng.choice([0.05, 0.1, 0.2]))
+    half = i in (2, 3)
+    if half:
+        model = model.to(torch.bfloat16 if i == 2 else torch.float16)
+    model.save_pretrained(folder, max_shard_size="20KB" if i % 3 == 0 else "1GB")
+    # Computed in float32 on the weights as stored. Read again, as a cast rounds the rotary frequencies too.
+    model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    V = config.vocab_size
+    # Without the padding token: PyTorch gives its embedding no gradient, wherever it stands.
+    rows = [[rng.randrange(1, V) for _ in range(rng.randrange(6, 60))] for _ in range(4)]
+    scored = [sorted(rng.sample(range(1, len(row)), rng.randrange(1, len(row)))) for row in rows]
+    out = {}
+    with torch.no_grad():
+        for b, row in enumerate(rows):
+            out[f"logits.{b}"] = model(torch.tensor([row])).logits[0]
+            out[f"logprobs.{b}"] = torch.log_softmax(out[f"logits.{b}"][:-1], -1).gather(1, torch.tensor(row[1:])[:, None])[:, 0]
+        continuations = [greedy(model, row, 24) for row in rows]
+    loss = cross_entropy(model, rows, scored)
+    loss.backward()
+    for name, p in model.named_parameters():
+        out[f"grad.{name}"] = p.grad.clone()
+    model.zero_grad()
+
+    rank = rng.choice([1, 2, 5])
+    some = rng.random() < 0.5
+    lora = get_peft_model(Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32), LoraConfig(
+        r=rank, lora_alpha=rng.choice([1, 8, 16]), use_rslora=i == 3, task_type="CAUSAL_LM",
+        target_modules=["q_proj", "down_proj"] if some else ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]))
+    with torch.no_grad():
+        for name, p in lora.named_parameters():
+            if "lora_" in name:
+                p.copy_(0.1 * torch.randn(p.shape, generator=gen))
+    lora.save_pretrained(folder / "adapter")
+    lora.eval()
+    cross_entropy(lora, rows, scored).backward()
+    for name, p in lora.named_parameters():
+        if p.grad is not None:
+            out["lora.grad." + name.replace("base_model.model.", "").replace(".default", "")] = p.grad.clone()
+    with torch.no_grad():
+        out["lora.logits"] = lora(torch.tensor([rows[0]])).logits[0]
+        out["lora.merged"] = lora.merge_and_unload()(torch.tensor([rows[0]])).logits[0]
+
+    trained = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-3, betas=(0.9, 0.99), eps=1e-4, weight_decay=0.01)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        value = cross_entropy(trained, rows, scored)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+        optimizer.step()
+        losses.append(float(value))
+    for name, p in trained.named_parameters():
+        out[f"trained.{name}"] = p.detach().clone()
+    save_file({k: v.detach().float().contiguous() for k, v in out.items()}, folder / "expected.safetensors")
+    (folder / "batch.json").write_text(json.dumps({"rows": rows, "scored": scored, "continuations": continuations, "loss": float(loss), "losses": losses, "half": half,
+                                                   "about": f"{config.num_hidden_layers} layers, {config.num_attention_heads}/{config.num_key_value_heads} heads of {config.head_dim}, width {config.hidden_size}, "
+                                                            f"{'tied' if config.tie_word_embeddings else 'untied'}, {config.rope_parameters['rope_type']}, {'bfloat16' if i == 2 else 'float16' if half else 'float32'}"}))
+
+
+def opened(folder):
+    rows = json.loads((folder / "batch.json").read_text())["rows"]
+    model = AutoModelForCausalLM.from_pretrained(folder / "saved", dtype=torch.float32).eval()
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder / "saved", dtype=torch.float32), folder / "saved-adapter").eval()
+    with torch.no_grad():
+        return [m(torch.tensor([rows[0]])).logits[0].flatten().tolist() for m in (model, adapted)]
+
+
+if sys.argv[1] == "draw":
+    for i in range(int(sys.argv[4])):
+        draw(ROOT / str(i), random.Random(int(sys.argv[3]) + i), torch.Generator().manual_seed(int(sys.argv[3]) + i), i)
+else:
+    for i in range(int(sys.argv[3])):
+        (ROOT / str(i) / "opened.json").write_text(json.dumps(opened(ROOT / str(i))))
