@@ -24,8 +24,12 @@ const WHOLE_TAG = /^<(\/?)(think|search|answer)>/;
 const ALL_TAGS = TAGS.flatMap((tag) => [`<${tag}>`, `</${tag}>`]);
 
 /** Writes pieces of printable text as soon as they are certain. */
-export function writeEpisode(tokenizer: Pick<Tokenizer, 'decode'>, write: (text: string) => void, colour: boolean): EpisodeWriter {
-  let tokens: number[] = [];
+export function writeEpisode(
+  tokenizer: Pick<Tokenizer, 'decode' | 'stream'>,
+  write: (text: string) => void,
+  colour: boolean,
+): EpisodeWriter {
+  let stream = tokenizer.stream();
   let held = '';
   let inside: Tag | undefined;
   let lineStart = true;
@@ -65,16 +69,13 @@ export function writeEpisode(tokenizer: Pick<Tokenizer, 'decode'>, write: (text:
     }
   };
   const flushTokens = () => {
-    held += tokenizer.decode(tokens);
-    tokens = [];
+    held += stream.end();
+    stream = tokenizer.stream();
   };
 
   return {
     own(token) {
-      tokens.push(token);
-      // A character of up to four bytes may still be incomplete.
-      if (tokenizer.decode(tokens).endsWith('\ufffd') && tokens.length < 4) return;
-      flushTokens();
+      held += stream.push(token);
       release(false);
     },
     shown(given) {

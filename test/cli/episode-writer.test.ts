@@ -4,7 +4,13 @@ import { describe, expect, it } from 'vitest';
 import { writeEpisode } from '../../src/cli/episode-writer.js';
 
 /** A token a byte: every character beyond ASCII is spread over tokens, and every tag too. */
-const bytes = { decode: (ids: readonly number[]) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(ids)) };
+const bytes = {
+  decode: (ids: readonly number[]) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(ids)),
+  stream() {
+    const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+    return { push: (id: number) => decoder.decode(Uint8Array.of(id), { stream: true }), end: () => decoder.decode() };
+  },
+};
 const encode = (text: string) => [...new TextEncoder().encode(text)];
 
 function written(parts: readonly (string | { readonly shown: string })[], colour = false): string[] {

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -49,6 +50,21 @@ describe('a loaded tokenizer', () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  it('streams what it decodes, never ending within a character', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: tokenizer.size + 3 }), { maxLength: 30 }), (ids) => {
+        const stream = tokenizer.stream();
+        const pieces = ids.map((id) => stream.push(id));
+        expect(pieces.join('') + stream.end()).toBe(tokenizer.decode(ids));
+      }),
+      { numRuns: 500 },
+    );
+    const stream = tokenizer.stream();
+    const pieces = tokenizer.encode('a🦊東').map((id) => stream.push(id));
+    expect(pieces.filter((piece) => piece !== '')).toEqual(['a', '🦊', '東']);
+    expect(stream.end()).toBe('');
   });
 
   it('keeps spaces before punctuation and special tokens, adds nothing, and takes an empty text', () => {
@@ -117,6 +133,91 @@ describe('a folder to load from', () => {
     });
     const { endIds, padId } = loadTokenizer(path);
     expect([endIds, padId]).toEqual([[1317, 1309], 1317]);
+  });
+
+  it('may hold the vocabulary and merges of Qwen2.5 alone, plain or gzipped', () => {
+    const source = 'datasets/tokenizers/qwen2.5';
+    const qwen = loadTokenizer(source);
+    expect([qwen.size, qwen.endIds, qwen.padId]).toEqual([151_665, [151_643], 151_643]);
+    // tokenizers 0.23.3 on the same files.
+    expect(qwen.encode("Who wrote 'Blade Runner' in 1982?\n\n  I'LL see.")).toEqual([
+      15191, 6139, 364, 4923, 1021, 44946, 6, 304, 220, 16, 24, 23, 17, 1939, 220, 358, 6, 4086, 1490, 13,
+    ]);
+    expect(qwen.encode('<|im_start|>user\né<|im_end|>')).toEqual([151_644, 872, 198, 963, 151_645]);
+    const gunzipped = (name: string) => gunzipSync(readFileSync(join(source, `${name}.gz`))).toString();
+    const plain = loadTokenizer(
+      folderOf({
+        'vocab.json': gunzipped('vocab.json'),
+        'merges.txt': gunzipped('merges.txt').replaceAll('\n', '\r\n'),
+        'tokenizer_config.json': {
+          eos_token: '<|im_end|>',
+          added_tokens_decoder: { 151643: { content: '<|endoftext|>', special: true }, 151645: { content: '<|im_end|>', special: true } },
+        },
+        'config.json': { eos_token_id: [151_643] },
+      }),
+    );
+    expect(plain.endIds).toEqual([151_645, 151_643]);
+    expect(plain.encode('Who wrote it?<|im_end|>')).toEqual(qwen.encode('Who wrote it?<|im_end|>'));
+  });
+
+  const vocab = { a: 0, b: 1, ab: 2 };
+  const broken: [string, Record<string, unknown>, RegExp][] = [
+    ['with a vocabulary that is a list', { 'vocab.json': ['a'], 'merges.txt': '' }, /vocab\.json should hold a JSON object/],
+    ['with ids that are none', { 'vocab.json': { a: -1, b: 'x' }, 'merges.txt': '' }, /vocab\.json[\s\S]*vocab\.a[\s\S]*vocab\.b/],
+    ['without merges', { 'vocab.json': vocab }, /Cannot read .*merges\.txt/],
+    ['with a merge of three', { 'vocab.json': vocab, 'merges.txt': '#version: 0.2\na b\na b a\n' }, /merges\.txt[\s\S]*line 3/],
+    ['with a merge of what is unknown', { 'vocab.json': vocab, 'merges.txt': 'a c\nb a' }, /merge 0: "c" and "ac"[\s\S]*merge 1: "ba"/],
+    ['with two tokens of one id', { 'vocab.json': { a: 0, b: 0 }, 'merges.txt': '' }, /"b" and "a" both have id 0/],
+    [
+      'with an added token in the place of another',
+      { 'vocab.json': vocab, 'merges.txt': '', 'added_tokens.json': { '<x>': 1 } },
+      /"<x>" and "b" both have id 1/,
+    ],
+    [
+      'with hostile names',
+      { 'vocab.json': '{"__proto__": 0, "constructor": 1}', 'merges.txt': 'toString valueOf', 'added_tokens.json': {} },
+      /merge 0: "toString" and "valueOf"/,
+    ],
+    [
+      'whose tokenizer.json has merges of nothing',
+      {
+        'tokenizer.json': { ...definition, model: { ...definition.model, merges: [['x', 'yyyyyyyyy'], 3] } },
+        'tokenizer_config.json': config,
+      },
+      /tokenizer\.json does not make a tokenizer:\n {2}model\.merges\.1/,
+    ],
+    [
+      'whose tokenizer.json adds a token without an id',
+      { 'tokenizer.json': { ...definition, added_tokens: [{ content: '<x>' }] }, 'tokenizer_config.json': config },
+      /added_tokens\.0\.id/,
+    ],
+    [
+      'whose end tokens are no ids',
+      { 'tokenizer.json': definition, 'tokenizer_config.json': config, 'generation_config.json': { eos_token_id: 'stop' } },
+      /generation_config\.json[\s\S]*eos_token_id/,
+    ],
+  ];
+  it.each(broken)('is refused %s', (_, files, message) => {
+    expect(() => loadTokenizer(folderOf(files))).toThrow(message);
+  });
+
+  it('may have a chat template in a field, in a list, or in a file, which goes first', () => {
+    const files = { 'tokenizer.json': definition };
+    const template = '{% for m in messages %}\n  {{ m.role }}: {{ m.content }}{{ eos_token }}\n{% endfor %}';
+    const render = (more: Record<string, unknown>, file = {}) =>
+      loadTokenizer(folderOf({ ...files, ...file, 'tokenizer_config.json': { ...config, ...more } })).renderChat?.([
+        { role: 'user', content: ' Hi ' },
+      ]);
+    expect(render({})).toBeUndefined();
+    expect(render({ chat_template: template })).toBe('  user:  Hi <|endoftext|>\n'); // blocks take their line's end with them, as in Transformers
+    const named = [
+      { name: 'tool_use', template: 'x' },
+      { name: 'default', template: '{{ messages[0].content | trim }}' },
+    ];
+    expect(render({ chat_template: named })).toBe('Hi');
+    expect(render({ chat_template: named }, { 'chat_template.jinja': 'file' })).toBe('file');
+    expect(() => render({ chat_template: '{% for %}' })).toThrow(/not valid Jinja/);
+    expect(() => render({ chat_template: "{{ raise_exception('no') }}" })).toThrow(/no/);
   });
 
   it('may hold a tokenizer of another kind than byte-level BPE', () => {

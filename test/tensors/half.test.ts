@@ -61,7 +61,7 @@ describe.each(['simd', 'cpu'] as const)('on %s', (backend) => {
     const hidden = tf.tensor2d(
       Array.from({ length: 100 * 6 }, (_, i) => Math.sin(i * i)),
       [100, 6],
-    ); // more rows than are computed at once
+    );
     const targets = tf.tensor1d(
       Array.from({ length: 100 }, (_, i) => i % 23),
       'int32',
