@@ -11,6 +11,7 @@ import {
   grpo,
   ownTokens,
   type Protocol,
+  parseAction,
   type Question,
   type Reply,
   rolloutGroups,
@@ -101,10 +102,12 @@ function environmentOf({ turnTokens, observation }: Plan): Environment {
     passagesPerSearch: 1,
     maxTurnTokens: Math.max(...turnTokens),
     maxObservationTokens: observation.length,
+    maxTokens: 400,
     prompt: (question) => question,
     privilegedPrompt: (question, reference) => `${question}${reference}`,
     observation: ([passage]) => passage.text,
     invalidFeedback: '',
+    parseAction,
   };
   const passage = { id: '1', title: '', text: text(observation), score: 1 };
   return { protocol, searcher: { search: async (queries) => queries.map(() => [passage]) } };

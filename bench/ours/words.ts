@@ -30,6 +30,7 @@ export const wordTokenizer: Tokenizer = {
         return Number(word.slice(1));
       }),
   decode: text,
+  stream: () => ({ push: (id) => text([id]), end: () => '' }),
 };
 
 export const openEngine = async (folder: string): Promise<InProcessEngine> => inProcessEngine(await loadPolicy(folder), wordTokenizer);
