@@ -115,9 +115,11 @@ async function activate(name: BackendName, options: BackendOptions): Promise<Sta
 /** The package is an optional dependency: where its binary could not be downloaded it is not there. */
 async function startTensorFlow(): Promise<Started> {
   restoreUtilFunctions();
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= '1'; // else TensorFlow tells about its build on stderr
   const packageName: string = '@tensorflow/tfjs-node-gpu'; // not a literal: the compiler shall not look for its types
   await import(packageName).catch((error: NodeJS.ErrnoException) => {
-    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? '')) throw new Error('not installed (optional; see environment.md)');
+    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? ''))
+      throw new Error('not installed (npm run setup:tensorflow installs it; see environment.md)');
     throw new Error(`installed, but does not load: ${firstLine(error).replace(/ at path: .*/, '')}`); // a path says nothing to a reader
   });
   await tf.setBackend('tensorflow');
