@@ -19,6 +19,7 @@ export default defineConfig({
   test: {
     environment: 'node',
     server: { deps: { inline: [/tfjs-core\/dist\/(?!tf-core)/] } },
+    globalSetup: './test/swiftshader.ts',
     pool: 'forks', // native addons (zeromq) and worker threads inside the tests want a process of their own
     maxWorkers: Math.min(availableParallelism(), 8),
     projects: [

@@ -12,8 +12,8 @@ export interface CommonFlags {
 export function addCommonOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--backend <name>', 'TensorFlow.js backend; auto takes the first of these that starts')
-        .choices(['auto', 'tensorflow', 'simd', 'cpu'])
+      new Option('--backend <name>', 'TensorFlow.js backend; auto takes the first on a GPU, else the first that starts')
+        .choices(['auto', 'tensorflow', 'webgpu', 'simd', 'cpu'])
         .env('SEARCH_E1_BACKEND')
         .default('auto'),
     )

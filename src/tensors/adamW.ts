@@ -72,7 +72,7 @@ export class AdamW {
     const rate = learningRate / (1 - beta1 ** this.#steps);
     const rootOfCorrection = Math.sqrt(1 - beta2 ** this.#steps);
     if (hasKernel('SearchE1AdamW')) {
-      const normValue = norm.dataSync()[0];
+      const [normValue] = await norm.data();
       norm.dispose();
       const gradientScale = clipNorm > 0 ? Math.min(1, clipNorm / (normValue + 1e-6)) : 1;
       const settings = { gradientScale, beta1, beta2, rate, rootOfCorrection, epsilon, keep: 1 - learningRate * weightDecay };

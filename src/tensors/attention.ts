@@ -77,11 +77,11 @@ function byKernel(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, keyMask: tf.Te
   const attend = tf.customGrad((...args) => {
     const [q, k, v, save] = args as [tf.Tensor, tf.Tensor, tf.Tensor, tf.GradSaveFunc];
     const [out, lse] = runKernel('SearchE1Attention', { q, k, v, keyMask }, { length: k.shape[1] });
-    save([q, k, v, lse, ...(keyMask ? [keyMask] : [])]);
+    save([q, k, v, out, lse, ...(keyMask ? [keyMask] : [])]);
     return {
       value: out,
-      gradFunc: (dOut: tf.Tensor, [q, k, v, lse, keyMask]: tf.Tensor[]) =>
-        runKernel('SearchE1AttentionGrad', { q, k, v, keyMask, lse, dOut }),
+      gradFunc: (dOut: tf.Tensor, [q, k, v, out, lse, keyMask]: tf.Tensor[]) =>
+        runKernel('SearchE1AttentionGrad', { q, k, v, keyMask, out, lse, dOut }),
     };
   });
   return attend(q, k, v) as tf.Tensor4D;

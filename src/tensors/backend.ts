@@ -10,11 +10,13 @@ import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import { useKernels } from './dispatch.js';
 import { startSimd } from './simd/backend.js';
+import { openWebGpu } from './webgpu/device.js';
+import { registerWebGpuKernels } from './webgpu/register.js';
 
-export type BackendName = 'tensorflow' | 'simd' | 'cpu';
+export type BackendName = 'tensorflow' | 'webgpu' | 'simd' | 'cpu';
 
 export interface BackendOptions {
-  /** `auto` takes the first that starts of tensorflow, simd, cpu. The environment variable SEARCH_E1_BACKEND overrides. */
+  /** `auto` takes the first that computes on a GPU, else the first that starts, of tensorflow, webgpu, simd, cpu. The environment variable SEARCH_E1_BACKEND overrides. */
   readonly backend?: 'auto' | BackendName;
   /** Whether this project's fused kernels replace the plain formulas where the backend has them. */
   readonly kernels?: boolean;
@@ -27,21 +29,25 @@ export interface BackendReport {
   /** For people: library, version, device. */
   readonly description: string;
   /** Which build of this project's fused kernels is in use. */
-  readonly kernels: 'relaxed-simd' | 'simd' | 'none';
+  readonly kernels: 'relaxed-simd' | 'simd' | 'wgsl' | 'none';
+  /** Where it computes; `software`: a processor that pretends to be a graphics card. */
+  readonly device: 'gpu' | 'cpu' | 'software';
   /** Every fallback and its reason. */
   readonly notes: readonly string[];
 }
 
 /** What a starter says once its backend is the active one; starting it again changes nothing but its threads. */
-type Started = Pick<BackendReport, 'description' | 'kernels'>;
+type Started = Pick<BackendReport, 'description' | 'kernels' | 'device'>;
 
 /** In the order of `auto`. */
 const STARTERS: Readonly<Record<BackendName, (options: BackendOptions) => Promise<Started>>> = {
   tensorflow: startTensorFlow,
+  webgpu: startWebGpu,
   simd: startSimdThreads,
   cpu: startCpu,
 };
 const ORDER = Object.keys(STARTERS) as BackendName[];
+const MAY_BE_GPU: readonly BackendName[] = ['tensorflow', 'webgpu'];
 
 let automatic: { readonly name: BackendName; readonly notes: readonly string[] } | undefined;
 
@@ -56,7 +62,7 @@ export async function startBackend(options: BackendOptions = {}): Promise<Backen
   const { name, notes } = wanted === 'auto' ? await bestBackend(options) : { name: wanted, notes: [] };
   const started = await activate(name, options);
   useKernels(kernels);
-  return { name, description: started.description, kernels: kernels ? started.kernels : 'none', notes };
+  return { name, ...started, kernels: kernels ? started.kernels : 'none', notes };
 }
 
 /**
@@ -86,20 +92,29 @@ function wantedBackend(option: 'auto' | BackendName): 'auto' | BackendName {
   throw new RangeError(`SEARCH_E1_BACKEND: expected auto, ${ORDER.join(', ')}; got ${wanted}`);
 }
 
-/** The first that starts, and why those before it do not; found once. */
+/** The first on a GPU, else the first that starts, and why those before it do not; found once. A software GPU is slower than the processor it runs on. */
 async function bestBackend(options: BackendOptions): Promise<{ readonly name: BackendName; readonly notes: readonly string[] }> {
   if (automatic) return automatic;
   const notes: string[] = [];
+  let best: BackendName | undefined;
   for (const name of ORDER) {
+    if (best && !MAY_BE_GPU.includes(name)) break;
     try {
-      await activate(name, options);
-      automatic = { name, notes };
-      return automatic;
+      const { device, description } = await activate(name, options);
+      if (device === 'gpu') {
+        if (best) notes.push(`${best}: does not compute on a GPU here`);
+        automatic = { name, notes };
+        return automatic;
+      }
+      if (device === 'software') notes.push(`${name}: ${description} is software, slower than simd`);
+      else best ??= name;
     } catch (error) {
       notes.push(`${name}: ${firstLine(error)}`);
     }
   }
-  throw new Error(`No TensorFlow.js backend starts:\n${notes.join('\n')}`);
+  if (!best) throw new Error(`No TensorFlow.js backend starts:\n${notes.join('\n')}`);
+  automatic = { name: best, notes };
+  return automatic;
 }
 
 const firstLine = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split('\n')[0];
@@ -125,7 +140,14 @@ async function startTensorFlow(): Promise<Started> {
   await tf.setBackend('tensorflow');
   const { isUsingGpuDevice, binding } = tf.backend() as unknown as { isUsingGpuDevice?: boolean; binding?: { TF_Version?: string } };
   const description = `TensorFlow ${binding?.TF_Version ?? '(version unknown)'} on ${isUsingGpuDevice ? 'GPU' : 'CPU'}`;
-  return { description, kernels: 'none' };
+  return { description, kernels: 'none', device: isUsingGpuDevice ? 'gpu' : 'cpu' };
+}
+
+async function startWebGpu(): Promise<Started> {
+  const device = await openWebGpu();
+  await tf.setBackend('webgpu');
+  registerWebGpuKernels(device);
+  return { description: `WebGPU (Dawn) on ${device.description}`, kernels: 'wgsl', device: device.software ? 'software' : 'gpu' };
 }
 
 /** tfjs-node 4.22 calls functions that Node 23 took out of `util`. */
@@ -140,6 +162,7 @@ async function startSimdThreads({ threads }: BackendOptions): Promise<Started> {
   return {
     description: `SIMD kernels on shared WebAssembly memory, ${pool.count === 1 ? 'one thread' : `${pool.count} threads`}`,
     kernels: build,
+    device: 'cpu',
   };
 }
 
@@ -147,5 +170,5 @@ async function startCpu(): Promise<Started> {
   const { version_cpu } = await import('@tensorflow/tfjs-backend-cpu');
   await tf.setBackend('cpu');
   (tf.backend() as unknown as { firstUse: boolean }).firstUse = false; // else it prints an advertisement for tfjs-node on stderr
-  return { description: `tfjs-backend-cpu ${version_cpu} (plain JavaScript, slow)`, kernels: 'none' };
+  return { description: `tfjs-backend-cpu ${version_cpu} (plain JavaScript, slow)`, kernels: 'none', device: 'cpu' };
 }

@@ -1,0 +1,136 @@
+/**
+ * WebGPU under Node: Dawn through the npm package `webgpu` (Vulkan, Metal or D3D12), and TensorFlow.js' webgpu backend on top of it.
+ *
+ * The device is made here and not by tfjs-backend-webgpu, which asks for no optional feature and looks for `navigator.gpu` once, at import. A device that
+ * is lost in the middle (driver reset, memory used up) ends every later step with the reason, instead of a readback that never arrives.
+ */
+/// <reference types="@webgpu/types" />
+import { existsSync, readdirSync } from 'node:fs';
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import * as tf from '@tensorflow/tfjs-core';
+
+export interface WebGpuDevice {
+  readonly backend: WebGPUBackend;
+  /** For people: adapter and driver. */
+  readonly description: string;
+  /** True where a processor pretends to be a graphics card (SwiftShader, lavapipe): right, and slow. */
+  readonly software: boolean;
+  /** Largest buffer in bytes, and so the largest tensor. */
+  readonly maxBufferSize: number;
+  /** Optional features that were asked for and are there. */
+  readonly features: readonly string[];
+}
+
+/** Asked for where the adapter has them: shuffles inside a subgroup (attention), half precision, timers. */
+const FEATURES = ['subgroups', 'shader-f16', 'timestamp-query'] as const;
+
+const LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupsPerDimension',
+] as const;
+
+let open: WebGpuDevice | undefined;
+/** Dawn lives as long as somebody holds it. */
+let dawn: GPU | undefined;
+
+/**
+ * Starts Dawn and registers the backend `webgpu`; once.
+ *
+ * @throws Error where the packages, a driver or an adapter are missing
+ */
+export async function openWebGpu(): Promise<WebGpuDevice> {
+  if (open) return open;
+  const { gpu, Backend } = await loadPackages();
+  dawn = gpu;
+  const adapter = await dawn.requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter)
+    throw new Error('Dawn finds no adapter: no driver for Vulkan, Metal or D3D12 that it accepts (lavapipe of Mesa 22 is too old)');
+  const device = await adapter.requestDevice({
+    requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[],
+    requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
+  });
+  const { info } = adapter as unknown as { readonly info: GPUAdapterInfo }; // newer than the types that tfjs-core pins
+  const { vendor, architecture, device: name, description } = info;
+  const backend = new Backend(device, info);
+  watch(device, backend);
+  tf.registerBackend('webgpu', () => backend, 1);
+  const software = /swiftshader|llvmpipe|lavapipe|software/i.test(`${architecture} ${name} ${description}`);
+  open = {
+    backend,
+    description: [name || architecture || vendor, description].filter(Boolean).join(', '),
+    software,
+    maxBufferSize: Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize),
+    features: [...device.features].filter((feature) => (FEATURES as readonly string[]).includes(feature)),
+  };
+  return open;
+}
+
+/** The device in use; undefined before `openWebGpu`. */
+export const webGpuDevice = (): WebGpuDevice | undefined => open;
+
+/** Dawn and tfjs-backend-webgpu, both optional dependencies. */
+async function loadPackages(): Promise<{ gpu: GPU; Backend: typeof WebGPUBackend }> {
+  if (process.platform === 'linux' && !vulkanDrivers().length)
+    throw new Error('no Vulkan driver is installed (Debian and Ubuntu: the graphics card\u2019s driver, and apt-get install libvulkan1)');
+  const names: readonly string[] = ['webgpu', '@tensorflow/tfjs-backend-webgpu']; // not literals: both are optional
+  const load = (name: string) =>
+    import(name).catch((error: NodeJS.ErrnoException) => {
+      if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? ''))
+        throw new Error(`the optional package ${name} is not installed (npm install)`);
+      throw new Error(`${name} is installed, but does not load: ${error.message.split('\n')[0]}`);
+    });
+  // First the backend: it would register itself if it saw navigator.gpu.
+  const { WebGPUBackend: Backend } = await load(names[1]);
+  const { create, globals } = await load(names[0]);
+  Object.assign(globalThis, globals);
+  const gpu = create([]) as GPU;
+  // The backend's constructor looks for it. Node 20 has no navigator, later versions have one that cannot be assigned.
+  const scope = globalThis as { navigator?: object };
+  if (!scope.navigator) Object.defineProperty(scope, 'navigator', { value: {}, configurable: true, writable: true });
+  Object.defineProperty(scope.navigator, 'gpu', { value: {}, configurable: true, writable: true });
+  return { gpu, Backend };
+}
+
+/** Manifests of Vulkan drivers, by the rules of the Khronos loader. Without one Dawn complains on stderr, in several lines. */
+export function vulkanDrivers(): readonly string[] {
+  const named = process.env.VK_DRIVER_FILES || process.env.VK_ICD_FILENAMES;
+  if (named) return named.split(':').filter((path) => existsSync(path));
+  const data = (process.env.XDG_DATA_DIRS || '/usr/local/share:/usr/share').split(':').map((folder) => `${folder}/vulkan/icd.d`);
+  const folders = ['/etc/vulkan/icd.d', '/usr/local/etc/vulkan/icd.d', ...data];
+  const found = folders.flatMap((folder) => (existsSync(folder) ? readdirSync(folder).map((file) => `${folder}/${file}`) : []));
+  return [...found.filter((path) => path.endsWith('.json')), ...(process.env.VK_ADD_DRIVER_FILES?.split(':') ?? [])];
+}
+
+/** Errors that WebGPU reports on the side, made those of the next read. */
+function watch(device: GPUDevice, backend: WebGPUBackend): void {
+  let broken: Error | undefined;
+  device.lost.then(({ reason, message }) => {
+    if (reason !== 'destroyed')
+      broken = new Error(`the WebGPU device was lost: ${message || reason}. Start again; smaller batches need less memory`);
+  });
+  device.addEventListener('uncapturederror', (event) => {
+    broken ??= new Error(`WebGPU: ${(event as GPUUncapturedErrorEvent).error.message}`);
+  });
+  const read = backend.read.bind(backend);
+  backend.read = async (dataId) => {
+    if (broken) throw broken;
+    const values = await Promise.race([
+      read(dataId),
+      device.lost.then(() => {
+        throw broken ?? new Error('the WebGPU device is closed');
+      }),
+    ]);
+    if (broken) throw broken;
+    return values;
+  };
+  backend.readSync = (dataId) => {
+    const { values } = backend.tensorMap.get(dataId);
+    if (values != null) return values;
+    throw new Error('webgpu reads asynchronously only: await tensor.data() instead of tensor.dataSync()');
+  };
+}

@@ -1,0 +1,278 @@
+/** Puts the WGSL kernels behind their names in the webgpu backend's registry, and this project's matrix product in the place of TensorFlow.js' own. */
+import * as tf from '@tensorflow/tfjs-core';
+import type { KernelName } from '../dispatch.js';
+import {
+  type AttentionVariant,
+  attentionDelta,
+  attentionForward,
+  attentionKeyGrad,
+  attentionOfFew,
+  attentionQueryGrad,
+  rowsPerGroup,
+} from './attention.js';
+import type { WebGpuDevice } from './device.js';
+import * as layers from './layers.js';
+import { matMul } from './mat-mul.js';
+import { f32, ShaderQueue, u32 } from './queue.js';
+import * as vocabulary from './vocabulary.js';
+
+type Inputs = Readonly<Record<string, tf.TensorInfo>>;
+// biome-ignore lint/suspicious/noExplicitAny: each kernel has attributes of its own, given by the operation beside it
+type Attributes = any;
+type Run = (queue: ShaderQueue, inputs: Inputs, attributes: Attributes) => tf.TensorInfo | tf.TensorInfo[];
+
+/** Queries of a sequence up to which each gets a workgroup. */
+const FEW_QUERIES = 4;
+
+/** Logits that exist at once: rows of them are worked off in groups below this size. */
+const LOGIT_BYTES = 2 ** 28;
+
+const KERNELS: Readonly<Record<KernelName, Run>> = {
+  SearchE1Linear(queue, { x, weight, bias }) {
+    const [outputs, inputs] = weight.shape;
+    const y = queue.output([...x.shape.slice(0, -1), outputs]);
+    matMul(queue, x, weight, y, { m: size(x) / inputs, n: outputs, k: inputs, transposeB: true }, bias);
+    return y;
+  },
+  SearchE1SumRows: (queue, { x }) => columnSums(queue, layers.columnSums, [x], size(x) / last(x), last(x)),
+  SearchE1RmsNorm(queue, { x, weight }, { epsilon }) {
+    const rows = size(x) / last(x);
+    const [y, inverse] = [queue.output(x.shape), queue.output([rows])];
+    queue.run(layers.rmsNorm, [x, weight, y, inverse], [u32(rows), u32(last(x)), f32(epsilon)], rows);
+    return [y, inverse];
+  },
+  SearchE1RmsNormGrad(queue, { x, weight, inverse, dy }) {
+    const rows = size(x) / last(x);
+    const dx = queue.output(x.shape);
+    queue.run(layers.rmsNormGrad, [x, weight, inverse, dy, dx], [u32(rows), u32(last(x))], rows);
+    return [dx, columnSums(queue, layers.rmsNormWeightSums, [x, inverse, dy], rows, last(x))];
+  },
+  SearchE1Rotary(queue, { x, cos, sin }, { direction }) {
+    const [, , heads, headDim] = x.shape;
+    const y = queue.output(x.shape);
+    const params = [u32(size(x)), u32(heads), u32(headDim), u32(cos.shape[0]), f32(direction)];
+    queue.run(layers.rotary, [x, cos, sin, y], params, layers.groupsFor(size(x)));
+    return y;
+  },
+  SearchE1Swiglu(queue, { gate, up }) {
+    const y = queue.output(gate.shape);
+    queue.run(layers.swiglu, [gate, up, y], [u32(size(y))], layers.groupsFor(size(y)));
+    return y;
+  },
+  SearchE1SwigluGrad(queue, { gate, up, dy }) {
+    const gradients = [queue.output(gate.shape), queue.output(up.shape)];
+    queue.run(layers.swigluGrad, [gate, up, dy, ...gradients], [u32(size(gate))], layers.groupsFor(size(gate)));
+    return gradients;
+  },
+  SearchE1Embedding(queue, { table, ids }) {
+    checkIds(queue, ids, table.shape[0]);
+    const y = queue.output([size(ids), last(table)]);
+    queue.run(layers.embedding, [table, ids, y], [u32(size(y)), u32(last(table))], layers.groupsFor(size(y)));
+    return y;
+  },
+  SearchE1EmbeddingGrad(queue, { ids, dy }, { rows }) {
+    const dTable = zeros(queue, [rows, last(dy)]);
+    queue.run(layers.embeddingGrad, [ids, dy, dTable], [u32(size(ids)), u32(last(dy))], size(ids));
+    return dTable;
+  },
+  SearchE1CopyPositions(queue, { x, y }, { at, count }) {
+    const [batch, room, ...rest] = x.shape;
+    const width = tf.util.sizeFromShape(rest);
+    const params = [batch * count * width, count, width, room, y.shape[1], at].map(u32);
+    queue.run(layers.copyPositions, [x, y], params, layers.groupsFor(batch * count * width));
+    return [];
+  },
+  SearchE1Attention(queue, { q, k, v, keyMask }, { length }) {
+    const [batch, queries, heads] = q.shape;
+    const [out, lse] = [queue.output(q.shape), queue.output([batch, heads, queries])];
+    const variant = variantOf(queue, q, keyMask);
+    const few = queries <= FEW_QUERIES;
+    const blocks = few ? queries : Math.ceil(queries / rowsPerGroup(variant));
+    const shader = few ? attentionOfFew(variant) : attentionForward(variant);
+    queue.run(shader, [q, k, v, out, lse, ...given(keyMask)], attentionParams(q, k, length), [blocks, heads, batch]);
+    return [out, lse];
+  },
+  SearchE1AttentionGrad(queue, { q, k, v, keyMask, lse, out, dOut }) {
+    const [batch, queries, heads, headDim] = q.shape;
+    const [, keys, keyHeads] = k.shape;
+    const [dq, dk, dv, delta] = [queue.output(q.shape), queue.output(k.shape), queue.output(v.shape), queue.output(lse.shape)];
+    const variant = variantOf(queue, q, keyMask);
+    const params = attentionParams(q, k, keys);
+    const rows = rowsPerGroup(variant);
+    queue.run(attentionDelta(headDim), [dOut, out, delta], [size(lse), queries, heads].map(u32), layers.groupsFor(size(lse)));
+    const read = [q, k, v, dOut, lse, delta];
+    queue.run(attentionQueryGrad(variant), [...read, dq, ...given(keyMask)], params, [Math.ceil(queries / rows), heads, batch]);
+    queue.run(attentionKeyGrad(variant), [...read, dk, dv, ...given(keyMask)], params, [Math.ceil(keys / rows), keyHeads, batch]);
+    queue.release(delta);
+    return [dq, dk, dv];
+  },
+  SearchE1SelectedLogProbs(queue, { hidden, head, targets }) {
+    const rows = size(targets);
+    checkIds(queue, targets, head.shape[0]);
+    const [both, lse] = [queue.output([2, rows]), queue.output([rows])];
+    for (const { logits, first, count } of logitsInParts(queue, hidden, head)) {
+      queue.run(vocabulary.selected, [logits, targets, both, lse], [count, head.shape[0], first, rows].map(u32), count);
+      queue.release(logits);
+    }
+    return [both, lse];
+  },
+  SearchE1SelectedLogProbsGrad(queue, { hidden, head, targets, lse, dy }) {
+    const [width, entries] = [last(hidden), head.shape[0]];
+    const [dHidden, dHead] = [queue.output(hidden.shape), zeros(queue, head.shape)];
+    for (const { logits, first, count } of logitsInParts(queue, hidden, head)) {
+      queue.run(vocabulary.selectedGrad, [logits, targets, lse, dy], [count, entries, first].map(u32), count);
+      const part = queue.output([count, width]);
+      matMul(queue, logits, head, part, { m: count, n: width, k: entries });
+      queue.run(
+        layers.copyPositions,
+        [part, dHidden],
+        [count * width, count, width, count, size(hidden) / width, first].map(u32),
+        layers.groupsFor(count * width),
+      );
+      const rows = { m: entries, n: width, k: count, transposeA: true, offsetB: first * width, accumulate: true };
+      matMul(queue, logits, hidden, dHead, rows);
+      queue.release(logits, part);
+    }
+    return [dHidden, dHead];
+  },
+  SearchE1ForwardKl(queue, { teacher, student }, { clamp }) {
+    const [rows, width] = student.shape;
+    const [both, saved] = [queue.output([2, rows]), queue.output([rows, 3])];
+    queue.run(vocabulary.forwardKl, [teacher, student, both, saved], [u32(rows), u32(width), ...clampParams(clamp)], rows);
+    return [both, saved];
+  },
+  SearchE1ForwardKlGrad(queue, { teacher, student, saved, dy }, { clamp }) {
+    const [rows, width] = student.shape;
+    const dStudent = queue.output(student.shape);
+    queue.run(vocabulary.forwardKlGrad, [teacher, student, saved, dy, dStudent], [u32(rows), u32(width), ...clampParams(clamp)], rows);
+    return dStudent;
+  },
+  SearchE1SampleTokens(queue, { logits, uniforms }, { temperature }) {
+    const [rows, width] = logits.shape;
+    const [tokens, logProbs] = [queue.output([rows], 'int32'), queue.output([rows])];
+    const drawn = temperature > 0 ? [f32(1 / temperature), u32(0)] : [f32(1), u32(1)];
+    queue.run(vocabulary.sample, [logits, uniforms, tokens, logProbs], [u32(rows), u32(width), ...drawn], rows);
+    return [tokens, logProbs];
+  },
+  SearchE1AdamW(queue, { weight, gradient, first, second }, attributes) {
+    const { gradientScale, beta1, beta2, rate, rootOfCorrection, epsilon, keep } = attributes;
+    const next = [queue.output(weight.shape), queue.output(weight.shape), queue.output(weight.shape)];
+    const params = [gradientScale, beta1, 1 - beta1, beta2, 1 - beta2, rate, rootOfCorrection, epsilon, keep].map(f32);
+    queue.run(layers.adamW, [weight, gradient, first, second, ...next], [u32(size(weight)), ...params], layers.groupsFor(size(weight)));
+    return next;
+  },
+  SearchE1SumOfSquares(queue, { x }) {
+    const groups = Math.max(1, Math.min(1024, Math.ceil(size(x) / 1024)));
+    const [partial, sum] = [queue.output([groups]), queue.output([])];
+    queue.run(layers.squares, [x, partial], [u32(size(x)), u32(Math.ceil(size(x) / groups))], groups);
+    queue.run(layers.total, [partial, sum], [u32(groups)], 1);
+    queue.release(partial);
+    return sum;
+  },
+};
+
+let registered: ShaderQueue | undefined;
+
+/** Registers all kernels for the webgpu backend, once. */
+export function registerWebGpuKernels({ backend }: WebGpuDevice): ShaderQueue {
+  if (registered) return registered;
+  const queue = new ShaderQueue(backend);
+  for (const [kernelName, run] of Object.entries(KERNELS)) {
+    const kernelFunc = ({ inputs, attrs }: { inputs: Inputs; attrs?: Attributes }) => {
+      checkTypes(kernelName, inputs);
+      return run(queue, inputs, attrs ?? {});
+    };
+    tf.registerKernel({ kernelName, backendName: 'webgpu', kernelFunc: kernelFunc as unknown as tf.KernelFunc });
+  }
+  replaceMatMul(queue);
+  registered = queue;
+  return queue;
+}
+
+/** Takes the place of BatchMatMul while kernels are in use; what it does not cover goes to the one before it. */
+function replaceMatMul(queue: ShaderQueue): void {
+  const before = tf.getKernel('BatchMatMul', 'webgpu').kernelFunc;
+  const kernelFunc: tf.KernelFunc = (call) => {
+    const { a, b } = call.inputs as unknown as Inputs;
+    const { transposeA, transposeB } = call.attrs as unknown as { transposeA: boolean; transposeB: boolean };
+    const [leading, other] = [a.shape.slice(0, -2), b.shape.slice(0, -2)];
+    const [m, k] = transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
+    const n = b.shape[b.shape.length - (transposeB ? 2 : 1)];
+    const plain = a.dtype === 'float32' && b.dtype === 'float32' && `${leading}` === `${other}` && m * n * k > 0;
+    if (!plain) return before(call);
+    const batch = tf.util.sizeFromShape(leading);
+    const out = queue.output([...leading, m, n]);
+    matMul(queue, a, b, out, { m, n, k, transposeA, transposeB, batch, strideA: m * k, strideB: n * k });
+    return out;
+  };
+  tf.unregisterKernel('BatchMatMul', 'webgpu');
+  tf.registerKernel({ kernelName: 'BatchMatMul', backendName: 'webgpu', kernelFunc });
+}
+
+function columnSums(
+  queue: ShaderQueue,
+  shader: typeof layers.columnSums,
+  inputs: readonly tf.TensorInfo[],
+  rows: number,
+  width: number,
+): tf.TensorInfo {
+  const parts = Math.ceil(rows / layers.ROWS_A_PART);
+  const partial = queue.output([parts, width]);
+  queue.run(shader, [...inputs, partial], [u32(rows), u32(width)], [Math.ceil(width / 64), parts, 1]);
+  if (parts === 1) return { ...partial, shape: [width] };
+  const sum = columnSums(queue, layers.columnSums, [partial], parts, width);
+  queue.release(partial);
+  return sum;
+}
+
+function zeros(queue: ShaderQueue, shape: readonly number[]): tf.TensorInfo {
+  const out = queue.output(shape);
+  queue.run(layers.zeros, [out], [u32(size(out))], layers.groupsFor(size(out)));
+  return out;
+}
+
+/** Logits [count, V] of rows of hidden, so many at a time that they stay below LOGIT_BYTES and the device's limit; the caller releases them. */
+function* logitsInParts(queue: ShaderQueue, hidden: tf.TensorInfo, head: tf.TensorInfo) {
+  const [entries, width] = head.shape;
+  const rows = size(hidden) / width;
+  const most = Math.max(1, Math.floor(Math.min(LOGIT_BYTES, queue.maxBytes) / (4 * entries)));
+  for (let first = 0; first < rows; first += most) {
+    const count = Math.min(most, rows - first);
+    const logits = queue.output([count, entries]);
+    matMul(queue, hidden, head, logits, { m: count, n: entries, k: width, transposeB: true, offsetA: first * width });
+    yield { logits, first, count };
+  }
+}
+
+const variantOf = (queue: ShaderQueue, q: tf.TensorInfo, keyMask: tf.TensorInfo | undefined): AttentionVariant => ({
+  headDim: q.shape[3],
+  masked: Boolean(keyMask),
+  subgroups: queue.features.has('subgroups'),
+});
+
+function attentionParams(q: tf.TensorInfo, k: tf.TensorInfo, keys: number) {
+  const [batch, queries, heads, headDim] = q.shape;
+  return [...[batch, queries, keys, k.shape[1], heads, k.shape[2]].map(u32), f32(1 / Math.sqrt(headDim))];
+}
+
+/** WGSL has no infinity: a clamp that clips nothing is said by a flag. */
+const clampParams = (clamp: number) => (Number.isFinite(clamp) ? [u32(1), f32(clamp)] : [u32(0), f32(0)]);
+
+/** A kernel reads bytes as what it expects them to be. */
+function checkTypes(kernelName: string, inputs: Inputs): void {
+  for (const [name, { dtype }] of Object.entries(inputs)) {
+    const expected = name === 'ids' || name === 'targets' ? 'int32' : 'float32';
+    if (dtype !== expected) throw new TypeError(`${kernelName}: ${name} should be ${expected}, got ${dtype}; use tf.cast`);
+  }
+}
+
+/** Ids that are still on the JavaScript side are checked; on the device one that is out of range reads the last row. */
+function checkIds({ backend }: ShaderQueue, ids: tf.TensorInfo, rows: number): void {
+  const values = backend.tensorMap.get(ids.dataId).values as Int32Array | null;
+  const wrong = values?.find((id) => id < 0 || id >= rows);
+  if (wrong !== undefined) throw new RangeError(`id ${wrong} is not in [0, ${rows})`);
+}
+
+const given = (tensor: tf.TensorInfo | undefined): readonly tf.TensorInfo[] => (tensor ? [tensor] : []);
+const size = (tensor: tf.TensorInfo): number => tf.util.sizeFromShape(tensor.shape);
+const last = (tensor: tf.TensorInfo): number => tensor.shape[tensor.shape.length - 1];
