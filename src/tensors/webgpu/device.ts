@@ -58,6 +58,7 @@ export async function openWebGpu(): Promise<WebGpuDevice> {
   const { vendor, architecture, device: name, description } = info;
   const backend = new Backend(device, info);
   watch(device, backend);
+  limitPool(backend.bufferManager);
   tf.registerBackend('webgpu', () => backend, 1);
   const software = /swiftshader|llvmpipe|lavapipe|software/i.test(`${architecture} ${name} ${description}`);
   open = {
@@ -132,5 +133,25 @@ function watch(device: GPUDevice, backend: WebGPUBackend): void {
     const { values } = backend.tensorMap.get(dataId);
     if (values != null) return values;
     throw new Error('webgpu reads asynchronously only: await tensor.data() instead of tensor.dataSync()');
+  };
+}
+
+/** Bytes of buffers kept for reuse, by exact size. Without a limit, batches of ever new lengths fill the card's memory. */
+const POOL_BYTES = 2 ** 30;
+
+/** Destroys the free buffers whenever they take more than POOL_BYTES; those in use, or queued, are not among them. */
+function limitPool(manager: WebGPUBackend['bufferManager']): void {
+  const internals = manager as unknown as { readonly freeBuffers: Map<string, GPUBuffer[]>; numFreeBuffers: number };
+  const release = manager.releaseBuffer.bind(manager);
+  manager.releaseBuffer = (buffer, reuse) => {
+    release(buffer, reuse);
+    if (manager.numBytesAllocated - manager.numBytesUsed <= POOL_BYTES) return;
+    for (const buffers of internals.freeBuffers.values()) {
+      for (const free of buffers.splice(0)) {
+        manager.numBytesAllocated -= free.size;
+        internals.numFreeBuffers--;
+        free.destroy();
+      }
+    }
   };
 }

@@ -185,6 +185,7 @@ export function registerWebGpuKernels({ backend }: WebGpuDevice): ShaderQueue {
     tf.registerKernel({ kernelName, backendName: 'webgpu', kernelFunc: kernelFunc as unknown as tf.KernelFunc });
   }
   replaceMatMul(queue);
+  splitAddN(queue);
   registered = queue;
   return queue;
 }
@@ -207,6 +208,26 @@ function replaceMatMul(queue: ShaderQueue): void {
   };
   tf.unregisterKernel('BatchMatMul', 'webgpu');
   tf.registerKernel({ kernelName: 'BatchMatMul', backendName: 'webgpu', kernelFunc });
+}
+
+/** TensorFlow.js binds all summands of AddN at once, more than a shader may have: they are added up in groups. */
+function splitAddN(queue: ShaderQueue): void {
+  const before = tf.getKernel('AddN', 'webgpu').kernelFunc;
+  const most = queue.backend.device.limits.maxStorageBuffersPerShaderStage - 1; // one is the result
+  const kernelFunc: tf.KernelFunc = (call) => {
+    let summands = call.inputs as unknown as tf.TensorInfo[];
+    const sums: tf.TensorInfo[] = [];
+    while (summands.length > most) {
+      const sum = before({ ...call, inputs: summands.slice(0, most) as unknown as tf.NamedTensorInfoMap }) as tf.TensorInfo;
+      sums.push(sum);
+      summands = [...summands.slice(most), sum];
+    }
+    const total = before({ ...call, inputs: summands as unknown as tf.NamedTensorInfoMap });
+    queue.release(...sums);
+    return total;
+  };
+  tf.unregisterKernel('AddN', 'webgpu');
+  tf.registerKernel({ kernelName: 'AddN', backendName: 'webgpu', kernelFunc });
 }
 
 function columnSums(

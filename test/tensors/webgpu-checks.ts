@@ -1,0 +1,284 @@
+/**
+ * Every WGSL kernel against its formula on the cpu backend, values and gradients: shapes on either side of the shaders' blocks, each variant of a shader
+ * once, as compiling is what takes time on a software GPU. The tests run them on SwiftShader, `npm run bench:gpu` on the machine's own card.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import { AdamW } from '../../src/tensors/adamW.js';
+import { attention } from '../../src/tensors/attention.js';
+import { startBackend } from '../../src/tensors/backend.js';
+import { embedding } from '../../src/tensors/embedding.js';
+import { forwardKl } from '../../src/tensors/forward-kl.js';
+import { KeyValueCache } from '../../src/tensors/kv-cache.js';
+import { linear } from '../../src/tensors/linear.js';
+import { rmsNorm } from '../../src/tensors/rms-norm.js';
+import { rotary, rotaryTables } from '../../src/tensors/rotary.js';
+import { sampleTokens } from '../../src/tensors/sample-tokens.js';
+import { selectedLogProbs } from '../../src/tensors/selected-log-probs.js';
+import { swiglu } from '../../src/tensors/swiglu.js';
+import { webGpuDevice } from '../../src/tensors/webgpu/device.js';
+import { matMul, type Tile } from '../../src/tensors/webgpu/mat-mul.js';
+import { registerWebGpuKernels } from '../../src/tensors/webgpu/register.js';
+
+export interface Check {
+  readonly name: string;
+  readonly tolerance: number;
+  /** The largest difference of any value, relative to the largest expected, or to 1 where all are smaller. */
+  readonly run: () => Promise<number>;
+}
+
+type Operation = (...inputs: tf.Tensor[]) => tf.Tensor;
+type Shape = readonly number[];
+
+const onCpu = () => startBackend({ backend: 'cpu', kernels: false });
+const onGpu = () => startBackend({ backend: 'webgpu' });
+
+export function difference(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (actual.length !== expected.length) return Number.POSITIVE_INFINITY;
+  let scale = 1;
+  let worst = 0;
+  for (let i = 0; i < expected.length; i++) scale = Math.max(scale, Math.abs(expected[i]));
+  for (let i = 0; i < expected.length; i++) {
+    const off = Math.abs(actual[i] - expected[i]) / scale;
+    worst = Math.max(worst, Number.isNaN(off) ? Number.POSITIVE_INFINITY : off);
+  }
+  return worst;
+}
+
+/** The same work on both backends, in order; the difference of what it gives. Tensors left over on the GPU count as wrong. */
+async function both(work: () => Promise<ArrayLike<number>[]>): Promise<number> {
+  await onCpu();
+  const expected = await work();
+  await onGpu();
+  const before = tf.memory().numTensors;
+  const actual = await work();
+  if (tf.memory().numTensors !== before) return Number.POSITIVE_INFINITY;
+  return Math.max(...expected.map((values, i) => difference(actual[i], values)));
+}
+
+/** An operation's value and the gradient of each of its inputs, which are normal numbers of the given shapes. */
+const kernel = (name: string, shapes: readonly Shape[], operation: Operation, tolerance = 1e-5): Check => ({
+  name,
+  tolerance,
+  run: () =>
+    both(async () => {
+      const results = tf.tidy(() => {
+        const inputs = shapes.map((shape, i) => tf.randomNormal([...shape], 0, 1, 'float32', i + 1));
+        const value = operation(...inputs);
+        const dy = tf.randomNormal(value.shape, 0, 1, 'float32', 99);
+        return [value, ...tf.grads(operation)(inputs, dy)];
+      });
+      const values = await Promise.all(results.map((tensor) => tensor.data()));
+      tf.dispose(results);
+      return values;
+    }),
+});
+
+const products = ([tile, m, n, k]: readonly [Tile, number, number, number]): Check => ({
+  name: `matrix products [${m}, ${k}] by [${k}, ${n}] in tiles of ${tile}, in all transpositions`,
+  tolerance: 1e-5,
+  async run() {
+    await onGpu();
+    const queue = registerWebGpuKernels(webGpuDevice() as NonNullable<ReturnType<typeof webGpuDevice>>);
+    let worst = 0;
+    for (const [transposeA, transposeB] of [
+      [false, false],
+      [false, true],
+      [true, false],
+    ]) {
+      // biome-ignore format: a table
+      const a = tf.randomNormal(transposeA ? [k, m] : [m, k], 0, 1, 'float32', 1);
+      const b = tf.randomNormal(transposeB ? [n, k] : [k, n], 0, 1, 'float32', 2);
+      const [left, right] = [await a.data(), await b.data()];
+      const c = queue.output([m, n]);
+      matMul(queue, a, b, c, { m, n, k, transposeA, transposeB, tile });
+      const product = tf.engine().makeTensorFromTensorInfo(c);
+      const expected = Float32Array.from({ length: m * n }, (_, at) => {
+        const [i, j] = [Math.floor(at / n), at % n];
+        let sum = 0;
+        for (let l = 0; l < k; l++) sum += left[transposeA ? l * m + i : i * k + l] * right[transposeB ? j * k + l : l * n + j];
+        return sum;
+      });
+      worst = Math.max(worst, difference(await product.data(), expected));
+      tf.dispose([a, b, product]);
+    }
+    return worst;
+  },
+});
+
+/** Head sizes for one, two and four threads a row, and one that is not whole vectors; queries of one group and of more; grouped keys. */
+const attentions = [
+  [70, 70, 4, 2, 8],
+  [19, 19, 2, 1, 6],
+  [40, 40, 2, 2, 64],
+  [20, 33, 4, 1, 128],
+  [3, 150, 4, 2, 8],
+].map(([queries, keys, heads, keyHeads, size]) =>
+  kernel(
+    `attention of ${queries} queries over ${keys} keys, ${heads} heads over ${keyHeads}, size ${size}`,
+    [[2, queries, heads, size], [2, keys, keyHeads, size], [2, keys, keyHeads, size]], // biome-ignore format: a line
+    (q, k, v) => attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D),
+  ),
+);
+
+const paddedAttentions = [20, 2].map((queries) =>
+  kernel(
+    `attention of ${queries} queries with padding`,
+    [
+      [2, queries, 2, 8],
+      [2, 20, 1, 8],
+      [2, 20, 1, 8],
+    ],
+    (q, k, v) => {
+      // biome-ignore format: a line
+      const keyMask = tf.tensor2d([Array(20).fill(1), [...Array(6).fill(0), ...Array(14).fill(1)]]);
+      const out = attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, { keyMask });
+      return tf.slice(out, [0, Math.max(0, queries - 14), 0, 0], [-1, -1, -1, -1]); // what a padded query reads means nothing
+    },
+  ),
+);
+
+const cache: Check = {
+  name: 'a key/value cache that grows, is read with room to spare, and keeps rows',
+  tolerance: 1e-5,
+  run: () =>
+    both(async () => {
+      const cache = new KeyValueCache(1, 100);
+      const read = tf.tidy(() => {
+        const draw = (shape: [number, number, number, number], seed: number) =>
+          tf.randomNormal(shape, 0, 1, 'float32', seed) as tf.Tensor4D;
+        cache.append(0, draw([3, 7, 2, 8], 1), draw([3, 7, 2, 8], 2));
+        cache.append(0, draw([3, 40, 2, 8], 3), draw([3, 40, 2, 8], 4));
+        cache.keepRows([2, 0]);
+        const { k, v, length } = cache.append(0, draw([2, 1, 2, 8], 5), draw([2, 1, 2, 8], 6));
+        return attention(draw([2, 1, 4, 8], 7), k, v, { length });
+      });
+      const values = await read.data();
+      read.dispose();
+      cache.dispose();
+      return [values];
+    }),
+};
+
+const logProbs = [1, 70].map((rows) =>
+  kernel(
+    `selectedLogProbs of ${rows} tokens`,
+    [
+      [rows, 12],
+      [301, 12],
+    ],
+    (hidden, head) => {
+      // biome-ignore format: a line
+      const targets = tf.tensor1d(Int32Array.from({ length: rows }, (_, i) => (i * 37) % 301), 'int32'); // biome-ignore format: a line
+      const { logProbs, entropy } = selectedLogProbs(hidden as tf.Tensor2D, head as tf.Tensor2D, targets);
+      return tf.stack([logProbs, entropy]);
+    },
+  ),
+);
+
+const divergences = [Number.POSITIVE_INFINITY, 0.01].map((clamp) =>
+  kernel(`forwardKl with clamp ${clamp}`, [[9, 300]], (student) => {
+    const teacher = tf.randomNormal([9, 300], 0, 2, 'float32', 5) as tf.Tensor2D;
+    const { perToken, unclamped } = forwardKl(teacher, student as tf.Tensor2D, { clamp });
+    return tf.stack([perToken, unclamped]);
+  }),
+);
+
+const samples = [0, 0.7, 1].map(
+  (temperature): Check => ({
+    name: `sampleTokens at temperature ${temperature}`,
+    tolerance: 1e-5,
+    run: () =>
+      both(async () => {
+        const logits = tf.randomNormal([40, 700], 0, 3, 'float32', 11) as tf.Tensor2D;
+        const { tokens, logProbs } = await sampleTokens(
+          logits,
+          temperature,
+          Float32Array.from({ length: 40 }, (_, i) => (i + 0.5) / 40),
+        );
+        logits.dispose();
+        return [tokens, logProbs];
+      }),
+  }),
+);
+
+const optimizer: Check = {
+  name: 'AdamW with clipping and decay, weights and norms',
+  tolerance: 1e-5,
+  run: () =>
+    both(async () => {
+      const variable = tf.tidy(() => tf.variable(tf.randomNormal([3, 700], 0, 1, 'float32', 1)));
+      const adamW = new AdamW({ w: variable });
+      const norms: number[] = [];
+      for (let step = 1; step <= 3; step++) {
+        const gradient = tf.randomNormal([3, 700], 0, step, 'float32', step);
+        norms.push(await adamW.step({ w: gradient }, { learningRate: 0.01, weightDecay: 0.1, clipNorm: 1 }));
+        gradient.dispose();
+      }
+      const weights = Float32Array.from(await variable.data<'float32'>());
+      adamW.dispose();
+      variable.dispose();
+      return [weights, norms];
+    }),
+};
+
+const ids = [3, 0, 3, 5, 0, 3, ...Array(140).fill(1), 3];
+
+export const CHECKS: readonly Check[] = [
+  ...([[32, 37, 45, 20], [32, 36, 44, 19], [64, 70, 68, 36], [128, 130, 136, 20]] as const).map(products), // biome-ignore format: a table
+  kernel('batched matrix products', [[2, 3, 5, 7], [2, 3, 7, 6]], (a, b) => tf.matMul(a, b)), // biome-ignore format: a line
+  ...(
+    [
+      [3, 40, 33],
+      [130, 36, 70],
+    ] as const
+  ).map(
+    (
+      [rows, inputs, outputs], // biome-ignore format: a table
+    ) =>
+      kernel(
+        `linear with bias, ${rows} rows`,
+        [[rows, inputs], [outputs, inputs], [outputs]],
+        (
+          x,
+          w,
+          b, // biome-ignore format: a line
+        ) => linear(x, w as tf.Tensor2D, b as tf.Tensor1D),
+      ),
+  ),
+  ...(
+    [
+      [7, 1],
+      [7, 70],
+      [7, 300],
+      [300, 6],
+    ] as const
+  ).map(
+    ([rows, width]) => // biome-ignore format: a table
+    kernel(`rmsNorm of [${rows}, ${width}]`, [[rows, width], [width]], (x, w) => rmsNorm(x, w as tf.Tensor1D, 1e-6), 1e-4), // biome-ignore format: a line
+  ),
+  ...[
+    [0, 1, 2, 3, 4],
+    [5, 4, 3, 2, 1, 0, 7, 8, 9, 100],
+  ].map(
+    (
+      positions, // biome-ignore format: a table
+    ) =>
+      kernel(`rotary with tables of ${positions.length} rows`, [[2, 5, 3, 8]], (x) =>
+        rotary(x as tf.Tensor4D, rotaryTables(positions, 8, 10_000)),
+      ),
+  ),
+  kernel(
+    'the sum of forty tensors',
+    Array.from({ length: 40 }, () => [3, 5]),
+    (...all) => tf.addN(all),
+  ),
+  kernel('swiglu', [[9, 33], [9, 33]], (gate, up) => swiglu(gate, up)), // biome-ignore format: a line
+  kernel('embedding with repeated ids', [[6, 5]], (table) => embedding(table as tf.Tensor2D, tf.tensor1d(ids, 'int32'))),
+  ...attentions,
+  ...paddedAttentions,
+  cache,
+  ...logProbs,
+  ...divergences,
+  ...samples,
+  optimizer,
+];
