@@ -27,7 +27,7 @@ describe('startBackend', () => {
     process.env.SEARCH_E1_BACKEND = 'cpu';
     expect((await startBackend({ backend: 'simd' })).name).toBe('cpu');
     process.env.SEARCH_E1_BACKEND = 'gpu';
-    await expect(startBackend()).rejects.toThrow(/expected auto, tensorflow, simd, cpu; got gpu/);
+    await expect(startBackend()).rejects.toThrow(/expected auto, tensorflow, webgpu, simd, cpu; got gpu/);
   });
 
   test('measures a speed', async () => {

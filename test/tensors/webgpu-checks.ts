@@ -221,11 +221,30 @@ const optimizer: Check = {
     }),
 };
 
+const adaptedLinears = [5, 40].map((rows) =>
+  kernel(
+    `linear with bias, residual and adapter, ${rows} rows`,
+    [[rows, 12], [20, 12], [20], [rows, 20], [3, 12], [20, 3]], // biome-ignore format: a line
+    (x, weight, bias, plus, a, b) =>
+      linear(x, weight as tf.Tensor2D, bias as tf.Tensor1D, { plus, adapter: { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: 2 } }),
+  ),
+);
+
+const residualLinears = [3, 40].map((rows) =>
+  kernel(
+    `linear with residual, ${rows} rows`,
+    [[rows, 12], [18, 12], [rows, 18]], // biome-ignore format: a line
+    (x, weight, plus) => linear(x, weight as tf.Tensor2D, undefined, { plus }),
+  ),
+);
+
 const ids = [3, 0, 3, 5, 0, 3, ...Array(140).fill(1), 3];
 
 export const CHECKS: readonly Check[] = [
   ...([[32, 37, 45, 20], [32, 36, 44, 19], [64, 70, 68, 36], [128, 130, 136, 20]] as const).map(products), // biome-ignore format: a table
   kernel('batched matrix products', [[2, 3, 5, 7], [2, 3, 7, 6]], (a, b) => tf.matMul(a, b)), // biome-ignore format: a line
+  ...adaptedLinears,
+  ...residualLinears,
   ...(
     [
       [3, 40, 33],

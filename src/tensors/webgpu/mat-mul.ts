@@ -1,12 +1,12 @@
 /**
- * Matrix product on WebGPU, `C = op(A) op(B) (+ bias) (+ C)` with optional transposition: square tiles of the operands go through workgroup memory, each
+ * Matrix product on WebGPU, `C = factor op(A) op(B) (+ bias) (+ plus) (+ C)` with optional transposition: square tiles of the operands go through workgroup memory, each
  * thread keeps a 4 x 4 or 8 x 8 block of C in registers (the scheme of every GPU matrix product since Volkov and Demmel, 2008).
  *
  * A thread loads a 4 x 4 block of one operand at a time, turns it in registers where memory runs along k, and reads the next tile while it computes
  * this one. Few rows (decoding) get a shader of their own that reads each weight once.
  */
 import type * as tf from '@tensorflow/tfjs-core';
-import { type Shader, type ShaderQueue, u32 } from './queue.js';
+import { f32, type Shader, type ShaderQueue, u32 } from './queue.js';
 
 export interface MatMulShape {
   readonly m: number;
@@ -23,10 +23,19 @@ export interface MatMulShape {
   /** First elements, where an operand is some rows of a larger one. */
   readonly offsetA?: number;
   readonly offsetB?: number;
+  readonly offsetC?: number;
+  /** Multiplies the product; default 1. */
+  readonly factor?: number;
   /** Adds to what is in C instead of replacing it. */
   readonly accumulate?: boolean;
   /** Side of the tiles; by default from the size of C. */
   readonly tile?: Tile;
+}
+
+/** What is added to the product while it is written. */
+export interface Addends {
+  readonly bias?: tf.TensorInfo; // [n], to each row
+  readonly plus?: tf.TensorInfo; // of C's shape, another tensor than C
 }
 
 export type Tile = 32 | 64 | 128;
@@ -42,23 +51,24 @@ const TILES: Readonly<Record<Tile, { readonly threads: number; readonly depth: n
 const ENOUGH_GROUPS = 128;
 const FEW_ROWS = 8;
 
-/** Queues `c = op(a) op(b)`; bias [n] is added to each row. */
+/** Queues `c = factor op(a) op(b) + ...`. */
 export function matMul(
   queue: ShaderQueue,
   a: tf.TensorInfo,
   b: tf.TensorInfo,
   c: tf.TensorInfo,
   shape: MatMulShape,
-  bias?: tf.TensorInfo,
+  { bias, plus }: Addends = {},
 ): void {
   const { m, n, k, transposeA = false, transposeB = false, batch = 1, strideA = 0, strideB = 0, offsetA = 0, offsetB = 0 } = shape;
-  const { accumulate = false } = shape;
+  const { offsetC = 0, factor = 1, accumulate = false } = shape;
   const whole = (...lengths: readonly number[]) => lengths.every((length) => length % 4 === 0);
-  const tensors = bias ? [a, b, c, bias] : [a, b, c];
+  const tensors = [a, b, c, ...(bias ? [bias] : []), ...(plus ? [plus] : [])];
+  const writing = { bias: Boolean(bias), plus: Boolean(plus), accumulate };
   if (!shape.tile && m <= FEW_ROWS && transposeB && !transposeA && batch === 1 && whole(k, offsetA, offsetB)) {
-    const params = [m, n, k, offsetA, offsetB].map(u32);
+    const params = [...[m, n, k, offsetA, offsetB, offsetC].map(u32), f32(factor)];
     const groups = Math.ceil(n / 4);
-    queue.run(fewRows(m, Boolean(bias), accumulate), tensors, params, [Math.ceil(groups / 65_535), Math.min(groups, 65_535), 1]);
+    queue.run(fewRows(m, writing), tensors, params, [Math.ceil(groups / 65_535), Math.min(groups, 65_535), 1]);
     return;
   }
   const tile = shape.tile ?? ([128, 64] as const).find((side) => Math.ceil(m / side) * Math.ceil(n / side) * batch >= ENOUGH_GROUPS) ?? 32;
@@ -68,15 +78,20 @@ export function matMul(
     transposeB,
     vectorA: whole(transposeA ? m : k, strideA, offsetA),
     vectorB: whole(transposeB ? k : n, strideB, offsetB),
-    vectorC: whole(n),
-    bias: Boolean(bias),
-    accumulate,
+    vectorC: whole(n, offsetC),
+    ...writing,
   });
-  const params = [m, n, k, strideA, strideB, offsetA, offsetB].map(u32);
+  const params = [...[m, n, k, strideA, strideB, offsetA, offsetB, offsetC].map(u32), f32(factor)];
   queue.run(shader, tensors, params, [Math.ceil(n / tile), Math.ceil(m / tile), batch]);
 }
 
-interface Variant {
+interface Writing {
+  readonly bias: boolean;
+  readonly plus: boolean;
+  readonly accumulate: boolean;
+}
+
+interface Variant extends Writing {
   readonly tile: Tile;
   readonly transposeA: boolean;
   readonly transposeB: boolean;
@@ -84,11 +99,9 @@ interface Variant {
   readonly vectorA: boolean;
   readonly vectorB: boolean;
   readonly vectorC: boolean;
-  readonly bias: boolean;
-  readonly accumulate: boolean;
 }
 
-function tiled({ tile, transposeA, transposeB, vectorA, vectorB, vectorC, bias, accumulate }: Variant): Shader {
+function tiled({ tile, transposeA, transposeB, vectorA, vectorB, vectorC, bias, plus, accumulate }: Variant): Shader {
   const { threads, depth } = TILES[tile];
   const blocks = tile / 4; // 4 x 4 blocks along the side of a tile
   const stride = blocks + 1; // one more than needed, so that turned stores hit different banks
@@ -97,8 +110,12 @@ function tiled({ tile, transposeA, transposeB, vectorA, vectorB, vectorC, bias, 
     halves.flatMap((i) => [0, 1, 2, 3].flatMap((r) => halves.map((j) => body(i, r, j)))).join('\n');
   const array = (vector: boolean) => (vector ? 'array<vec4<f32>>' : 'array<f32>');
   return {
-    buffers: [`a: ${array(vectorA)}`, `b: ${array(vectorB)}`, `var c: ${array(vectorC)}`, ...(bias ? ['bias: array<f32>'] : [])],
-    params: ['m: u32', 'n: u32', 'k: u32', 'strideA: u32', 'strideB: u32', 'offsetA: u32', 'offsetB: u32'],
+    buffers: [
+      ...[`a: ${array(vectorA)}`, `b: ${array(vectorB)}`, `var c: ${array(vectorC)}`],
+      ...(bias ? ['bias: array<f32>'] : []),
+      ...(plus ? [`plus: ${array(vectorC)}`] : []),
+    ],
+    params: ['m: u32', 'n: u32', 'k: u32', 'strideA: u32', 'strideB: u32', 'offsetA: u32', 'offsetB: u32', 'offsetC: u32', 'factor: f32'],
     code: `
 var<workgroup> tileA: array<vec4<f32>, ${depth * stride}>;
 var<workgroup> tileB: array<vec4<f32>, ${depth * stride}>;
@@ -136,18 +153,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     workgroupBarrier();
   }
-  let base = group.z * params.m * params.n;
+  let base = params.offsetC + group.z * params.m * params.n;
   ${each((i, r, j) => `store(base, row0 + ${(i * tile) / 2 + r}u + local.y * 4u, column0 + ${(j * tile) / 2}u + local.x * 4u, sum${i}${r}${j});`)}
 }
 fn store(base: u32, row: u32, column: u32, sum: vec4<f32>) {
   if (row >= params.m || column >= params.n) { return; }
-  var value = sum;
+  var value = sum * params.factor;
   ${bias ? 'for (var i = 0u; i < 4u; i++) { if (column + i < params.n) { value[i] += bias[column + i]; } }' : ''}
   let at = base + row * params.n + column;
   ${
     vectorC
-      ? `c[at / 4u] ${accumulate ? '+=' : '='} value;`
-      : `for (var i = 0u; i < 4u; i++) { if (column + i < params.n) { c[at + i] ${accumulate ? '+=' : '='} value[i]; } }`
+      ? `c[at / 4u] ${accumulate ? '+=' : '='} value${plus ? ' + plus[at / 4u]' : ''};`
+      : `for (var i = 0u; i < 4u; i++) { if (column + i < params.n) { c[at + i] ${accumulate ? '+=' : '='} value[i]${plus ? ' + plus[at + i]' : ''}; } }`
   }
 }`,
   };
@@ -179,11 +196,15 @@ fn load_${name}(offset: u32, side: u32, k: u32) -> array<vec4<f32>, 4> {
 }
 
 /** At most eight rows times B^T: 32 threads share a column of the result, that is a row of B, and read it once. */
-function fewRows(m: number, bias: boolean, accumulate: boolean): Shader {
+function fewRows(m: number, { bias, plus, accumulate }: Writing): Shader {
   const rows = [...Array(m).keys()];
   return {
-    buffers: ['a: array<vec4<f32>>', 'b: array<vec4<f32>>', 'var c: array<f32>', ...(bias ? ['bias: array<f32>'] : [])],
-    params: ['m: u32', 'n: u32', 'k: u32', 'offsetA: u32', 'offsetB: u32'],
+    buffers: [
+      ...['a: array<vec4<f32>>', 'b: array<vec4<f32>>', 'var c: array<f32>'],
+      ...(bias ? ['bias: array<f32>'] : []),
+      ...(plus ? ['plus: array<f32>'] : []),
+    ],
+    params: ['m: u32', 'n: u32', 'k: u32', 'offsetA: u32', 'offsetB: u32', 'offsetC: u32', 'factor: f32'],
     code: `
 var<workgroup> sums: array<f32, ${128 * m}>;
 @compute @workgroup_size(128)
@@ -206,7 +227,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     workgroupBarrier();
   }
   if (inside && lane < params.m) {
-    c[lane * params.n + column] ${accumulate ? '+=' : '='} sums[lane * 128u + index - lane]${bias ? ' + bias[column]' : ''};
+    let at = params.offsetC + lane * params.n + column;
+    c[at] ${accumulate ? '+=' : '='} sums[lane * 128u + index - lane] * params.factor${bias ? ' + bias[column]' : ''}${plus ? ' + plus[at]' : ''};
   }
 }`,
   };

@@ -28,11 +28,32 @@ const FEW_QUERIES = 4;
 const LOGIT_BYTES = 2 ** 28;
 
 const KERNELS: Readonly<Record<KernelName, Run>> = {
-  SearchE1Linear(queue, { x, weight, bias }) {
+  SearchE1Linear(queue, { x, weight, bias, plus }) {
     const [outputs, inputs] = weight.shape;
     const y = queue.output([...x.shape.slice(0, -1), outputs]);
-    matMul(queue, x, weight, y, { m: size(x) / inputs, n: outputs, k: inputs, transposeB: true }, bias);
+    matMul(queue, x, weight, y, { m: size(x) / inputs, n: outputs, k: inputs, transposeB: true }, { bias, plus });
     return y;
+  },
+  SearchE1AdaptedLinear(queue, { x, weight, a, b, bias, plus }, { scale }) {
+    const [outputs, inputs] = weight.shape;
+    const [rank, rows] = [a.shape[0], size(x) / inputs];
+    const [y, low] = [queue.output([...x.shape.slice(0, -1), outputs]), queue.output([rows, rank])];
+    matMul(queue, x, weight, y, { m: rows, n: outputs, k: inputs, transposeB: true }, { bias, plus });
+    matMul(queue, x, a, low, { m: rows, n: rank, k: inputs, transposeB: true });
+    matMul(queue, low, b, y, { m: rows, n: outputs, k: rank, transposeB: true, factor: scale, accumulate: true });
+    return [y, low];
+  },
+  SearchE1AdaptedLinearGrad(queue, { x, weight, a, b, low, dy }, { scale }) {
+    const [outputs, inputs] = weight.shape;
+    const [rank, rows] = [a.shape[0], size(x) / inputs];
+    const [dx, dA, dB, dLow] = [queue.output(x.shape), queue.output(a.shape), queue.output(b.shape), queue.output([rows, rank])];
+    matMul(queue, dy, b, dLow, { m: rows, n: rank, k: outputs, factor: scale });
+    matMul(queue, dy, weight, dx, { m: rows, n: inputs, k: outputs });
+    matMul(queue, dLow, a, dx, { m: rows, n: inputs, k: rank, accumulate: true });
+    matMul(queue, dLow, x, dA, { m: rank, n: inputs, k: rows, transposeA: true });
+    matMul(queue, dy, low, dB, { m: outputs, n: rank, k: rows, transposeA: true, factor: scale });
+    queue.release(dLow);
+    return [dx, dA, dB];
   },
   SearchE1SumRows: (queue, { x }) => columnSums(queue, layers.columnSums, [x], size(x) / last(x), last(x)),
   SearchE1RmsNorm(queue, { x, weight }, { epsilon }) {
@@ -106,34 +127,31 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     queue.release(delta);
     return [dq, dk, dv];
   },
+  /** Of a softmax the log-sum-exp is kept and the logits are computed again: for 150,000 tokens a row, keeping them would fill the card. */
   SearchE1SelectedLogProbs(queue, { hidden, head, targets }) {
     const rows = size(targets);
     checkIds(queue, targets, head.shape[0]);
-    const [both, lse] = [queue.output([2, rows]), queue.output([rows])];
+    const [both, lse, none] = [queue.output([2, rows]), queue.output([rows]), queue.output([1])];
     for (const { logits, first, count } of logitsInParts(queue, hidden, head)) {
       queue.run(vocabulary.selected, [logits, targets, both, lse], [count, head.shape[0], first, rows].map(u32), count);
       queue.release(logits);
     }
-    return [both, lse];
+    return [both, lse, none];
   },
-  SearchE1SelectedLogProbsGrad(queue, { hidden, head, targets, lse, dy }) {
+  SearchE1SelectedLogProbsGrad(queue, { hidden, head, targets, weights: lse, dy }, { of }) {
     const [width, entries] = [last(hidden), head.shape[0]];
-    const [dHidden, dHead] = [queue.output(hidden.shape), zeros(queue, head.shape)];
+    const gradient = of === 'hidden' ? queue.output(hidden.shape) : zeros(queue, head.shape);
     for (const { logits, first, count } of logitsInParts(queue, hidden, head)) {
       queue.run(vocabulary.selectedGrad, [logits, targets, lse, dy], [count, entries, first].map(u32), count);
-      const part = queue.output([count, width]);
-      matMul(queue, logits, head, part, { m: count, n: width, k: entries });
-      queue.run(
-        layers.copyPositions,
-        [part, dHidden],
-        [count * width, count, width, count, size(hidden) / width, first].map(u32),
-        layers.groupsFor(count * width),
-      );
-      const rows = { m: entries, n: width, k: count, transposeA: true, offsetB: first * width, accumulate: true };
-      matMul(queue, logits, hidden, dHead, rows);
-      queue.release(logits, part);
+      if (of === 'hidden') matMul(queue, logits, head, gradient, { m: count, n: width, k: entries, offsetC: first * width });
+      else
+        matMul(queue, logits, hidden, gradient, {
+          ...{ m: entries, n: width, k: count, transposeA: true },
+          ...{ offsetB: first * width, accumulate: true },
+        });
+      queue.release(logits);
     }
-    return [dHidden, dHead];
+    return gradient;
   },
   SearchE1ForwardKl(queue, { teacher, student }, { clamp }) {
     const [rows, width] = student.shape;
