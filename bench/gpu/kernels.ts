@@ -1,10 +1,10 @@
 /** Each kernel alone, at the sizes that a Qwen2.5-0.5B gives it: where a step's time can go. */
 import * as tf from '@tensorflow/tfjs-core';
 import { runKernel } from '../../src/tensors/dispatch.js';
+import { secondsPerCall } from '../../src/tensors/measure.js';
 import { webGpuDevice } from '../../src/tensors/webgpu/device.js';
 import { matMul, type Tile } from '../../src/tensors/webgpu/mat-mul.js';
 import { registerWebGpuKernels } from '../../src/tensors/webgpu/register.js';
-import { secondsEach } from './speed.js';
 
 export interface KernelSpeed {
   readonly name: string;
@@ -28,7 +28,7 @@ export async function kernelSpeeds(shrink: number, say: (text: string) => void):
   const results: KernelSpeed[] = [];
   for (const { name, flops, bytes, shapes, call, times } of worksOf(shrink)) {
     const inputs = shapes.map((shape, i) => tf.tidy(() => tf.mul(tf.ones([...shape]), 0.01 * (i + 1))));
-    const seconds = await secondsEach(shrink > 1 ? 2 : times, () => tf.tidy(() => call(...inputs)));
+    const seconds = await secondsPerCall(shrink > 1 ? 2 : times, () => tf.tidy(() => call(...inputs)));
     tf.dispose(inputs);
     const speed: KernelSpeed = {
       name,

@@ -2,6 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type GrpoDatum, grpoLoss, type InProcessEngine, inProcessEngine, type Tokenizer } from '../../src/index.js';
 import { random } from '../../src/random.js';
+import { secondsPerCall } from '../../src/tensors/measure.js';
 import { randomPolicy, type Work } from './shapes.js';
 
 /** Seconds of each part, tokens a second, and the useful floating-point operations a second of the training part. */
@@ -18,28 +19,10 @@ export interface StepTimes {
   readonly bytes: number | null;
 }
 
-/** Seconds of one call when many are queued before one small read, best of three. */
-export async function secondsEach(times: number, call: () => tf.Tensor): Promise<number> {
-  const finish = async (x: tf.Tensor) => {
-    const one = tf.tidy(() => tf.slice(tf.reshape(x, [-1]), 0, 1));
-    await one.data();
-    tf.dispose([one, x]);
-  };
-  await finish(call());
-  let best = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < 3; round++) {
-    const start = performance.now();
-    for (let i = 1; i < times; i++) call().dispose();
-    await finish(call());
-    best = Math.min(best, (performance.now() - start) / 1000 / times);
-  }
-  return best;
-}
-
 /** TFLOP/s of n x n x n float32 products. */
 export async function matMulTeraflops(n: number, times: number): Promise<number> {
   const [a, b] = [1, 2].map((seed) => tf.randomUniform([n, n], -1, 1, 'float32', seed));
-  const seconds = await secondsEach(times, () => tf.matMul(a, b));
+  const seconds = await secondsPerCall(times, () => tf.matMul(a, b));
   tf.dispose([a, b]);
   return (2 * n ** 3) / seconds / 1e12;
 }
@@ -47,7 +30,7 @@ export async function matMulTeraflops(n: number, times: number): Promise<number>
 /** GB/s of reading one array and writing another, counting both. */
 export async function bandwidth(megabytes: number, times: number): Promise<number> {
   const x = tf.zeros([megabytes * 2 ** 18]);
-  const seconds = await secondsEach(times, () => tf.neg(x));
+  const seconds = await secondsPerCall(times, () => tf.neg(x));
   x.dispose();
   return (2 * megabytes * 2 ** 20) / seconds / 1e9;
 }

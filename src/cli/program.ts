@@ -22,6 +22,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly loa
     load: async () => (await import('./evaluate.js')).defineEvaluate,
   },
   ask: { summary: 'put one question and watch the episode unfold', load: async () => (await import('./ask.js')).defineAsk },
+  doctor: {
+    summary: 'what this machine can compute on, how fast, and what would make it faster',
+    load: async () => (await import('./doctor.js')).defineDoctor,
+  },
   notebooks: {
     summary: 'execute the notebooks and make a book of them',
     load: async () => (await import('./notebooks.js')).defineNotebooks,

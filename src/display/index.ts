@@ -7,6 +7,7 @@ export { type Bundle, type BundleMetadata, escapeHtml, inNotebook, type LiveOutp
 export { type Figure, type Layout, PALETTE, plot, type Trace } from './figure.js';
 export { interruptSignal } from './interrupt.js';
 export { type LivePlot, livePlot } from './live-plot.js';
+export { type ModelFit, machineText, modelFits, showMachine } from './machine.js';
 export { duration, type Progress, type ProgressOptions, progress, tracked } from './progress.js';
 export { showPlot } from './show-plot.js';
 export { figurePng, type PngOptions } from './still-picture.js';

@@ -10,6 +10,7 @@ import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import { useKernels } from './dispatch.js';
 import { startSimd } from './simd/backend.js';
+import { BackendUnavailable } from './unavailable.js';
 import { openWebGpu } from './webgpu/device.js';
 import { registerWebGpuKernels } from './webgpu/register.js';
 
@@ -47,6 +48,10 @@ const STARTERS: Readonly<Record<BackendName, (options: BackendOptions) => Promis
   cpu: startCpu,
 };
 const ORDER = Object.keys(STARTERS) as BackendName[];
+
+/** All backends, in the order in which `auto` tries them. */
+export const backendNames: readonly BackendName[] = ORDER;
+
 const MAY_BE_GPU: readonly BackendName[] = ['tensorflow', 'webgpu'];
 
 let automatic: { readonly name: BackendName; readonly notes: readonly string[] } | undefined;
@@ -63,27 +68,6 @@ export async function startBackend(options: BackendOptions = {}): Promise<Backen
   const started = await activate(name, options);
   useKernels(kernels);
   return { name, ...started, kernels: kernels ? started.kernels : 'none', notes };
-}
-
-/**
- * Speed of an n x n x n matrix product on the active backend.
- *
- * @returns GFLOP/s, the best of several runs
- */
-export async function measureMatMul(n: number): Promise<number> {
-  const a = tf.randomUniform([n, n], -1, 1, 'float32', 1);
-  const b = tf.randomUniform([n, n], -1, 1, 'float32', 2);
-  let best = Number.POSITIVE_INFINITY;
-  const until = performance.now() + 300;
-  do {
-    const start = performance.now();
-    const product = tf.matMul(a, b);
-    await product.data();
-    product.dispose();
-    best = Math.min(best, performance.now() - start);
-  } while (performance.now() < until);
-  tf.dispose([a, b]);
-  return (2 * n ** 3) / best / 1e6;
 }
 
 function wantedBackend(option: 'auto' | BackendName): 'auto' | BackendName {
@@ -127,15 +111,18 @@ async function activate(name: BackendName, options: BackendOptions): Promise<Sta
   return started;
 }
 
+/** The one platform that the set-up script is for. */
+const setUpTensorFlow = process.platform === 'linux' && process.arch === 'x64' ? 'npm run setup:tensorflow' : undefined;
+
 /** The package is an optional dependency: where its binary could not be downloaded it is not there. */
 async function startTensorFlow(): Promise<Started> {
   restoreUtilFunctions();
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '1'; // else TensorFlow tells about its build on stderr
   const packageName: string = '@tensorflow/tfjs-node-gpu'; // not a literal: the compiler shall not look for its types
   await import(packageName).catch((error: NodeJS.ErrnoException) => {
-    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? ''))
-      throw new Error('not installed (npm run setup:tensorflow installs it; see environment.md)');
-    throw new Error(`installed, but does not load: ${firstLine(error).replace(/ at path: .*/, '')}`); // a path says nothing to a reader
+    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? '')) throw new BackendUnavailable('not installed', setUpTensorFlow);
+    const reason = firstLine(error).replace(/ at path: .*/, ''); // a path says nothing to a reader
+    throw new BackendUnavailable(`installed, but does not load: ${reason}`, setUpTensorFlow);
   });
   await tf.setBackend('tensorflow');
   const { isUsingGpuDevice, binding } = tf.backend() as unknown as { isUsingGpuDevice?: boolean; binding?: { TF_Version?: string } };

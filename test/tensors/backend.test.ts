@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, describe, expect, test } from 'vitest';
-import { measureMatMul, startBackend } from '../../src/tensors/backend.js';
+import { startBackend } from '../../src/tensors/backend.js';
+import { measureMatMul } from '../../src/tensors/measure.js';
 import { expectClose } from './fixtures.js';
 
 describe('startBackend', () => {

@@ -8,6 +8,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
+import { BackendUnavailable } from '../unavailable.js';
 
 export interface WebGpuDevice {
   readonly backend: WebGPUBackend;
@@ -49,7 +50,10 @@ export async function openWebGpu(): Promise<WebGpuDevice> {
   dawn = gpu;
   const adapter = await dawn.requestAdapter({ powerPreference: 'high-performance' });
   if (!adapter)
-    throw new Error('Dawn finds no adapter: no driver for Vulkan, Metal or D3D12 that it accepts (lavapipe of Mesa 22 is too old)');
+    throw new BackendUnavailable(
+      'Dawn finds no adapter: no driver for Vulkan, Metal or D3D12 that it accepts (lavapipe of Mesa 22 is too old)',
+      loaderCommand(),
+    );
   const device = await adapter.requestDevice({
     requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[],
     requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
@@ -77,12 +81,12 @@ export const webGpuDevice = (): WebGpuDevice | undefined => open;
 /** Dawn and tfjs-backend-webgpu, both optional dependencies. */
 async function loadPackages(): Promise<{ gpu: GPU; Backend: typeof WebGPUBackend }> {
   if (process.platform === 'linux' && !vulkanDrivers().length)
-    throw new Error('no Vulkan driver is installed (Debian and Ubuntu: the graphics card\u2019s driver, and apt-get install libvulkan1)');
+    throw new BackendUnavailable('no Vulkan driver is installed: there is no graphics card, or its driver is missing', loaderCommand());
   const names: readonly string[] = ['webgpu', '@tensorflow/tfjs-backend-webgpu']; // not literals: both are optional
   const load = (name: string) =>
     import(name).catch((error: NodeJS.ErrnoException) => {
       if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? ''))
-        throw new Error(`the optional package ${name} is not installed (npm install)`);
+        throw new BackendUnavailable(`the optional package ${name} is not installed`, `npm install --include=optional ${name}`);
       throw new Error(`${name} is installed, but does not load: ${error.message.split('\n')[0]}`);
     });
   // First the backend: it would register itself if it saw navigator.gpu.
@@ -95,6 +99,13 @@ async function loadPackages(): Promise<{ gpu: GPU; Backend: typeof WebGPUBackend
   if (!scope.navigator) Object.defineProperty(scope, 'navigator', { value: {}, configurable: true, writable: true });
   Object.defineProperty(scope.navigator, 'gpu', { value: {}, configurable: true, writable: true });
   return { gpu, Backend };
+}
+
+/** Only where the kernel sees a card: NVIDIA's driver brings its manifest along, the others' drivers are Mesa's; both need the loader. */
+function loaderCommand(): string | undefined {
+  if (process.platform !== 'linux') return undefined;
+  if (existsSync('/dev/nvidiactl')) return 'apt-get install libvulkan1';
+  return existsSync('/dev/dri') ? 'apt-get install libvulkan1 mesa-vulkan-drivers' : undefined;
 }
 
 /** Manifests of Vulkan drivers, by the rules of the Khronos loader. Without one Dawn complains on stderr, in several lines. */

@@ -1,0 +1,94 @@
+/** What `inspectBackends` found, as text and tables: `search-e1 doctor`, and the first cell of a notebook. */
+
+import type { PolicyConfig } from '../policy/config.js';
+import { type ModelSize, modelSize, QWEN25 } from '../policy/model-size.js';
+import type { BackendState, Inspection } from '../tensors/inspect.js';
+import { escapeHtml, showHtml } from './bundle.js';
+import { type Row, tableHtml, tableText } from './table.js';
+
+/** Which uses of a model fit into a backend's memory. */
+export interface ModelFit {
+  readonly model: string;
+  readonly size: ModelSize;
+  readonly backend: string;
+  readonly writing: boolean;
+  readonly adapter: boolean;
+  readonly whole: boolean;
+}
+
+/** Each model on each backend that starts and says how much memory it has. A weight larger than a tensor may be fits nowhere. */
+export function modelFits({ backends }: Inspection, models: Readonly<Record<string, PolicyConfig>> = QWEN25): readonly ModelFit[] {
+  return backends.flatMap(({ name, memory, largestTensor = Number.POSITIVE_INFINITY }) =>
+    memory
+      ? Object.entries(models).map(([model, config]) => {
+          const size = modelSize(config);
+          const fits = (bytes: number) => bytes <= memory && size.largestWeight <= largestTensor;
+          return { model, size, backend: name, writing: fits(size.writing), adapter: fits(size.adapter), whole: fits(size.whole) };
+        })
+      : [],
+  );
+}
+
+/** The inspection as lines of text. */
+export function machineText(inspection: Inspection, fits: readonly ModelFit[] = modelFits(inspection)): string {
+  const { cards, backends } = inspection;
+  return [
+    processorLine(inspection),
+    ...(cards.length
+      ? cards.map(({ name, driver, memory, free }) => `${name}, driver ${driver}, ${size(memory)}, ${size(free)} free`)
+      : ['no NVIDIA card']),
+    '',
+    tableText(backends.map(backendRow), { caption: chosenLine(inspection) }),
+    ...backends.flatMap((state) => (state.reason ? [`${state.name}: ${state.reason}${state.remedy ? `. Run: ${state.remedy}` : ''}`] : [])),
+    '',
+    tableText(fitRows(fits), { caption: FITS_CAPTION }),
+  ].join('\n');
+}
+
+/** Shows the inspection below the running cell; prints it elsewhere. */
+export function showMachine(inspection: Inspection, fits: readonly ModelFit[] = modelFits(inspection)): void {
+  const reasons = inspection.backends.filter(({ reason }) => reason);
+  const html = [
+    `<p>${escapeHtml(processorLine(inspection))}</p>`,
+    tableHtml(inspection.backends.map(backendRow), { caption: chosenLine(inspection) }),
+    ...reasons.map(
+      ({ name, reason, remedy }) => `<p>${escapeHtml(`${name}: ${reason}`)}${remedy ? ` Run <code>${escapeHtml(remedy)}</code>` : ''}</p>`,
+    ),
+    tableHtml(fitRows(fits), { caption: FITS_CAPTION }),
+  ].join('\n');
+  showHtml(html, machineText(inspection, fits));
+}
+
+const FITS_CAPTION =
+  'fits in float32: writing 8 sequences of 4,096 tokens; training a LoRA adapter of rank 64, or all weights, 4,096 tokens a micro-batch';
+
+const processorLine = ({ processor, cores, memory, free }: Inspection): string =>
+  `${processor}, ${cores} ${cores === 1 ? 'core' : 'cores'}, ${size(memory)} of memory, ${size(free)} free`;
+
+const chosenLine = ({ chosen, why }: Inspection): string => `taken: ${chosen}, ${why}`;
+
+function backendRow({ name, report, speed, memory }: BackendState): Row {
+  return {
+    backend: name,
+    device: report ? report.device : '–',
+    'GFLOP/s': speed ? speed.gigaflops.toPrecision(3) : '–',
+    'GB/s': speed ? speed.gigabytes.toPrecision(3) : '–',
+    memory: memory ? size(memory) : '–',
+    kernels: report?.kernels ?? '–',
+    what: report?.description ?? 'not available',
+  };
+}
+
+const fitRows = (fits: readonly ModelFit[]): readonly Row[] =>
+  fits.map(({ model, size: { parameters, writing, adapter, whole }, ...fit }) => ({
+    model,
+    parameters: parameters < 1e9 ? `${(parameters / 1e6).toPrecision(3)} million` : `${(parameters / 1e9).toPrecision(3)} billion`,
+    backend: fit.backend,
+    writing: verdict(fit.writing, writing),
+    adapter: verdict(fit.adapter, adapter),
+    'all weights': verdict(fit.whole, whole),
+  }));
+
+const verdict = (fits: boolean, bytes: number): string => `${fits ? 'yes' : 'no'} (${size(bytes)})`;
+
+const size = (bytes: number): string => (bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${(bytes / 2 ** 20).toFixed(0)} MiB`);

@@ -1,0 +1,133 @@
+/** What this machine can compute on: every backend started and measured, or the reason and the remedy; for `search-e1 doctor` and the notebooks' first cell. */
+import { execFile } from 'node:child_process';
+import { cpus, freemem, totalmem } from 'node:os';
+import { type BackendName, type BackendReport, backendNames, startBackend } from './backend.js';
+import { type BackendSpeed, measureSpeed } from './measure.js';
+import { BackendUnavailable } from './unavailable.js';
+import { webGpuDevice } from './webgpu/device.js';
+
+/** What 32-bit addresses reach: the simd backend's memory. */
+const WEBASSEMBLY_BYTES = 2 ** 32;
+
+export interface GraphicsCard {
+  readonly name: string;
+  readonly driver: string;
+  /** Bytes. */
+  readonly memory: number;
+  readonly free: number;
+}
+
+export interface BackendState {
+  readonly name: BackendName;
+  /** Undefined where it does not start. */
+  readonly report?: BackendReport;
+  readonly speed?: BackendSpeed;
+  /** Bytes that a model and its training may take; null where nobody says. */
+  readonly memory?: number | null;
+  /** Bytes of one tensor at most, where there is a limit below the memory. */
+  readonly largestTensor?: number;
+  /** Why it does not start, or does not do what its name promises. */
+  readonly reason?: string;
+  /** The one command that would change that. */
+  readonly remedy?: string;
+}
+
+export interface Inspection {
+  readonly processor: string;
+  readonly cores: number;
+  /** Bytes; what a container allows where it is less than the machine has. */
+  readonly memory: number;
+  readonly free: number;
+  /** NVIDIA's, by `nvidia-smi`; others are seen by the webgpu backend alone. */
+  readonly cards: readonly GraphicsCard[];
+  readonly backends: readonly BackendState[];
+  /** What `startBackend()` takes, and why. */
+  readonly chosen: BackendName;
+  readonly why: string;
+}
+
+/** Starts and measures each backend in turn, then makes the one that `auto` takes the active one. */
+export async function inspectBackends({ signal }: { readonly signal?: AbortSignal } = {}): Promise<Inspection> {
+  const cards = await nvidiaCards();
+  const memory = process.constrainedMemory?.() || totalmem();
+  const backends: BackendState[] = [];
+  for (const name of backendNames) {
+    signal?.throwIfAborted();
+    backends.push(await inspect(name, cards, Math.min(memory, totalmem())));
+  }
+  const { name: chosen, device } = await startBackend();
+  const passedOver = backends
+    .slice(0, backendNames.indexOf(chosen))
+    .flatMap(({ name, report, reason }) => (report && !reason ? [name] : []));
+  return {
+    processor: cpus()[0]?.model.trim() || 'unknown processor',
+    cores: cpus().length,
+    memory: Math.min(memory, totalmem()),
+    free: freemem(),
+    cards,
+    backends,
+    chosen,
+    why:
+      process.env.SEARCH_E1_BACKEND && process.env.SEARCH_E1_BACKEND !== 'auto'
+        ? 'SEARCH_E1_BACKEND says so'
+        : device === 'gpu'
+          ? 'the first that computes on a graphics card'
+          : `no backend computes on a graphics card here; the first of ${backendNames.join(', ')} that starts${passedOver.length ? ` and is not software in a card\u2019s place` : ''}`,
+  };
+}
+
+async function inspect(name: BackendName, cards: readonly GraphicsCard[], memory: number): Promise<BackendState> {
+  try {
+    const report = await withoutOverride(() => startBackend({ backend: name }));
+    const state = { name, report, speed: await measureSpeed() };
+    const card = cards.reduce((sum, { memory }) => Math.max(sum, memory), 0) || null;
+    if (name === 'tensorflow' && report.device === 'cpu' && card)
+      return {
+        ...state,
+        memory,
+        reason: 'computes on the CPU, though there is an NVIDIA card',
+        remedy: 'npm run setup:tensorflow -- --cuda',
+      };
+    if (report.device === 'gpu')
+      return { ...state, memory: card, largestTensor: name === 'webgpu' ? webGpuDevice()?.maxBufferSize : undefined };
+    if (report.device === 'software')
+      return {
+        ...state,
+        memory,
+        largestTensor: webGpuDevice()?.maxBufferSize,
+        reason: 'software in a graphics card\u2019s place: right, and slow',
+      };
+    return { ...state, memory: name === 'simd' ? Math.min(memory, WEBASSEMBLY_BYTES) : memory };
+  } catch (error) {
+    const reason = (error instanceof Error ? error.message : String(error)).split('\n')[0];
+    return { name, reason, remedy: error instanceof BackendUnavailable ? error.remedy : undefined };
+  }
+}
+
+/** SEARCH_E1_BACKEND names the one backend to use; here each is asked for. */
+async function withoutOverride<T>(work: () => Promise<T>): Promise<T> {
+  const named = process.env.SEARCH_E1_BACKEND;
+  delete process.env.SEARCH_E1_BACKEND;
+  try {
+    return await work();
+  } finally {
+    if (named !== undefined) process.env.SEARCH_E1_BACKEND = named;
+  }
+}
+
+/** Empty where there is no driver, or it does not answer within five seconds. */
+export function nvidiaCards(): Promise<readonly GraphicsCard[]> {
+  const query = ['--query-gpu=name,driver_version,memory.total,memory.free', '--format=csv,noheader,nounits'];
+  return new Promise((done) => {
+    execFile('nvidia-smi', query, { timeout: 5000 }, (error, stdout) => done(error ? [] : parseCards(stdout)));
+  });
+}
+
+/** Lines of `name, driver, MiB in all, MiB free`. */
+export function parseCards(text: string): readonly GraphicsCard[] {
+  return text
+    .split('\n')
+    .map((line) => line.split(', '))
+    .filter((fields) => fields.length === 4)
+    .map(([name, driver, memory, free]) => ({ name, driver, memory: Number(memory) * 2 ** 20, free: Number(free) * 2 ** 20 }));
+}
