@@ -9,11 +9,13 @@ import { arch, cpus, platform } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
-import { startBackend } from '../../src/index.js';
+import * as tf from '@tensorflow/tfjs-core';
+import { type BackendName, startBackend } from '../../src/index.js';
 import { webGpuDevice } from '../../src/tensors/webgpu/device.js';
 import { version } from '../../src/version.js';
 import { type CheckResult, runChecks } from './checks.js';
 import { type KernelSpeed, kernelSpeeds } from './kernels.js';
+import { type MemoryTrace, traceMemory } from './leak.js';
 import { parameters, TINY, WORKS, type Work } from './shapes.js';
 import { bandwidth, grpoStep, matMulTeraflops, type StepTimes, trainingFlops } from './speed.js';
 
@@ -22,11 +24,13 @@ const HELP = `Usage: npm run bench:gpu -- [options]
 Holds every WGSL kernel to its formula, then measures matrix products, bandwidth and full GRPO steps (classroom policy, random
 Qwen2.5-0.5B and 3B shapes) on WebGPU, and the same in PyTorch where python3 imports torch. Writes a record as JSON.
 
-  --backend <name>    webgpu or tensorflow (default webgpu)
+  --backend <name>    webgpu (the default), or another one that is to be compared
   --out <file>        where the record goes (default bench/records/gpu-<date>.json)
   --works <names>     of classroom, qwen2.5-0.5b, qwen2.5-3b, with commas (default: all)
   --seconds <n>       no new work is begun after so many seconds (default 1e9)
   --python <command>  the Python with torch and transformers (default python3); "none" leaves it out
+  --leak <steps>      only this: memory over so many steps of the tiny work, for the record
+  --dispatches <n>    WebGPU dispatches between submissions (default: the backend's)
   --tiny              a work of seconds that shows that everything runs, on a software GPU too
   --help              this text
 `;
@@ -55,6 +59,7 @@ interface GpuRecord {
   kernels: readonly KernelSpeed[];
   readonly matMul: { readonly n: number; readonly teraflops: number }[];
   bandwidth: number | null;
+  memory: MemoryTrace | null;
   readonly grpo: Record<string, StepTimes | { readonly error: string }>;
   readonly torch: Record<string, unknown>[];
   readonly ratios: Record<string, number>;
@@ -68,6 +73,8 @@ const { values: options } = parseArgs({
     works: { type: 'string' },
     seconds: { type: 'string', default: '1e9' },
     python: { type: 'string', default: 'python3' },
+    leak: { type: 'string' },
+    dispatches: { type: 'string' },
     tiny: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -79,15 +86,16 @@ async function run(): Promise<void> {
   const started = performance.now();
   const elapsed = () => (performance.now() - started) / 1000;
   const inTime = () => elapsed() < 0.5 * Number(options.seconds); // the rest is PyTorch's
-  const backend = await startBackend({ backend: options.backend as 'webgpu' | 'tensorflow' });
+  const backend = await startBackend({ backend: options.backend as BackendName });
   const card = spawnSync('nvidia-smi', ['--query-gpu=name,driver_version,memory.total', '--format=csv,noheader'], { encoding: 'utf8' });
   const cardText = card.status === 0 ? card.stdout.trim() : null;
   const date = new Date().toISOString();
   const out = options.out ?? join('bench', 'records', `gpu-${date.slice(0, 10)}.json`);
   const named = options.works?.split(',');
   const works: readonly Work[] = options.tiny ? [TINY] : WORKS.filter(({ name }) => !named || named.includes(name));
-  const sizes: readonly (readonly [number, number])[] = options.tiny ? [[128, 2]] : [[1024, 50], [2048, 20], [4096, 10], [8192, 4]]; // biome-ignore format: a table
-  const megabytes = options.tiny ? 1 : 512;
+  const onCard = backend.device === 'gpu';
+  const sizes: readonly (readonly [number, number])[] = !onCard ? [[128, 2]] : [[1024, 50], [2048, 20], [4096, 10], [8192, 4]]; // biome-ignore format: a table
+  const megabytes = onCard ? 512 : 4;
   const record: GpuRecord = {
     date,
     machine: { gpu: cardText, cpu: cpus()[0]?.model.trim(), cores: cpus().length, platform: `${platform()} ${arch()}` },
@@ -98,6 +106,7 @@ async function run(): Promise<void> {
     kernels: [],
     matMul: [],
     bandwidth: null,
+    memory: null,
     grpo: {},
     torch: [],
     ratios: {},
@@ -112,6 +121,14 @@ async function run(): Promise<void> {
   say(`${backend.name}: ${backend.description}; ${cardText ?? 'no NVIDIA driver'}`);
   save();
 
+  if (options.dispatches) tf.env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', Number(options.dispatches));
+  if (options.leak) {
+    record.memory = await traceMemory(TINY, Number(options.leak), say);
+    record.complete = true;
+    save();
+    say(`record: ${out}`);
+    return;
+  }
   if (backend.name === 'webgpu') {
     record.checks = await runChecks(say);
     save();
@@ -140,7 +157,7 @@ async function run(): Promise<void> {
     save();
   }
   if (backend.name === 'webgpu' && elapsed() < 0.6 * Number(options.seconds)) {
-    record.kernels = await kernelSpeeds(options.tiny ? 64 : 1, say);
+    record.kernels = await kernelSpeeds(onCard ? 1 : 64, say);
     save();
   }
   if (options.python !== 'none') {

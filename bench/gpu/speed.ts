@@ -38,13 +38,17 @@ export async function bandwidth(megabytes: number, times: number): Promise<numbe
 /** Nothing here is text: prompts are random ids. */
 const noTokenizer = {} as Tokenizer;
 
+/** An engine over random weights, and random prompts for it. */
+export function openEngine(work: Work): { readonly engine: InProcessEngine; readonly prompts: readonly (readonly number[])[] } {
+  const stream = random(3, 'prompts');
+  const draw = () => Math.floor(stream.uniform() * work.config.vocabSize);
+  const prompts = Array.from({ length: work.sequences }, () => Array.from({ length: work.prompt }, draw));
+  return { engine: inProcessEngine(randomPolicy(work.config), noTokenizer), prompts };
+}
+
 /** A GRPO step over random prompts: draw, score with the reference, loss and gradient, AdamW. The first of `rounds` + 1 is not counted. */
 export async function grpoStep(work: Work, rounds: number, say: (text: string) => void): Promise<StepTimes> {
-  const engine = inProcessEngine(randomPolicy(work.config), noTokenizer);
-  const stream = random(3, 'prompts');
-  const prompts = Array.from({ length: work.sequences }, () =>
-    Array.from({ length: work.prompt }, () => Math.floor(stream.uniform() * work.config.vocabSize)),
-  );
+  const { engine, prompts } = openEngine(work);
   const best = { sampling: Number.POSITIVE_INFINITY, reference: Number.POSITIVE_INFINITY, training: Number.POSITIVE_INFINITY };
   for (let round = 0; round <= rounds; round++) {
     const times = await oneStep(engine, work, prompts);
@@ -69,7 +73,8 @@ export async function grpoStep(work: Work, rounds: number, say: (text: string) =
   };
 }
 
-async function oneStep(engine: InProcessEngine, work: Work, prompts: readonly (readonly number[])[]) {
+/** Seconds of each part of one step. */
+export async function oneStep(engine: InProcessEngine, work: Work, prompts: readonly (readonly number[])[]) {
   const started = performance.now();
   const sequences = await engine.sample(prompts, { temperature: 1, seed: 1, maxTokens: work.drawn, onToken: () => 'continue' });
   const sampled = performance.now();

@@ -12,7 +12,7 @@ export interface CommonFlags {
 export function addCommonOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--backend <name>', 'TensorFlow.js backend; auto takes the first on a GPU, else the first that starts')
+      new Option('--backend <name>', 'TensorFlow.js backend; auto takes tensorflow or webgpu on a graphics card, else simd')
         .choices(['auto', 'tensorflow', 'webgpu', 'simd', 'cpu'])
         .env('SEARCH_E1_BACKEND')
         .default('auto'),

@@ -1,0 +1,36 @@
+/** Memory over many GRPO steps: live tensors, bytes on the device, and the process's resident size, twenty times on the way. */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Work } from './shapes.js';
+import { oneStep, openEngine } from './speed.js';
+
+export interface MemoryTrace {
+  readonly steps: number;
+  readonly samples: readonly {
+    readonly step: number;
+    readonly tensors: number;
+    readonly bytes: number;
+    /** Allocated on a WebGPU device, free buffers kept for reuse included. */
+    readonly allocated: number | null;
+    readonly resident: number;
+  }[];
+}
+
+/** The first sample is taken after a tenth of the steps: pools are full by then. */
+export async function traceMemory(work: Work, steps: number, say: (text: string) => void): Promise<MemoryTrace> {
+  const { engine, prompts } = openEngine(work);
+  const every = Math.max(1, Math.floor(steps / 20));
+  const samples: MemoryTrace['samples'][number][] = [];
+  for (let step = 1; step <= steps; step++) {
+    await oneStep(engine, work, prompts);
+    if (step % every || step < steps / 10) continue;
+    const { numTensors: tensors, numBytes: bytes, ...rest } = tf.memory();
+    const allocated = (rest as { numBytesAllocatedInGPU?: number }).numBytesAllocatedInGPU ?? null;
+    samples.push({ step, tensors, bytes, allocated, resident: process.memoryUsage().rss });
+    const mib = (n: number) => (n / 2 ** 20).toFixed(1);
+    say(
+      `step ${step}: ${tensors} tensors, ${mib(bytes)} MiB${allocated === null ? '' : `, ${mib(allocated)} MiB allocated`}, resident ${mib(samples[samples.length - 1].resident)} MiB`,
+    );
+  }
+  engine.dispose();
+  return { steps, samples };
+}
