@@ -41,7 +41,7 @@ export interface BackendReport {
 /** What a starter says once its backend is the active one; starting it again changes nothing but its threads. */
 type Started = Pick<BackendReport, 'description' | 'kernels' | 'device'>;
 
-/** In the order of `auto`. */
+/** From fast to slow. */
 const STARTERS: Readonly<Record<BackendName, (options: BackendOptions) => Promise<Started>>> = {
   tensorflow: startTensorFlow,
   webgpu: startWebGpu,
@@ -50,7 +50,7 @@ const STARTERS: Readonly<Record<BackendName, (options: BackendOptions) => Promis
 };
 const ORDER = Object.keys(STARTERS) as BackendName[];
 
-/** All backends, from fast to slow. */
+/** All backends; AUTO says which is taken. */
 export const backendNames: readonly BackendName[] = ORDER;
 
 let automatic: { readonly name: BackendName; readonly notes: readonly string[] } | undefined;
