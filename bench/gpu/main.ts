@@ -17,7 +17,7 @@ import { type CheckResult, runChecks } from './checks.js';
 import { type KernelSpeed, kernelSpeeds } from './kernels.js';
 import { type MemoryTrace, traceMemory } from './leak.js';
 import { parameters, TINY, WORKS, type Work } from './shapes.js';
-import { bandwidth, grpoStep, matMulTeraflops, type StepTimes, trainingFlops } from './speed.js';
+import { bandwidth, grpoStep, matMulTeraflops, type StepTimes, trainingFlops, warmUp } from './speed.js';
 
 const HELP = `Usage: npm run bench:gpu -- [options]
 
@@ -134,6 +134,7 @@ async function run(): Promise<void> {
     save();
     await startBackend({ backend: 'webgpu' });
   }
+  if (onCard) await warmUp(2048);
   for (const [n, times] of sizes) {
     const teraflops = await matMulTeraflops(n, times);
     record.matMul.push({ n, teraflops });
@@ -142,6 +143,10 @@ async function run(): Promise<void> {
   record.bandwidth = await bandwidth(megabytes, 20);
   say(`bandwidth: ${record.bandwidth.toFixed(0)} GB/s`);
   save();
+  if (backend.name === 'webgpu') {
+    record.kernels = await kernelSpeeds(onCard ? 1 : 64, say);
+    save();
+  }
   for (const work of works) {
     if (!inTime()) {
       record.grpo[work.name] = { error: 'no time left' };
@@ -154,10 +159,6 @@ async function run(): Promise<void> {
       record.grpo[work.name] = { error: error instanceof Error ? error.message : String(error) };
       say(`${work.name}: ${(record.grpo[work.name] as { error: string }).error}`);
     }
-    save();
-  }
-  if (backend.name === 'webgpu' && elapsed() < 0.6 * Number(options.seconds)) {
-    record.kernels = await kernelSpeeds(onCard ? 1 : 64, say);
     save();
   }
   if (options.python !== 'none') {

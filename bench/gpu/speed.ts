@@ -19,6 +19,12 @@ export interface StepTimes {
   readonly bytes: number | null;
 }
 
+/** Keeps the card busy for a second or two: an idle one runs at a fraction of its clock. */
+export async function warmUp(n: number): Promise<void> {
+  const until = performance.now() + 1500;
+  while (performance.now() < until) await matMulTeraflops(n, 10);
+}
+
 /** TFLOP/s of n x n x n float32 products. */
 export async function matMulTeraflops(n: number, times: number): Promise<number> {
   const [a, b] = [1, 2].map((seed) => tf.randomUniform([n, n], -1, 1, 'float32', seed));

@@ -6,7 +6,7 @@
  * A row (a query, in the gradient of k and v a key) belongs to one thread, or to two or four neighbours of a subgroup that hold 32 dimensions each and
  * add up their parts of a dot product by shuffling. Few queries (decoding) get a workgroup each instead.
  */
-import { GROUP_INDEX, reductions, type Shader } from './queue.js';
+import { GROUP_INDEX, reductions, type Shader, variants } from './queue.js';
 
 export interface AttentionVariant {
   readonly headDim: number;
@@ -81,7 +81,7 @@ const write = (to: string, headDim: number, value: string): string =>
 const mask = (masked: boolean): readonly string[] => (masked ? ['keyMask: array<f32>'] : []);
 
 /** A workgroup: some queries of one head of one sequence. Dispatch x: blocks of queries, y: heads, z: batch. */
-export function attentionForward(variant: AttentionVariant): Shader {
+export const attentionForward = variants((variant: AttentionVariant): Shader => {
   const { headDim } = variant;
   const shared = common(variant);
   const vectors = vectorsOf(headDim);
@@ -150,10 +150,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
 }`,
   );
-}
+});
 
 /** A workgroup a query and head: its threads share out the keys, then the dimensions. Dispatch x: queries, y: heads, z: batch. */
-export function attentionOfFew(variant: AttentionVariant): Shader {
+export const attentionOfFew = variants((variant: AttentionVariant): Shader => {
   const { headDim } = variant;
   const shared = common({ ...variant, subgroups: false });
   const vectors = vectorsOf(headDim);
@@ -225,10 +225,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (index == 0u) { lse[(b * params.heads + head) * params.queries + query] = select(0.0, top + log(mass), mass > 0.0); }
 }`,
   );
-}
+});
 
 /** delta = sum over dimensions of dOut out, for each query and head, in the order of `lse`. One thread each. */
-export function attentionDelta(headDim: number): Shader {
+export const attentionDelta = variants((headDim: number): Shader => {
   return {
     buffers: ['dOut: array<f32>', 'out: array<f32>', 'var delta: array<f32>'],
     params: ['size: u32', 'queries: u32', 'heads: u32'],
@@ -245,10 +245,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   delta[(b * params.heads + head) * params.queries + query] = sum;
 }`,
   };
-}
+});
 
 /** dq = scale sum over keys of p (dOut v - delta) k. Dispatch as the forward pass. */
-export function attentionQueryGrad(variant: AttentionVariant): Shader {
+export const attentionQueryGrad = variants((variant: AttentionVariant): Shader => {
   const { headDim } = variant;
   const shared = common(variant);
   const vectors = vectorsOf(headDim);
@@ -306,10 +306,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (query < params.queries) { for (var i = 0u; i < ${part}u; i++) { ${write('dq', headDim, 'sum[i]')} } }
 }`,
   );
-}
+});
 
 /** dv = sum over queries of p dOut; dk = scale sum of p (dOut v - delta) q. Dispatch x: blocks of keys, y: key/value heads, z: batch. */
-export function attentionKeyGrad(variant: AttentionVariant): Shader {
+export const attentionKeyGrad = variants((variant: AttentionVariant): Shader => {
   const { headDim } = variant;
   const shared = common(variant);
   const vectors = vectorsOf(headDim);
@@ -382,4 +382,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
 }`,
   );
-}
+});

@@ -147,16 +147,19 @@ function watch(device: GPUDevice, backend: WebGPUBackend): void {
   };
 }
 
-/** Bytes of buffers kept for reuse, by exact size. Without a limit, batches of ever new lengths fill the card's memory. */
-const POOL_BYTES = 2 ** 30;
+/**
+ * Free buffers are kept for reuse, by exact size, up to half of what is in use and at least POOL_BYTES: making one costs time, as WebGPU clears it. Without a
+ * limit, batches of ever new lengths fill the card's memory.
+ */
+const POOL_BYTES = 2 ** 31;
 
-/** Destroys the free buffers whenever they take more than POOL_BYTES; those in use, or queued, are not among them. */
+/** Destroys the free buffers whenever they take more; those in use, or queued, are not among them. */
 function limitPool(manager: WebGPUBackend['bufferManager']): void {
   const internals = manager as unknown as { readonly freeBuffers: Map<string, GPUBuffer[]>; numFreeBuffers: number };
   const release = manager.releaseBuffer.bind(manager);
   manager.releaseBuffer = (buffer, reuse) => {
     release(buffer, reuse);
-    if (manager.numBytesAllocated - manager.numBytesUsed <= POOL_BYTES) return;
+    if (manager.numBytesAllocated - manager.numBytesUsed <= Math.max(POOL_BYTES, manager.numBytesUsed / 2)) return;
     for (const buffers of internals.freeBuffers.values()) {
       for (const free of buffers.splice(0)) {
         manager.numBytesAllocated -= free.size;

@@ -6,7 +6,7 @@
  * this one. Few rows (decoding) get a shader of their own that reads each weight once.
  */
 import type * as tf from '@tensorflow/tfjs-core';
-import { f32, type Shader, type ShaderQueue, u32 } from './queue.js';
+import { f32, type Shader, type ShaderQueue, u32, variants } from './queue.js';
 
 export interface MatMulShape {
   readonly m: number;
@@ -68,7 +68,7 @@ export function matMul(
   if (!shape.tile && m <= FEW_ROWS && transposeB && !transposeA && batch === 1 && whole(k, offsetA, offsetB)) {
     const params = [...[m, n, k, offsetA, offsetB, offsetC].map(u32), f32(factor)];
     const groups = Math.ceil(n / 4);
-    queue.run(fewRows(m, writing), tensors, params, [Math.ceil(groups / 65_535), Math.min(groups, 65_535), 1]);
+    queue.run(fewRows({ m, ...writing }), tensors, params, [Math.ceil(groups / 65_535), Math.min(groups, 65_535), 1]);
     return;
   }
   const tile = shape.tile ?? ([128, 64] as const).find((side) => Math.ceil(m / side) * Math.ceil(n / side) * batch >= ENOUGH_GROUPS) ?? 32;
@@ -101,7 +101,8 @@ interface Variant extends Writing {
   readonly vectorC: boolean;
 }
 
-function tiled({ tile, transposeA, transposeB, vectorA, vectorB, vectorC, bias, plus, accumulate }: Variant): Shader {
+const tiled = variants((variant: Variant): Shader => {
+  const { tile, transposeA, transposeB, vectorA, vectorB, vectorC, bias, plus, accumulate } = variant;
   const { threads, depth } = TILES[tile];
   const blocks = tile / 4; // 4 x 4 blocks along the side of a tile
   const stride = blocks + 1; // one more than needed, so that turned stores hit different banks
@@ -168,7 +169,7 @@ fn store(base: u32, row: u32, column: u32, sum: vec4<f32>) {
   }
 }`,
   };
-}
+});
 
 /** Which block a thread loads: neighbouring threads read what lies side by side in memory. */
 function place(alongSide: boolean, blocks: number, depth: number, axis: 'k' | 'side'): string {
@@ -196,7 +197,7 @@ fn load_${name}(offset: u32, side: u32, k: u32) -> array<vec4<f32>, 4> {
 }
 
 /** At most eight rows times B^T: 32 threads share a column of the result, that is a row of B, and read it once. */
-function fewRows(m: number, { bias, plus, accumulate }: Writing): Shader {
+const fewRows = variants(({ m, bias, plus, accumulate }: Writing & { readonly m: number }): Shader => {
   const rows = [...Array(m).keys()];
   return {
     buffers: [
@@ -232,4 +233,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   }
 }`,
   };
-}
+});

@@ -14,7 +14,6 @@ interface Internals {
   computePassEncoder: GPUComputePassEncoder | null;
   readonly commandQueueOwnedIds: WeakSet<object>;
   dispatchCountInPass: number;
-  readonly uniformPendingDisposal: GPUBuffer[];
   ensureCommandEncoderReady(): void;
   endComputePassEncoder(): void;
   submitQueue(): void;
@@ -35,12 +34,33 @@ export interface Shader {
   readonly preamble?: string;
 }
 
+/** A slot of the parameter buffer: WebGPU's alignment of uniform buffers; more parameters than fit no shader here has. */
+const SLOT_BYTES = 256;
+const SLOTS = 256;
+
+/** What is queued keeps its buffers: beyond this much it is submitted, so that they can be used again. */
+const UNSUBMITTED_BYTES = 2 ** 28;
+
 export class ShaderQueue {
-  readonly #pipelines = new Map<string, GPUComputePipeline>();
+  readonly #pipelines = new WeakMap<Shader, { readonly pipeline: GPUComputePipeline; readonly layout: GPUBindGroupLayout }>();
   readonly #internals: Internals;
+  /** Parameters of the dispatches that are queued, written to the device in one go before they are submitted. */
+  readonly #slots: GPUBuffer;
+  readonly #staged = new DataView(new ArrayBuffer(SLOT_BYTES * SLOTS));
+  #used = 0;
+  /** Bytes of the tensors made since the last submission. */
+  #made = 0;
 
   constructor(readonly backend: WebGPUBackend) {
     this.#internals = backend as unknown as Internals;
+    this.#slots = backend.device.createBuffer({ size: SLOT_BYTES * SLOTS, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.UNIFORM });
+    const submit = this.#internals.submitQueue.bind(backend);
+    this.#internals.submitQueue = () => {
+      if (this.#used) backend.queue.writeBuffer(this.#slots, 0, this.#staged.buffer, 0, this.#used * SLOT_BYTES);
+      this.#used = 0;
+      this.#made = 0;
+      submit();
+    };
   }
 
   get features(): GPUSupportedFeatures {
@@ -63,6 +83,7 @@ export class ShaderQueue {
     }
     const tensor = this.backend.makeTensorInfo([...shape], dtype);
     this.backend.uploadToGPU(tensor.dataId);
+    this.#made += bytes;
     return tensor;
   }
 
@@ -83,49 +104,63 @@ export class ShaderQueue {
     const most = backend.device.limits.maxComputeWorkgroupsPerDimension;
     const [x, y, z] = typeof groups === 'number' ? [Math.min(groups, most), Math.ceil(groups / most), 1] : groups;
     if (x === 0 || y === 0 || z === 0) return;
-    const pipeline = this.#pipelineOf(shader);
+    if (this.#used === SLOTS) this.#submit();
+    const { pipeline, layout } = this.#pipelineOf(shader);
     const entries: GPUBindGroupEntry[] = tensors.map(({ dataId }, binding) => {
       backend.uploadToGPU(dataId);
       internals.commandQueueOwnedIds.add(dataId);
       return { binding, resource: { buffer: backend.tensorMap.get(dataId).resource as GPUBuffer } };
     });
-    if (params.length) entries.push({ binding: tensors.length, resource: { buffer: this.#uniforms(params) } });
-    const bindGroup = backend.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+    if (params.length) entries.push({ binding: tensors.length, resource: this.#stage(params) });
+    const bindGroup = backend.device.createBindGroup({ layout, entries });
     internals.ensureCommandEncoderReady();
     internals.computePassEncoder ??= internals.commandEncoder.beginComputePass();
     internals.computePassEncoder.setPipeline(pipeline);
     internals.computePassEncoder.setBindGroup(0, bindGroup);
     internals.computePassEncoder.dispatchWorkgroups(x, y, z);
     internals.dispatchCountInPass++;
-    if (internals.dispatchCountInPass >= tf.env().getNumber('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE')) {
-      internals.endComputePassEncoder();
-      internals.submitQueue();
-    }
+    const many = internals.dispatchCountInPass >= tf.env().getNumber('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE');
+    if (many || this.#made >= UNSUBMITTED_BYTES) this.#submit();
   }
 
-  #uniforms(params: readonly Param[]): GPUBuffer {
-    const size = Math.ceil(params.length / 4) * 16;
-    const view = new DataView(new ArrayBuffer(size));
+  #submit(): void {
+    this.#internals.endComputePassEncoder();
+    this.#internals.submitQueue();
+  }
+
+  #stage(params: readonly Param[]): GPUBufferBinding {
+    const offset = this.#used++ * SLOT_BYTES;
     params.forEach((param, i) => {
-      if ('u32' in param) view.setUint32(4 * i, param.u32, true);
-      else view.setFloat32(4 * i, param.f32, true);
+      if ('u32' in param) this.#staged.setUint32(offset + 4 * i, param.u32, true);
+      else this.#staged.setFloat32(offset + 4 * i, param.f32, true);
     });
-    const buffer = this.backend.bufferManager.acquireBuffer(size, GPUBufferUsage.COPY_DST | GPUBufferUsage.UNIFORM);
-    this.backend.queue.writeBuffer(buffer, 0, view.buffer);
-    this.#internals.uniformPendingDisposal.push(buffer);
-    return buffer;
+    return { buffer: this.#slots, offset, size: Math.ceil(params.length / 4) * 16 };
   }
 
-  #pipelineOf(shader: Shader): GPUComputePipeline {
-    const code = source(shader);
-    let pipeline = this.#pipelines.get(code);
-    if (!pipeline) {
-      const module = this.backend.device.createShaderModule({ code });
-      pipeline = this.backend.device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: 'main' } });
-      this.#pipelines.set(code, pipeline);
+  #pipelineOf(shader: Shader) {
+    let compiled = this.#pipelines.get(shader);
+    if (!compiled) {
+      const module = this.backend.device.createShaderModule({ code: source(shader) });
+      const pipeline = this.backend.device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: 'main' } });
+      compiled = { pipeline, layout: pipeline.getBindGroupLayout(0) };
+      this.#pipelines.set(shader, compiled);
     }
-    return pipeline;
+    return compiled;
   }
+}
+
+/** A shader for each variant, written once: a shader is known by its identity, and compiled once. */
+export function variants<V>(write: (variant: V) => Shader): (variant: V) => Shader {
+  const written = new Map<string, Shader>();
+  return (variant) => {
+    const key = JSON.stringify(variant);
+    let shader = written.get(key);
+    if (!shader) {
+      shader = write(variant);
+      written.set(key, shader);
+    }
+    return shader;
+  };
 }
 
 function source({ preamble = '', buffers, params, code }: Shader): string {
