@@ -25,7 +25,7 @@ Holds every WGSL kernel to its formula, then measures matrix products, bandwidth
 Qwen2.5-0.5B and 3B shapes) on WebGPU, and the same in PyTorch where python3 imports torch. Writes a record as JSON.
 
   --backend <name>    webgpu (the default), or another one that is to be compared
-  --out <file>        where the record goes (default bench/records/gpu-<date>.json)
+  --out <file>        where the record goes (default bench/records/gpu/<date>.json)
   --works <names>     of classroom, qwen2.5-0.5b, qwen2.5-3b, with commas (default: all)
   --seconds <n>       no new work is begun after so many seconds (default 1e9)
   --python <command>  the Python with torch and transformers (default python3); "none" leaves it out
@@ -90,7 +90,7 @@ async function run(): Promise<void> {
   const card = spawnSync('nvidia-smi', ['--query-gpu=name,driver_version,memory.total', '--format=csv,noheader'], { encoding: 'utf8' });
   const cardText = card.status === 0 ? card.stdout.trim() : null;
   const date = new Date().toISOString();
-  const out = options.out ?? join('bench', 'records', `gpu-${date.slice(0, 10)}.json`);
+  const out = options.out ?? join('bench', 'records', 'gpu', `${date.slice(0, 10)}.json`);
   const named = options.works?.split(',');
   const works: readonly Work[] = options.tiny ? [TINY] : WORKS.filter(({ name }) => !named || named.includes(name));
   const onCard = backend.device === 'gpu';
