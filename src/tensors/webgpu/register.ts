@@ -27,7 +27,8 @@ const FEW_QUERIES = 4;
 /** Logits that exist at once: rows of them are worked off in groups below this size. */
 const LOGIT_BYTES = 2 ** 28;
 
-const KERNELS: Readonly<Record<KernelName, Run>> = {
+/** 16-bit weights have no kernel here yet: their plain formula runs. */
+const KERNELS: Readonly<Record<Exclude<KernelName, 'SearchE1HalfMatMul'>, Run>> = {
   SearchE1Linear(queue, { x, weight, bias, plus }) {
     const [outputs, inputs] = weight.shape;
     const y = queue.output([...x.shape.slice(0, -1), outputs]);
