@@ -10,9 +10,9 @@
  * they need. Left out: dropout, sliding windows.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { attention } from '../tensors/attention.js';
+import { type AttentionSegment, attention } from '../tensors/attention.js';
 import { embedding } from '../tensors/embedding.js';
-import type { KeyValueCache } from '../tensors/kv-cache.js';
+import type { CacheStep } from '../tensors/kv-cache.js';
 import { linear } from '../tensors/linear.js';
 import { rmsNorm } from '../tensors/rms-norm.js';
 import { rotary, rotaryTables } from '../tensors/rotary.js';
@@ -30,12 +30,14 @@ export interface DecoderWeights {
 }
 
 export interface DecoderOptions {
-  /** [B, T] rotary positions; default 0, 1, ... after what the cache holds. */
+  /** [B, T] or [T] rotary positions; default 0, 1, ..., or those of the cache's step. */
   readonly positions?: Int32Array;
   /** [B, T] with 0 where a key is padding. Right-padded batches need none: causality hides the padding from what comes before it. */
   readonly keyMask?: tf.Tensor2D;
-  /** Keys and values of earlier positions; those of this call are appended. */
-  readonly cache?: KeyValueCache;
+  /** Sequences that lie end to end in one row (B = 1), each with `positions` of its own. */
+  readonly segments?: readonly AttentionSegment[];
+  /** Keys and values of earlier positions; the tokens are the step's, end to end (B = 1), and are added to them. */
+  readonly cache?: CacheStep;
 }
 
 /** Final hidden states [B, T, d] of `tokens` [B, T] (row-major ids). Call inside tf.tidy or tf.variableGrads. */
@@ -47,9 +49,8 @@ export function decode(
 ): tf.Tensor3D {
   const { config, weights } = model;
   const { heads, kvHeads, headDim, hiddenSize: d } = config;
-  const { cache, keyMask } = options;
-  const start = cache?.length ?? 0;
-  const positions = options.positions ?? Int32Array.from({ length: T }, (_, t) => start + t);
+  const { cache, keyMask, segments = cache?.segments } = options;
+  const positions = options.positions ?? cache?.positions ?? Int32Array.from({ length: T }, (_, t) => t);
   const tables = rotaryTables(positions, headDim, rotaryOf(config)); // [T or B*T, hd]
   const weight = (name: string) => {
     const w = weights.get(name);
@@ -68,8 +69,8 @@ export function decode(
       const q = rotary(tf.reshape(project(x, `${at}.self_attn.q_proj`), [B, T, heads, headDim]), tables); // [B, T, H, hd]
       const k = rotary(tf.reshape(project(x, `${at}.self_attn.k_proj`), [B, T, kvHeads, headDim]), tables); // [B, T, Hkv, hd]
       const v: tf.Tensor4D = tf.reshape(project(x, `${at}.self_attn.v_proj`), [B, T, kvHeads, headDim]); // [B, T, Hkv, hd]
-      const read = cache ? cache.append(layer, k, v) : { k, v, length: undefined }; // [B, start + T or more, Hkv, hd]
-      const mixed = tf.reshape(attention(q, read.k, read.v, { keyMask, length: read.length }), [B, T, heads * headDim]); // [B, T, H*hd]
+      const read = cache ? cache.append(layer, k, v) : { k, v }; // [B, T, Hkv, hd], or all that the cache holds
+      const mixed = tf.reshape(attention(q, read.k, read.v, { keyMask, segments }), [B, T, heads * headDim]); // [B, T, H*hd]
       const middle = project(mixed, `${at}.self_attn.o_proj`, before); // [B, T, d]
       const y = rmsNorm(middle, weight(`${at}.post_attention_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
       const inner = swiglu(project(y, `${at}.mlp.gate_proj`), project(y, `${at}.mlp.up_proj`)); // [B, T, inner]

@@ -1,12 +1,16 @@
 /**
- * Sampling with a key/value cache, in lockstep with forced tokens.
+ * Sampling with continuous batching: sequences take part in a step whenever they have something to read, and never wait for one another.
  *
- * All sequences of a batch stand at the same position. A sequence whose next token is known (its prompt, a passage the environment put in) takes
- * it; the others sample. So nothing is padded, nothing is re-tokenised, and one cache of one length serves the batch. Where every sequence knows
- * its next n tokens they are fed in one pass: the shared part of the prompts is a prefill.
+ * Every step is one pass over the new tokens of all sequences, end to end: a prompt that has just been let in, the passages a search brought together with
+ * the token before them, or the one token sampled last. Each then samples its next token from its own stream of uniforms. Equal prompts are
+ * read once, and their cache copied; a sequence that ends gives its slot to the next one waiting; one whose environment is still searching sits out
+ * while the others go on. What a sequence reads in one piece depends on itself alone, so its tokens do not depend on who shares the batch. As vLLM's
+ * scheduler with chunked prefill and prefix caching; left out: paging (a slot is contiguous), preemption (slots are sized for the longest sequence) and
+ * splitting of prompts.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { random } from '../random.js';
+import { embedding } from '../tensors/embedding.js';
 import { KeyValueCache } from '../tensors/kv-cache.js';
 import { linear } from '../tensors/linear.js';
 import { type DecoderWeights, decode, headOf } from './decoder.js';
@@ -22,11 +26,12 @@ export interface GenerateOptions extends SamplingLimits {
   readonly seed: number;
   /** Tokens after the prompt, own and forced, at which a sequence is cut. */
   readonly maxTokens: number;
-  /** The environment; called after each own token. Promises of several sequences are awaited together. */
+  /** The environment; called after each own token. A sequence whose reply is a promise sits out until it is kept; the others go on. */
   readonly onToken: (sequence: number, token: number) => Reply | Promise<Reply>;
-  /** Sequences decoded together. */
+  /** Sequences held at once, searching ones included; bounds the cache at `batchSize` of the longest. Default 160, the classroom's 32 questions x 5. */
   readonly batchSize?: number;
   readonly onProgress?: (finished: number, total: number) => void;
+  /** Heeded between steps, and while all sequences wait for the environment. */
   readonly signal?: AbortSignal;
 }
 
@@ -40,15 +45,27 @@ export interface SampledSequence {
   readonly truncated: boolean;
 }
 
-interface Row {
+/** Prompt tokens let in at once: bounds what a step holds beside the cache. A longer prompt goes alone. */
+const PROMPT_TOKENS_PER_STEP = 4096;
+
+/** A prompt and the sequences that begin with it. */
+interface Prompt {
+  readonly tokens: readonly number[];
+  /** Sequences not let in yet. */
+  waiting: number;
+  /** [1, d] hidden state of its last token, kept from when it was read until all its sequences have begun. */
+  last: tf.Tensor2D | null;
+}
+
+interface Sequence {
   readonly index: number;
+  readonly prompt: Prompt;
   /** Prompt, then everything written so far. */
   readonly known: number[];
-  readonly promptLength: number;
   readonly own: boolean[];
   readonly logProbs: number[];
   readonly uniform: () => number;
-  done: boolean;
+  searching: boolean;
   truncated: boolean;
 }
 
@@ -58,78 +75,220 @@ export async function generate(
   prompts: readonly (readonly number[])[],
   options: GenerateOptions,
 ): Promise<SampledSequence[]> {
-  const { seed, batchSize = 160, onProgress } = options;
-  const rows = prompts.map((prompt, index): Row => {
-    if (prompt.length === 0) throw new Error(`prompt ${index} is empty: a sequence needs at least one token to read`);
-    const { uniform } = random(seed, 'sample', index);
-    return { index, known: [...prompt], promptLength: prompt.length, own: [], logProbs: [], uniform, done: false, truncated: false };
+  const byText = new Map<string, Prompt>();
+  const sequences = prompts.map((tokens, index): Sequence => {
+    if (tokens.length === 0) throw new Error(`prompt ${index} is empty: a sequence needs at least one token to read`);
+    const prompt = byText.get(tokens.join()) ?? { tokens, waiting: 0, last: null };
+    byText.set(tokens.join(), prompt);
+    prompt.waiting++;
+    const { uniform } = random(options.seed, 'sample', index);
+    return { index, prompt, known: [...tokens], own: [], logProbs: [], uniform, searching: false, truncated: false };
   });
-  let finished = 0;
-  const onFinished = () => onProgress?.(++finished, rows.length);
-  // Neighbours in length share a batch: their common part is one prefill.
-  const order = [...rows].sort((a, b) => a.promptLength - b.promptLength || a.index - b.index);
-  for (let start = 0; start < order.length; start += batchSize) {
-    await generateBatch(model, order.slice(start, start + batchSize), options, onFinished);
-  }
-  return rows.map(({ known, promptLength, own, logProbs, truncated }) => ({ tokens: known.slice(promptLength), own, logProbs, truncated }));
+  if (sequences.length > 0) await new Batch(model, sequences, options).run();
+  return sequences.map(({ known, prompt, own, logProbs, truncated }) => ({
+    tokens: known.slice(prompt.tokens.length),
+    own,
+    logProbs,
+    truncated,
+  }));
 }
 
-async function generateBatch(model: DecoderWeights, batch: Row[], options: GenerateOptions, onFinished: () => void): Promise<void> {
-  const { temperature, signal } = options;
-  const cache = new KeyValueCache(model.config.layers, Math.max(...batch.map((row) => row.promptLength)) + options.maxTokens);
-  let rows = batch;
-  try {
-    for (let fed = 0; ; ) {
-      signal?.throwIfAborted();
-      const running = rows.filter((row) => !row.done);
-      if (running.length === 0) return;
-      // Dropping rows copies the cache: worth it once a fifth of the batch is done.
-      if (fed > 0 && running.length <= rows.length * 0.8) {
-        cache.keepRows(rows.flatMap((row, at) => (row.done ? [] : [at])));
-        rows = running;
+/** A sequence in its slot. */
+interface Placed {
+  readonly sequence: Sequence;
+  readonly slot: number;
+}
+
+class Batch {
+  readonly #cache: KeyValueCache;
+  /** Not let in yet, those of a prompt one after the other, so that its cache is still there for all of them. */
+  readonly #queue: Sequence[];
+  readonly #inSlot: (Sequence | null)[];
+  /** The prompt that a slot begins with, also after its sequence has ended. */
+  readonly #promptInSlot: (Prompt | null)[];
+  readonly #total: number;
+  #finished = 0;
+  /** No one is interested any more in what a search brings. */
+  #over = false;
+  #failure: { readonly error: unknown } | null = null;
+  #wake: () => void = () => {};
+
+  constructor(
+    private readonly model: DecoderWeights,
+    sequences: readonly Sequence[],
+    private readonly options: GenerateOptions,
+  ) {
+    const { batchSize = 160, maxTokens } = options;
+    const siblings = new Map<Prompt, Sequence[]>();
+    for (const sequence of sequences) siblings.set(sequence.prompt, [...(siblings.get(sequence.prompt) ?? []), sequence]);
+    this.#queue = [...siblings.values()].flat();
+    this.#total = sequences.length;
+    const slots = Math.max(1, Math.min(batchSize, sequences.length));
+    const longest = Math.max(...sequences.map(({ prompt }) => prompt.tokens.length));
+    this.#cache = new KeyValueCache(model.config.layers, slots, longest + maxTokens);
+    this.#inSlot = new Array<Sequence | null>(slots).fill(null);
+    this.#promptInSlot = new Array<Prompt | null>(slots).fill(null);
+  }
+
+  async run(): Promise<void> {
+    const { signal } = this.options;
+    const onAbort = () => this.#wake();
+    signal?.addEventListener('abort', onAbort);
+    try {
+      while (this.#finished < this.#total) {
+        signal?.throwIfAborted();
+        if (this.#failure) throw this.#failure.error;
+        const begins = this.#letIn();
+        const beginning = new Set(begins.map(({ slot }) => slot));
+        const reads = this.#inSlot.flatMap((sequence, slot) =>
+          sequence && !sequence.searching && !beginning.has(slot) ? [{ sequence, slot }] : [],
+        );
+        if (reads.length + begins.length > 0) await this.#step(reads, begins);
+        else await this.#somethingHappens();
+        await new Promise(setImmediate); // lets searches, progress, interrupts and displays through
       }
-      const step = Math.min(...running.map((row) => row.known.length)) - fed;
-      const tokens = new Int32Array(rows.length * step); // [B, step]; what a finished row is fed does not matter
-      rows.forEach((row, at) => tokens.set(row.known.slice(fed, fed + step), at * step));
-      fed += step;
-      const waiting = rows.flatMap((row, at) => (!row.done && row.known.length === fed ? [at] : []));
-      const [logits] = tf.tidy(() => {
-        const hidden = decode(model, tokens, [rows.length, step], { cache }); // [B, step, d]
-        if (waiting.length === 0) return [];
-        const last = tf.reshape(tf.slice(hidden, [0, step - 1, 0], [-1, 1, -1]), [rows.length, model.config.hiddenSize]); // [B, d]
-        const asked = waiting.length === rows.length ? last : tf.gather(last, tf.tensor1d(waiting, 'int32')); // [R, d]
-        return [linear(asked, headOf(model)) as tf.Tensor2D]; // [R, V]
-      });
-      if (logits) {
-        const uniforms = Float32Array.from(waiting, (at) => rows[at].uniform());
-        const drawn = await drawTokens(logits, temperature, uniforms, options);
-        logits.dispose();
-        await Promise.all(waiting.map((at, i) => takeToken(rows[at], drawn.tokens[i], drawn.logProbs[i], options)));
-        for (const at of waiting) if (rows[at].done) onFinished();
-      }
-      await new Promise(setImmediate); // lets progress, interrupts and displays through
+    } finally {
+      this.#over = true;
+      signal?.removeEventListener('abort', onAbort);
+      this.#cache.dispose();
+      for (const { prompt } of this.#queue) this.#forget(prompt);
     }
-  } finally {
-    cache.dispose();
+  }
+
+  /** Gives free slots to waiting sequences. Returns those that have nothing to read, as a sibling has read their prompt or does so in this step. */
+  #letIn(): Placed[] {
+    const begins: Placed[] = [];
+    let toRead = 0;
+    for (;;) {
+      const [sequence] = this.#queue;
+      if (!sequence || !this.#inSlot.includes(null)) return begins;
+      const { prompt } = sequence;
+      const holder = this.#promptInSlot.indexOf(prompt);
+      const leads = holder < 0;
+      if (leads && toRead > 0 && toRead + prompt.tokens.length > PROMPT_TOKENS_PER_STEP) return begins;
+      const slot = this.#inSlot[holder] === null ? holder : this.#inSlot.indexOf(null);
+      this.#queue.shift();
+      prompt.waiting--;
+      this.#inSlot[slot] = sequence;
+      this.#promptInSlot[slot] = prompt;
+      if (leads) {
+        this.#cache.truncate(slot, 0);
+        toRead += prompt.tokens.length;
+        continue;
+      }
+      begins.push({ sequence, slot });
+      // A prompt that is being read in this step is copied after it.
+      if (!prompt.last) this.#cache.truncate(slot, 0);
+      else if (slot === holder) this.#cache.truncate(slot, prompt.tokens.length);
+      else this.#cache.copy(holder, [slot], prompt.tokens.length);
+    }
+  }
+
+  /** One pass over what is to be read, and one sampled token for every sequence in it. */
+  async #step(reads: readonly Placed[], begins: readonly Placed[]): Promise<void> {
+    const { model, options } = this;
+    const leaders = new Map(reads.flatMap(({ sequence, slot }) => (this.#cache.length(slot) === 0 ? [[sequence.prompt, slot]] : [])));
+    const sampling = [...reads, ...begins];
+    const logits = tf.tidy(() => {
+      const { hidden, ends } = this.#read(reads); // [N, d]
+      const rowOf = new Map<Prompt, number>(); // of the prompts' last tokens
+      reads.forEach(({ sequence: { prompt }, slot }, i) => {
+        if (leaders.get(prompt) !== slot) return;
+        rowOf.set(prompt, ends[i]);
+        if (prompt.waiting > 0) prompt.last = tf.keep(tf.slice(hidden[0], [ends[i], 0], [1, -1]));
+      });
+      for (const { prompt } of begins.map(({ sequence }) => sequence)) {
+        if (rowOf.has(prompt)) continue;
+        rowOf.set(
+          prompt,
+          hidden.reduce((sum, { shape }) => sum + shape[0], 0),
+        );
+        hidden.push(prompt.last as tf.Tensor2D);
+      }
+      const rows = [...ends, ...begins.map(({ sequence }) => rowOf.get(sequence.prompt) as number)];
+      const asked = embedding(hidden.length > 1 ? tf.concat(hidden) : hidden[0], tf.tensor1d(rows, 'int32')); // [R, d]
+      return linear(asked, headOf(model)) as tf.Tensor2D; // [R, V]
+    });
+    for (const prompt of new Set(begins.map(({ sequence }) => sequence.prompt))) {
+      const siblings = begins.flatMap(({ sequence, slot }) => (sequence.prompt === prompt ? [slot] : []));
+      const leader = leaders.get(prompt);
+      if (leader !== undefined) this.#cache.copy(leader, siblings, prompt.tokens.length);
+      if (prompt.waiting === 0) this.#forget(prompt);
+    }
+    const uniforms = Float32Array.from(sampling, ({ sequence }) => sequence.uniform());
+    const drawn = await drawTokens(logits, options.temperature, uniforms, options);
+    logits.dispose();
+    sampling.forEach((placed, i) => {
+      this.#take(placed, drawn.tokens[i], drawn.logProbs[i]);
+    });
+  }
+
+  /** Final hidden states [N, d] of all new tokens, end to end, and for each sequence the row of its last. */
+  #read(reads: readonly Placed[]): { hidden: tf.Tensor2D[]; ends: number[] } {
+    if (reads.length === 0) return { hidden: [], ends: [] };
+    const chunks = reads.map(({ sequence, slot }) => sequence.known.slice(this.#cache.length(slot)));
+    const cache = this.#cache.step(reads.map(({ slot }, i) => ({ slot, tokens: chunks[i].length })));
+    const tokens = Int32Array.from(chunks.flat());
+    const hidden = decode(this.model, tokens, [1, tokens.length], { cache }); // [1, N, d]
+    let end = -1;
+    return {
+      hidden: [tf.reshape(hidden, [tokens.length, this.model.config.hiddenSize])],
+      ends: chunks.map((chunk) => (end += chunk.length)),
+    };
+  }
+
+  /** Adds a sampled token; what the environment says to it is added at once or when it comes. */
+  #take(placed: Placed, token: number, logProb: number): void {
+    const { sequence } = placed;
+    write(sequence, token, true, logProb);
+    const reply = this.options.onToken(sequence.index, token);
+    if (!(reply instanceof Promise)) {
+      this.#answer(placed, reply);
+      return;
+    }
+    sequence.searching = true;
+    reply
+      .then((late) => {
+        sequence.searching = false;
+        if (!this.#over) this.#answer(placed, late);
+      })
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .finally(() => this.#wake());
+  }
+
+  #answer({ sequence, slot }: Placed, reply: Reply): void {
+    const { maxTokens, onProgress } = this.options;
+    if (reply !== 'end' && reply !== 'continue') for (const token of reply) write(sequence, token, false, 0);
+    const truncated = reply !== 'end' && sequence.own.length >= maxTokens;
+    if (truncated) {
+      sequence.truncated = true;
+      sequence.own.length = maxTokens;
+      sequence.logProbs.length = maxTokens;
+      sequence.known.length = sequence.prompt.tokens.length + maxTokens;
+    }
+    if (reply !== 'end' && !truncated) return;
+    this.#inSlot[slot] = null;
+    this.#finished++;
+    onProgress?.(this.#finished, this.#total);
+  }
+
+  /** All sequences are waiting for the environment: until one hears from it, or the signal fires. */
+  #somethingHappens(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  #forget(prompt: Prompt): void {
+    prompt.last?.dispose();
+    prompt.last = null;
   }
 }
 
-/** Adds a sampled token and what the environment says to it. */
-async function takeToken(row: Row, token: number, logProb: number, { onToken, maxTokens }: GenerateOptions): Promise<void> {
-  const add = (id: number, own: boolean, p: number) => {
-    row.known.push(id);
-    row.own.push(own);
-    row.logProbs.push(p);
-  };
-  add(token, true, logProb);
-  const reply = await onToken(row.index, token);
-  if (reply === 'end') row.done = true;
-  else if (reply !== 'continue') for (const forced of reply) add(forced, false, 0);
-  if (!row.done && row.own.length >= maxTokens) {
-    row.done = true;
-    row.truncated = true;
-    row.own.length = maxTokens;
-    row.logProbs.length = maxTokens;
-    row.known.length = row.promptLength + maxTokens;
-  }
+function write(sequence: Sequence, token: number, own: boolean, logProb: number): void {
+  sequence.known.push(token);
+  sequence.own.push(own);
+  sequence.logProbs.push(logProb);
 }

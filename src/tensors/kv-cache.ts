@@ -1,71 +1,128 @@
 /**
  * The keys and values of all tokens read so far, layer by layer: what a decoder keeps so that each new token is computed once.
  *
- * With kernels a layer has room to grow and new tokens are written into it; without, each step joins old and new into fresh tensors.
+ * A slot holds one sequence. Slots have lengths of their own and are fed any number of tokens each in one step, so that a sequence reads its prompt or a
+ * passage while the others write on. All slots have the same room, which grows in blocks up to the capacity: what is held is bounded by
+ * slots x capacity, and copied once a block. With kernels new tokens are written into it; without, each step makes fresh tensors.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import type { AttentionSegment } from './attention.js';
 import { hasKernel, runKernel } from './dispatch.js';
 import { embedding } from './embedding.js';
 
-/** One layer's keys and values, for `attention` with its `length`. */
-export interface CachedLayer {
-  readonly k: tf.Tensor4D; // [B, length or more, Hkv, headDim]
-  readonly v: tf.Tensor4D; // [B, length or more, Hkv, headDim]
-  /** How many tokens are in them; what lies behind is room and means nothing. */
-  readonly length: number;
+/** Tokens that a slot is given in one step. */
+export interface Feed {
+  readonly slot: number;
+  readonly tokens: number;
 }
 
-/** Owns its tensors: they live until the next `append` of their layer, `keepRows` or `dispose`, also across `tf.tidy`. */
+/** One step's place in the cache: the tokens of all feeds lie end to end. */
+export interface CacheStep {
+  /** Of each token in its own sequence. */
+  readonly positions: Int32Array; // [N]
+  /** What each feed's tokens read, for `attention`. */
+  readonly segments: readonly AttentionSegment[];
+  /**
+   * Adds the keys and values of the step's tokens; returns those of all slots, which the cache owns until its next change.
+   *
+   * @param k [1, N, Hkv, headDim]
+   * @param v [1, N, Hkv, headDim]
+   */
+  append(layer: number, k: tf.Tensor4D, v: tf.Tensor4D): CachedLayer;
+}
+
+/** One layer's keys and values, slot after slot. */
+export interface CachedLayer {
+  readonly k: tf.Tensor4D; // [1, slots * room, Hkv, headDim]
+  readonly v: tf.Tensor4D; // [1, slots * room, Hkv, headDim]
+}
+
+/** Positions by which the room of every slot grows. */
+const BLOCK = 64;
+
+/** Owns its tensors, also across `tf.tidy`: they live until a step or copy replaces them, or `dispose`. */
 export class KeyValueCache {
   readonly #layers: (CachedLayer | undefined)[];
+  readonly #lengths: Int32Array;
+  #room = 0;
 
   /**
    * @param layers number of decoder layers
-   * @param capacity largest number of tokens a row may hold
+   * @param slots sequences held at once
+   * @param capacity largest number of tokens a slot may hold
    */
   constructor(
     layers: number,
+    readonly slots: number,
     readonly capacity: number,
   ) {
     this.#layers = new Array<CachedLayer | undefined>(layers).fill(undefined);
+    this.#lengths = new Int32Array(slots);
   }
 
-  /** Tokens a row holds (in the last layer: while a step is under way, earlier layers are ahead). */
-  get length(): number {
-    return this.#layers[this.#layers.length - 1]?.length ?? 0;
+  /** Tokens a slot holds. */
+  length(slot: number): number {
+    return this.#lengths[slot];
+  }
+
+  /** Positions that every slot has memory for. */
+  get room(): number {
+    return this.#room;
+  }
+
+  /** Forgets what a slot holds beyond `length` tokens: its memory is for the next. */
+  truncate(slot: number, length: number): void {
+    if (length > this.#lengths[slot])
+      throw new RangeError(`KeyValueCache: slot ${slot} holds ${this.#lengths[slot]} tokens, cannot be cut to ${length}`);
+    this.#lengths[slot] = length;
+  }
+
+  /** Makes the slots `to` hold the first `length` tokens of `from`: a prompt read once for all its siblings. */
+  copy(from: number, to: readonly number[], length: number): void {
+    if (length > this.#lengths[from])
+      throw new RangeError(`KeyValueCache: slot ${from} holds ${this.#lengths[from]} tokens, ${length} cannot be copied`);
+    const places = (slots: readonly number[]) =>
+      Int32Array.from(slots.flatMap((slot) => Array.from({ length }, (_, t) => slot * this.#room + t)));
+    const [source, target] = [places(to.map(() => from)), places(to)];
+    this.#layers.forEach((layer, at) => {
+      if (layer) this.#replace(at, (x) => copied(x, x, source, target));
+    });
+    for (const slot of to) this.#lengths[slot] = length;
   }
 
   /**
-   * Adds the keys and values of t new tokens and returns those of all tokens; the caller does not dispose them.
+   * Makes room for tokens and says where they go; each layer is to be appended to once.
    *
-   * @param k [B, t, Hkv, headDim]
-   * @param v [B, t, Hkv, headDim]
    * @throws RangeError beyond the capacity
    */
-  append(layer: number, k: tf.Tensor4D, v: tf.Tensor4D): CachedLayer {
-    const old = this.#layers[layer];
-    const length = (old?.length ?? 0) + k.shape[1];
-    if (length > this.capacity)
-      throw new RangeError(`KeyValueCache: ${length} tokens exceed the capacity of ${this.capacity}; make a larger cache`);
-    const extend = (which: 'k' | 'v', x: tf.Tensor4D) => {
-      if (hasKernel('SearchE1CopyPositions')) return writeInto(old?.[which], old?.length ?? 0, x, this.capacity);
-      return old ? tf.concat([tf.slice(old[which], 0, [-1, old.length, -1, -1]), x], 1) : tf.clone(x);
-    };
-    return this.#replace(layer, length, { k: tf.tidy(() => extend('k', k)), v: tf.tidy(() => extend('v', v)) });
-  }
-
-  /** Keeps the rows named, in this order: leaves out finished ones, repeats one that several sequences continue. */
-  keepRows(rows: readonly number[]): void {
-    tf.tidy(() => {
-      const ids = tf.tensor1d(rows as number[], 'int32');
-      const kept = (x: tf.Tensor4D): tf.Tensor4D => {
-        const [batch, ...rest] = x.shape;
-        return tf.reshape(embedding(tf.reshape(x, [batch, -1]), ids), [rows.length, ...rest] as [number, number, number, number]);
-      };
-      this.#layers.forEach((old, layer) => {
-        if (old) this.#replace(layer, old.length, { k: kept(old.k), v: kept(old.v) });
-      });
+  step(feeds: readonly Feed[]): CacheStep {
+    const needed = Math.max(...feeds.map(({ slot, tokens }) => this.#lengths[slot] + tokens));
+    if (needed > this.capacity)
+      throw new RangeError(`KeyValueCache: ${needed} tokens exceed the capacity of ${this.capacity}; make a larger cache`);
+    if (needed > this.#room) this.#grow(Math.min(this.capacity, Math.ceil(needed / BLOCK) * BLOCK));
+    const room = this.#room;
+    const total = feeds.reduce((sum, { tokens }) => sum + tokens, 0);
+    const [positions, places] = [new Int32Array(total), new Int32Array(total)];
+    let n = 0;
+    const segments = feeds.map(({ slot, tokens }): AttentionSegment => {
+      for (let i = 0; i < tokens; i++, n++) {
+        positions[n] = this.#lengths[slot]++;
+        places[n] = slot * room + positions[n];
+      }
+      return { queries: tokens, keys: this.#lengths[slot], from: slot * room };
     });
+    return {
+      positions,
+      segments,
+      append: (layer, k, v) => {
+        if (k.shape[1] !== total) throw new RangeError(`KeyValueCache: the step has ${total} tokens, got keys [${k.shape}]`);
+        if (!this.#layers[layer]) {
+          const shape: [number, number, number, number] = [1, this.slots * room, k.shape[2], k.shape[3]];
+          this.#layers[layer] = { k: tf.keep(tf.zeros(shape)), v: tf.keep(tf.zeros(shape)) };
+        }
+        return this.#replace(layer, (x, which) => copied(which === 'k' ? k : v, x, null, places));
+      },
+    };
   }
 
   dispose(): void {
@@ -75,28 +132,48 @@ export class KeyValueCache {
     });
   }
 
-  #replace(layer: number, length: number, next: Pick<CachedLayer, 'k' | 'v'>): CachedLayer {
-    const old = this.#layers[layer];
+  #grow(room: number): void {
+    const old = this.#room;
+    this.#room = room;
+    const places = (width: number) => {
+      const ids: number[] = [];
+      this.#lengths.forEach((length, slot) => {
+        for (let t = 0; t < length; t++) ids.push(slot * width + t);
+      });
+      return Int32Array.from(ids);
+    };
+    const [from, to] = [places(old), places(room)];
+    this.#layers.forEach((layer, at) => {
+      if (layer) this.#replace(at, (x) => copied(x, tf.zeros([1, this.slots * room, x.shape[2], x.shape[3]]), from, to));
+    });
+  }
+
+  #replace(layer: number, change: (x: tf.Tensor4D, which: 'k' | 'v') => tf.Tensor4D): CachedLayer {
+    const old = this.#layers[layer] as CachedLayer;
+    const next = { k: tf.tidy(() => change(old.k, 'k')), v: tf.tidy(() => change(old.v, 'v')) };
     for (const which of ['k', 'v'] as const) {
       tf.keep(next[which]);
-      if (old && old[which] !== next[which]) old[which].dispose();
+      if (old[which] !== next[which]) old[which].dispose();
     }
-    const cached = { ...next, length };
-    this.#layers[layer] = cached;
-    return cached;
+    this.#layers[layer] = next;
+    return next;
   }
 }
 
-/** The tensor that holds the first `length` positions of `old` and then x: `old` itself where it has room, else one with twice the room. */
-function writeInto(old: tf.Tensor4D | undefined, length: number, x: tf.Tensor4D, capacity: number): tf.Tensor4D {
-  const [batch, added, ...width] = x.shape;
-  const needed = length + added;
-  const room = old?.shape[1] ?? 0;
-  let into = old;
-  if (!into || needed > room) {
-    into = tf.zeros([batch, Math.min(capacity, Math.max(needed + 32, 2 * room)), ...width] as [number, number, number, number]);
-    if (old) runKernel('SearchE1CopyPositions', { x: old, y: into }, { at: 0, count: length });
+/** `y` with its rows `to` taken from rows `from` of x (default: all, in order): `y` itself where a kernel can write into it. */
+function copied(x: tf.Tensor4D, y: tf.Tensor4D, from: Int32Array | null, to: Int32Array): tf.Tensor4D {
+  if (to.length === 0) return y;
+  const [rows, width] = [y.shape[1], y.shape[2] * y.shape[3]];
+  const flat = tf.reshape(x, [-1, width]) as tf.Tensor2D;
+  const taken = from ? embedding(flat, tf.tensor1d(from, 'int32')) : flat; // [to, width]
+  const into: tf.Tensor2D = tf.reshape(y, [rows, width]);
+  if (hasKernel('SearchE1CopyRows')) {
+    runKernel('SearchE1CopyRows', { x: taken, y: into, to: tf.tensor1d(to, 'int32') });
+    return y;
   }
-  runKernel('SearchE1CopyPositions', { x, y: into }, { at: length, count: added });
-  return into;
+  const source = Int32Array.from({ length: rows }, (_, row) => row);
+  to.forEach((row, i) => {
+    source[row] = rows + i;
+  });
+  return tf.reshape(embedding(tf.concat([into, taken]), tf.tensor1d(source, 'int32')), y.shape);
 }

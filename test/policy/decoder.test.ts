@@ -81,10 +81,10 @@ describe.each([
     'a cache fed in pieces of %s gives what one pass gives',
     (pieces) => {
       const tokens = f.input_ids[0];
-      const cache = new KeyValueCache(policy.config.layers, T);
+      const cache = new KeyValueCache(policy.config.layers, 1, T);
       const cached = [];
       for (let at = 0, i = 0; i < pieces.length; at += pieces[i++])
-        cached.push(...logitsOf(policy, [tokens.slice(at, at + pieces[i])], { cache }));
+        cached.push(...logitsOf(policy, [tokens.slice(at, at + pieces[i])], { cache: cache.step([{ slot: 0, tokens: pieces[i] }]) }));
       cache.dispose();
       cached.forEach((row, t) => {
         expectArraysClose(row, f.logits[0][t], 2e-5, `position ${t}`);

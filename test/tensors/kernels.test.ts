@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { AdamW } from '../../src/tensors/adamW.js';
-import { attention } from '../../src/tensors/attention.js';
+import { type AttentionSegment, attention } from '../../src/tensors/attention.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { hasKernel, useKernels } from '../../src/tensors/dispatch.js';
 import { embedding } from '../../src/tensors/embedding.js';
@@ -231,6 +231,33 @@ describe('kernels equal formulas on the simd backend:', () => {
         });
       }),
       RUNS,
+    );
+  });
+
+  test('attention over segments end to end, some of which read keys of those before them', () => {
+    const families = fc.array(fc.tuple(size(30), fc.array(size(30), { maxLength: 2 }), fc.boolean()), { minLength: 1, maxLength: 3 });
+    fc.assert(
+      fc.property(families, size(3), size(3), fc.constantFrom(1, 2, 6, 8, 20, 32), seed, (lengths, keyHeads, group, headDim, from) => {
+        tf.tidy(() => {
+          const segments: AttentionSegment[] = [];
+          let rows = 0;
+          for (const [first, others, partly] of lengths) {
+            const before = [{ from: rows, keys: partly ? Math.ceil(first / 2) : first }];
+            segments.push({ queries: first, keys: first, from: rows });
+            rows += first;
+            for (const keys of others) {
+              segments.push({ queries: keys, keys, from: rows, before: [...before] });
+              if (partly) before.push({ from: rows, keys: Math.ceil(keys / 3) });
+              rows += keys;
+            }
+          }
+          const key = [1, rows, keyHeads, headDim];
+          expectKernelEqualsFormula([normal([1, rows, keyHeads * group, headDim], from), normal(key, from), normal(key, from)], (q, k, v) =>
+            attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, { segments }),
+          );
+        });
+      }),
+      { numRuns: 15 },
     );
   });
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { attention } from '../../src/tensors/attention.js';
+import { type AttentionSegment, attention } from '../../src/tensors/attention.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { embedding } from '../../src/tensors/embedding.js';
 import { forwardKl } from '../../src/tensors/forward-kl.js';
@@ -72,6 +72,56 @@ describe.each(SETUPS)('on %s', (_, setup) => {
     }
   });
 
+  test('attention over segments equals attention over each with the keys before its own, values and gradients', () => {
+    tf.tidy(() => {
+      const [q, k, v] = [4, 2, 2].map((heads, i) => tf.randomNormal([1, 30, heads, 6], 0, 1, 'float32', 5 + i) as tf.Tensor4D);
+      const segments: AttentionSegment[] = [
+        { queries: 7, keys: 7, from: 0 },
+        { queries: 3, keys: 5, from: 8 }, // its first two keys stand before the queries
+        { queries: 12, keys: 12, from: 13, before: [{ from: 8, keys: 4 }] },
+        { queries: 1, keys: 1, from: 25, before: [{ from: 8, keys: 4 }] },
+        { queries: 4, keys: 4, from: 26 },
+        {
+          queries: 3,
+          keys: 5,
+          from: 2,
+          before: [
+            { from: 20, keys: 1 },
+            { from: 0, keys: 2 },
+          ],
+        },
+      ];
+      const part = (x: tf.Tensor, from: number, length: number) => tf.slice(x as tf.Tensor4D, [0, from, 0, 0], [1, length, -1, -1]);
+      const apart = (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) => {
+        let first = 0;
+        return tf.concat(
+          segments.map(({ queries, before = [], ...own }) => {
+            const [ks, vs] = [k, v].map((x) =>
+              tf.concat(
+                [...before, own].map(({ from, keys }) => part(x, from, keys)),
+                1,
+              ),
+            );
+            first += queries;
+            return attention(part(q, first - queries, queries), ks, vs);
+          }),
+          1,
+        );
+      };
+      const weights = tf.randomNormal(q.shape, 0, 1, 'float32', 9);
+      const weighted = (of: (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) => tf.Tensor) => (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) =>
+        tf.sum(tf.mul(of(q, k, v), weights)) as tf.Scalar;
+      const together = (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) =>
+        attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, { segments });
+      expectClose(together(q, k, v), apart(q, k, v).arraySync(), 1e-5);
+      const gradients = tf.grads(weighted(together))([q, k, v]);
+      const expected = tf.grads(weighted(apart))([q, k, v]);
+      gradients.forEach((gradient, i) => {
+        expectClose(gradient, expected[i].arraySync(), 1e-5, `gradient ${i}`);
+      });
+    });
+  });
+
   test('attention of the last queries over a cached prefix equals the end of one full pass', () => {
     withoutLeak(() => {
       const draw = (shape: [number, number, number, number], seed: number) => tf.randomNormal(shape, 0, 1, 'float32', seed) as tf.Tensor4D;
@@ -125,6 +175,11 @@ describe.each(SETUPS)('on %s', (_, setup) => {
       expect(() => rmsNorm(x, tf.ones([4]), 1e-6)).toThrow(/should have 3/);
       expect(() => swiglu(x, tf.ones([2, 1]))).toThrow(/one shape/);
       expect(() => selectedLogProbs(tf.ones([2, 5]), weight, tf.tensor1d([0, 1]))).toThrow(/int32/);
+      const three = tf.ones([1, 3, 2, 4]) as tf.Tensor4D;
+      expect(() => attention(three, three, three, { segments: [{ queries: 2, keys: 2, from: 0 }] })).toThrow(/2 queries in segments/);
+      expect(() => attention(three, three, three, { segments: [{ queries: 3, keys: 3, from: 1 }] })).toThrow(
+        /3 queries .* reads 1 to 4 of 3 keys/,
+      );
       expect(() => attention(tf.ones([1, 3, 2, 4]), tf.ones([1, 2, 2, 4]), tf.ones([1, 2, 2, 4]))).toThrow(/do not fit/);
       expect(() => attention(tf.ones([1, 3, 2, 4]), tf.ones([1, 3, 2, 4]), tf.ones([1, 3, 2, 4]), { keyMask: tf.ones([1, 2]) })).toThrow(
         /keyMask/,

@@ -137,20 +137,51 @@ const paddedAttentions = [20, 2].map((queries) =>
   ),
 );
 
+const segments = kernel(
+  'attention over segments of several lengths that share keys',
+  [
+    [1, 40, 4, 8],
+    [1, 40, 2, 8],
+    [1, 40, 2, 8],
+  ],
+  (q, k, v) =>
+    attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, {
+      segments: [
+        { queries: 17, keys: 17, from: 0 },
+        { queries: 9, keys: 9, from: 17, before: [{ from: 0, keys: 12 }] },
+        { queries: 1, keys: 1, from: 26, before: [{ from: 0, keys: 12 }] },
+        {
+          queries: 13,
+          keys: 13,
+          from: 27,
+          before: [
+            { from: 0, keys: 12 },
+            { from: 17, keys: 3 },
+          ],
+        },
+      ],
+    }),
+);
+
 const cache: Check = {
-  name: 'a key/value cache that grows, is read with room to spare, and keeps rows',
+  name: 'a key/value cache whose slots have lengths of their own, grow and are copied',
   tolerance: 1e-5,
   run: () =>
     both(async () => {
-      const cache = new KeyValueCache(1, 100);
+      const cache = new KeyValueCache(1, 3, 100);
       const read = tf.tidy(() => {
-        const draw = (shape: [number, number, number, number], seed: number) =>
-          tf.randomNormal(shape, 0, 1, 'float32', seed) as tf.Tensor4D;
-        cache.append(0, draw([3, 7, 2, 8], 1), draw([3, 7, 2, 8], 2));
-        cache.append(0, draw([3, 40, 2, 8], 3), draw([3, 40, 2, 8], 4));
-        cache.keepRows([2, 0]);
-        const { k, v, length } = cache.append(0, draw([2, 1, 2, 8], 5), draw([2, 1, 2, 8], 6));
-        return attention(draw([2, 1, 4, 8], 7), k, v, { length });
+        const draw = (length: number, heads: number, seed: number) =>
+          tf.randomNormal([1, length, heads, 8], 0, 1, 'float32', seed) as tf.Tensor4D;
+        const feed = (lengths: readonly number[], seed: number) => {
+          const tokens = lengths.reduce((a, b) => a + b);
+          const step = cache.step(lengths.flatMap((tokens, slot) => (tokens ? [{ slot, tokens }] : [])));
+          const { k, v } = step.append(0, draw(tokens, 2, seed), draw(tokens, 2, seed + 1));
+          return attention(draw(tokens, 4, seed + 2), k, v, { segments: step.segments });
+        };
+        feed([7, 40, 0], 1);
+        cache.copy(1, [2], 33);
+        feed([1, 30, 1], 4);
+        return feed([1, 5, 1], 7);
       });
       const values = await read.data();
       read.dispose();
@@ -295,6 +326,7 @@ export const CHECKS: readonly Check[] = [
   kernel('embedding with repeated ids', [[6, 5]], (table) => embedding(table as tf.Tensor2D, tf.tensor1d(ids, 'int32'))),
   ...attentions,
   ...paddedAttentions,
+  segments,
   cache,
   ...logProbs,
   ...divergences,

@@ -20,7 +20,8 @@ const SQUARES_BLOCK = 16384;
 /** Floats (128 MB) that the gradient of log-probabilities may have kept for it, or compute at a time. */
 const LARGEST_KEPT = 2 ** 25;
 
-const KERNELS: Readonly<Record<KernelName, Run>> = {
+/** Batches of attention are segments here. */
+const KERNELS: Readonly<Record<Exclude<KernelName, 'SearchE1Attention' | 'SearchE1AttentionGrad'>, Run>> = {
   SearchE1Linear({ x, weight, bias, plus }, _, backend) {
     const y = backend.output([...x.shape.slice(0, -1), weight.shape[0]]);
     project(backend, backend.at(x), weight, backend.at(y), size(x) / last(x), { bias: backend.at(bias), plus: backend.at(plus) });
@@ -124,28 +125,35 @@ const KERNELS: Readonly<Record<KernelName, Run>> = {
     threads.run('embeddingBackward', [...[ids, dy, dTable].map(at), size(ids), last(dy)], groups, { cost: size(ids) * 8 });
     return dTable;
   },
-  SearchE1CopyPositions({ x, y }, { at: position, count }, { at, threads }) {
-    const [batch, room, ...rest] = x.shape;
-    const width = tf.util.sizeFromShape(rest);
-    threads.run('copyPositions', [at(x), at(y), room, y.shape[1], position, count, width], batch, { cost: (count * width) / 4 });
+  SearchE1CopyRows({ x, y, to }, _, backend) {
+    const { at, threads } = backend;
+    checkIds(backend, to, y.shape[0]);
+    const width = size(x) / x.shape[0];
+    threads.run('copyRows', [...[x, y, to].map(at), width], size(to), { cost: 4 + width / 4 });
     return [];
   },
-  SearchE1Attention({ q, k, v, keyMask }, { length: keys }, { at, output, threads, kernels }) {
-    const [batch, queries, heads, headDim] = q.shape;
-    const [, room, keyHeads] = k.shape;
-    const [out, lse] = [output(q.shape), output([batch, heads, queries])];
-    const args = [...[q, k, v, keyMask, out, lse].map(at), queries, keys, room, heads, keyHeads, headDim];
-    const cost = (heads / keyHeads) * queries * keys * (headDim / 8 + 2);
-    threads.run('attentionForward', args, batch * keyHeads, { cost, scratch: kernels.attentionScratch(keys, headDim) });
+  SearchE1SegmentAttention({ q, k, v, keyMask, segments, ranges }, { longest }, { at, output, threads, kernels }) {
+    const [heads, headDim] = q.shape.slice(2);
+    const n = q.shape[0] * q.shape[1];
+    const [out, lse] = [output(q.shape), output([heads, n])];
+    const args = [...[q, k, v, keyMask, segments, ranges, out, lse].map(at), longest, n, heads, k.shape[2], headDim];
+    const units = segments.shape[0] * k.shape[2];
+    const cost = ((heads * n) / units) * longest * (headDim / 8 + 2);
+    threads.run('attentionForward', args, units, { cost, scratch: kernels.attentionScratch(longest, headDim) });
     return [out, lse];
   },
-  SearchE1AttentionGrad({ q, k, v, keyMask, lse, dOut }, _, { at, output, threads, kernels }) {
-    const [batch, queries, heads, headDim] = q.shape;
-    const [, keys, keyHeads] = k.shape;
-    const gradients = [output(q.shape), output(k.shape), output(v.shape)];
-    const args = [...[q, k, v, keyMask, lse, dOut, ...gradients].map(at), queries, keys, heads, keyHeads, headDim];
-    const cost = (heads / keyHeads) * queries * keys * (headDim / 3 + 3);
-    threads.run('attentionBackward', args, batch * keyHeads, { cost, scratch: kernels.attentionScratch(keys, headDim) });
+  SearchE1SegmentAttentionGrad(
+    { q, k, v, keyMask, segments, ranges, families, lse, dOut },
+    { longest },
+    { at, output, zeros, threads, kernels },
+  ) {
+    const [heads, headDim] = q.shape.slice(2);
+    const [n, keyHeads] = [q.shape[0] * q.shape[1], k.shape[2]];
+    const gradients = [output(q.shape), zeros(k.shape), zeros(v.shape)];
+    const args = [...[q, k, v, keyMask, segments, ranges, families, lse, dOut, ...gradients].map(at), longest, n, heads, keyHeads, headDim];
+    const units = (size(families) - 1) * keyHeads;
+    const cost = ((heads * n) / units) * longest * (headDim / 3 + 3);
+    threads.run('attentionBackward', args, units, { cost, scratch: kernels.attentionScratch(longest, headDim) });
     return gradients;
   },
   SearchE1SelectedLogProbs({ hidden, head, targets }, { save }, backend) {
@@ -269,10 +277,12 @@ export function registerFusedKernels(): void {
   }
 }
 
+const INTEGERS: ReadonlySet<string> = new Set(['ids', 'targets', 'halves', 'to', 'segments', 'ranges', 'families']);
+
 /** A kernel reads bytes as what it expects them to be. */
 function checkTypes(kernelName: string, inputs: Inputs): void {
   for (const [name, { dtype }] of Object.entries(inputs)) {
-    const expected = name === 'ids' || name === 'targets' || name === 'halves' ? 'int32' : 'float32';
+    const expected = INTEGERS.has(name) ? 'int32' : 'float32';
     if (dtype !== expected) throw new TypeError(`${kernelName}: ${name} should be ${expected}, got ${dtype}; use tf.cast`);
   }
 }

@@ -14,7 +14,7 @@ export const KERNEL_FUNCTIONS = [
   'attentionForward',
   'binary',
   'copyBlocks',
-  'copyPositions',
+  'copyRows',
   'embeddingBackward',
   'embeddingForward',
   'finishHidden',

@@ -144,14 +144,11 @@ ${HEADER} {
 }`,
 };
 
-/** Positions [0, count) of x go to positions [at, at + count) of y, for each row of the batch. */
-export const copyPositions = elementwise(
-  ['x: array<f32>', 'var y: array<f32>'],
-  ['count: u32', 'width: u32', 'roomX: u32', 'roomY: u32', 'at: u32'],
-  `let j = i % params.width;
-  let position = (i / params.width) % params.count;
-  let row = i / (params.width * params.count);
-  y[(row * params.roomY + params.at + position) * params.width + j] = x[(row * params.roomX + position) * params.width + j];`,
+/** Row i of x goes to row to[i] of y. */
+export const copyRows = elementwise(
+  ['x: array<f32>', 'to: array<i32>', 'var y: array<f32>'],
+  ['width: u32'],
+  'y[u32(to[i / params.width]) * params.width + i % params.width] = x[i];',
 );
 
 /** Sums of squares of stretches of x, one a workgroup. */

@@ -27,8 +27,10 @@ const FEW_QUERIES = 4;
 /** Logits that exist at once: rows of them are worked off in groups below this size. */
 const LOGIT_BYTES = 2 ** 28;
 
-/** 16-bit weights have no kernel here yet: their plain formula runs. */
-const KERNELS: Readonly<Record<Exclude<KernelName, 'SearchE1HalfMatMul'>, Run>> = {
+/** 16-bit weights have no kernel here yet: their plain formula runs. Segments of attention are batches here, gathered and padded. */
+const KERNELS: Readonly<
+  Record<Exclude<KernelName, 'SearchE1HalfMatMul' | 'SearchE1SegmentAttention' | 'SearchE1SegmentAttentionGrad'>, Run>
+> = {
   SearchE1Linear(queue, { x, weight, bias, plus }) {
     const [outputs, inputs] = weight.shape;
     const y = queue.output([...x.shape.slice(0, -1), outputs]);
@@ -97,11 +99,9 @@ const KERNELS: Readonly<Record<Exclude<KernelName, 'SearchE1HalfMatMul'>, Run>> 
     queue.run(layers.embeddingGrad, [ids, dy, dTable], [u32(size(ids)), u32(last(dy))], size(ids));
     return dTable;
   },
-  SearchE1CopyPositions(queue, { x, y }, { at, count }) {
-    const [batch, room, ...rest] = x.shape;
-    const width = tf.util.sizeFromShape(rest);
-    const params = [batch * count * width, count, width, room, y.shape[1], at].map(u32);
-    queue.run(layers.copyPositions, [x, y], params, layers.groupsFor(batch * count * width));
+  SearchE1CopyRows(queue, { x, y, to }) {
+    checkIds(queue, to, y.shape[0]);
+    queue.run(layers.copyRows, [x, to, y], [u32(size(x)), u32(last(x))], layers.groupsFor(size(x)));
     return [];
   },
   SearchE1Attention(queue, { q, k, v, keyMask }, { length }) {
@@ -301,7 +301,7 @@ const clampParams = (clamp: number) => (Number.isFinite(clamp) ? [u32(1), f32(cl
 /** A kernel reads bytes as what it expects them to be. */
 function checkTypes(kernelName: string, inputs: Inputs): void {
   for (const [name, { dtype }] of Object.entries(inputs)) {
-    const expected = name === 'ids' || name === 'targets' ? 'int32' : 'float32';
+    const expected = name === 'ids' || name === 'targets' || name === 'to' ? 'int32' : 'float32';
     if (dtype !== expected) throw new TypeError(`${kernelName}: ${name} should be ${expected}, got ${dtype}; use tf.cast`);
   }
 }

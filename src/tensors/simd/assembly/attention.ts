@@ -1,5 +1,5 @@
 /**
- * Causal grouped-query attention on [B, T, heads, headDim] as it lies, forward and backward, one head at a time and 48 queries at a time.
+ * Causal grouped-query attention over segments of rows as they lie, forward and backward, one head at a time and 48 queries at a time.
  *
  * Only the scores of one block exist at once (FlashAttention's idea without its inner blocking: a row of scores fits the cache). The backward pass
  * computes them again from the saved log-sum-exp of each row. Strides count floats.
@@ -19,62 +19,86 @@ const NOTHING_READ: f32 = 1e30;
 
 /** Floats of scratch memory for either direction. */
 export function attentionScratch(keys: i32, headDim: i32): i32 {
-  return WORK + BLOCK + 2 * BLOCK * padded(keys) + packedSize(BLOCK, headDim) + 3 * (packedSize(headDim, keys) + packedSize(keys, headDim));
+  const packed = packedSize(BLOCK, headDim) + 3 * (packedSize(headDim, keys) + packedSize(keys, headDim));
+  return WORK + BLOCK + 2 * BLOCK * padded(keys) + packed + 4 * keys * headDim;
 }
 
+// @ts-ignore: decorator
+@inline
+const SEGMENT: i32 = 5; // integers in a row of `segments`: first query, queries, first range, ranges, keys in them
+// @ts-ignore: decorator
+@inline
+const RANGE: i32 = 2; // in a row of `ranges`: first key, keys
+
 /**
- * Units are pairs of batch entry and key head, batch * keyHeads of them: the query heads that read the same keys come together. `keyMask` may be null. lse is
- * [B, heads, queries]. k and v are [B, room, keyHeads, headDim], of which the first `keys` positions are filled.
+ * q and out are [n, heads, headDim], k and v [rows, keyHeads, headDim], keyMask [rows] or null, lse [heads, n]. A segment's queries read its ranges of
+ * keys one after the other, and stand at the last of them. Units are pairs of segment and key head, segments * keyHeads of them: the query heads that
+ * read the same keys come together.
  */
 export function attentionForward(
-  q: usize, k: usize, v: usize, keyMask: usize, out: usize, lse: usize,
-  queries: i32, keys: i32, room: i32, heads: i32, keyHeads: i32, headDim: i32, start: i32, end: i32,
+  q: usize, k: usize, v: usize, keyMask: usize, segments: usize, ranges: usize, out: usize, lse: usize,
+  longest: i32, n: i32, heads: i32, keyHeads: i32, headDim: i32, start: i32, end: i32,
 ): void {
   const scores = scratch() + (WORK << 2);
-  const shares = scores + (<usize>(BLOCK * padded(keys)) << 2);
+  const shares = scores + (<usize>(BLOCK * padded(longest)) << 2);
   const packedK = shares + (BLOCK << 2);
-  const packedV = packedK + (<usize>packedSize(headDim, keys) << 2);
+  const packedV = packedK + (<usize>packedSize(headDim, longest) << 2);
+  const gatheredK = packedV + (<usize>packedSize(longest, headDim) << 2);
+  const gatheredV = gatheredK + (<usize>(longest * headDim) << 2);
   const scale: f32 = 1.0 / sqrt(<f32>headDim);
   const qRow = heads * headDim;
-  const kRow = keyHeads * headDim;
-  const rowBytes = <usize>kRow << 2;
   const group = heads / keyHeads;
-  const few = queries < 4 && queries * group <= BLOCK; // as in decoding: packing would cost more than it saves
   for (let unit = start; unit < end; unit++) {
-    const batch = unit / keyHeads;
-    const firstHead = (unit % keyHeads) * group;
-    const qHeads = q + (<usize>(batch * queries * qRow + firstHead * headDim) << 2);
-    const outHeads = out + (<usize>(batch * queries * qRow + firstHead * headDim) << 2);
-    const lseHeads = lse + (<usize>((batch * heads + firstHead) * queries) << 2);
-    const keyOffset = <usize>(batch * room * kRow + (unit % keyHeads) * headDim) << 2;
-    const mask = keyMask ? keyMask + (<usize>(batch * keys) << 2) : 0;
-    if (few) {
+    const segment = segments + (<usize>(unit / keyHeads * SEGMENT) << 2);
+    const firstQuery = load<i32>(segment);
+    const queries = load<i32>(segment, 4);
+    const firstRange = ranges + (<usize>(load<i32>(segment, 8) * RANGE) << 2);
+    const parts = load<i32>(segment, 12);
+    const keys = load<i32>(segment, 16);
+    const keyHead = unit % keyHeads;
+    const firstHead = keyHead * group;
+    const qHeads = q + (<usize>(firstQuery * qRow + firstHead * headDim) << 2);
+    const outHeads = out + (<usize>(firstQuery * qRow + firstHead * headDim) << 2);
+    const lseHeads = lse + (<usize>(firstHead * n + firstQuery) << 2);
+    const mask = keyMask ? keyMask + (<usize>load<i32>(firstRange) << 2) : 0;
+    let kRow = keyHeads * headDim;
+    let kHead = k + (<usize>(load<i32>(firstRange) * kRow + keyHead * headDim) << 2);
+    let vHead = v + (<usize>(load<i32>(firstRange) * kRow + keyHead * headDim) << 2);
+    if (parts > 1) {
+      const offset = <usize>(keyHead * headDim) << 2;
+      gather(k + offset, gatheredK, firstRange, parts, kRow, headDim);
+      gather(v + offset, gatheredV, firstRange, parts, kRow, headDim);
+      kHead = gatheredK;
+      vHead = gatheredV;
+      kRow = headDim;
+    }
+    if (queries < 4 && queries * group <= BLOCK) { // as in decoding: packing would cost more than it saves
       const count = queries * group;
       const stride = padded(keys);
       for (let r = 0; r < count; r += 2) {
         const other = min(r + 1, count - 1);
         const row = scores + (<usize>(r * stride) << 2);
         scoreRows(
-          qHeads + rowOf(r, queries, qRow, headDim), qHeads + rowOf(other, queries, qRow, headDim), k + keyOffset,
+          qHeads + rowOf(r, queries, qRow, headDim), qHeads + rowOf(other, queries, qRow, headDim), kHead,
           row, scores + (<usize>(other * stride) << 2), keys, kRow, headDim,
         );
       }
       for (let r = 0; r < count; r++) {
         const total = softmaxRow(scores + (<usize>(r * stride) << 2), keys - queries + (r % queries) + 1, stride, mask, scale, shares + (<usize>r << 2));
-        store<f32>(lseHeads + (<usize>r << 2), total);
+        store<f32>(lseHeads + (<usize>(r / queries * n + r % queries) << 2), total);
       }
       for (let r = 0; r < count; r += 2) {
         const other = min(r + 1, count - 1);
         readRows(
-          scores + (<usize>(r * stride) << 2), scores + (<usize>(other * stride) << 2), v + keyOffset,
+          scores + (<usize>(r * stride) << 2), scores + (<usize>(other * stride) << 2), vHead,
           outHeads + rowOf(r, queries, qRow, headDim), outHeads + rowOf(other, queries, qRow, headDim), keys, kRow, headDim,
         );
       }
       for (let r = 0; r < count; r++) scaleRow(outHeads + rowOf(r, queries, qRow, headDim), load<f32>(shares + (<usize>r << 2)), headDim);
       continue;
     }
-    pack(k + keyOffset, packedK, headDim, keys, 4, rowBytes);
-    pack(v + keyOffset, packedV, keys, headDim, rowBytes, 4);
+    pack(kHead, packedK, headDim, keys, 4, <usize>kRow << 2);
+    pack(vHead, packedV, keys, headDim, <usize>kRow << 2, 4);
     for (let head = 0; head < group; head++) {
       for (let i0 = 0; i0 < queries; i0 += BLOCK) {
         const rows = min(BLOCK, queries - i0);
@@ -85,7 +109,7 @@ export function attentionForward(
         for (let i = 0; i < rows; i++) {
           const row = scores + (<usize>(i * stride) << 2);
           const total = softmaxRow(row, visible - rows + i + 1, stride, mask, scale, shares + (<usize>i << 2));
-          store<f32>(lseHeads + (<usize>(head * queries + i0 + i) << 2), total);
+          store<f32>(lseHeads + (<usize>(head * n + i0 + i) << 2), total);
         }
         multiplyPacked(scores, packedV, outHeads + offset, 0, 0, 1.0, rows, headDim, visible, stride, 1, keys, qRow);
         for (let i = 0; i < rows; i++) scaleRow(outHeads + offset + (<usize>(i * qRow) << 2), load<f32>(shares + (<usize>i << 2)), headDim);
@@ -101,59 +125,109 @@ function rowOf(r: i32, queries: i32, qRow: i32, headDim: i32): usize {
   return <usize>((r % queries) * qRow + (r / queries) * headDim) << 2;
 }
 
-/** Units are pairs of batch entry and key head, batch * keyHeads of them: each writes its own part of dk and dv. */
+/**
+ * Units are pairs of family and key head, families * keyHeads of them: each writes its own part of dk and dv, which are 0 before. A family is a run of
+ * segments that add to the same keys; `families` holds the first segment of each, and the end of the last.
+ */
 export function attentionBackward(
-  q: usize, k: usize, v: usize, keyMask: usize, lse: usize, dOut: usize, dq: usize, dk: usize, dv: usize,
-  queries: i32, keys: i32, heads: i32, keyHeads: i32, headDim: i32, start: i32, end: i32,
+  q: usize, k: usize, v: usize, keyMask: usize, segments: usize, ranges: usize, families: usize, lse: usize, dOut: usize,
+  dq: usize, dk: usize, dv: usize,
+  longest: i32, n: i32, heads: i32, keyHeads: i32, headDim: i32, start: i32, end: i32,
 ): void {
   const weights = scratch() + (WORK << 2);
-  const dScores = weights + (<usize>(BLOCK * padded(keys)) << 2);
-  const packedRows = dScores + (<usize>(BLOCK * padded(keys)) << 2); // of q or dOut, a block of rows
+  const dScores = weights + (<usize>(BLOCK * padded(longest)) << 2);
+  const packedRows = dScores + (<usize>(BLOCK * padded(longest)) << 2); // of q or dOut, a block of rows
   const packedKt = packedRows + (<usize>packedSize(BLOCK, headDim) << 2);
-  const packedVt = packedKt + (<usize>packedSize(headDim, keys) << 2);
-  const packedK = packedVt + (<usize>packedSize(headDim, keys) << 2);
+  const packedVt = packedKt + (<usize>packedSize(headDim, longest) << 2);
+  const packedK = packedVt + (<usize>packedSize(headDim, longest) << 2);
+  const gatheredK = packedK + (<usize>packedSize(longest, headDim) << 2);
+  const bytes = <usize>(longest * headDim) << 2;
+  const gatheredV = gatheredK + bytes;
+  const gatheredDk = gatheredV + bytes;
+  const gatheredDv = gatheredDk + bytes;
   const scale: f32 = 1.0 / sqrt(<f32>headDim);
   const qRow = heads * headDim;
-  const kRow = keyHeads * headDim;
-  const rowBytes = <usize>kRow << 2;
   const group = heads / keyHeads;
   for (let unit = start; unit < end; unit++) {
-    const batch = unit / keyHeads;
+    const family = families + (<usize>(unit / keyHeads) << 2);
     const keyHead = unit % keyHeads;
-    const keyOffset = <usize>(batch * keys * kRow + keyHead * headDim) << 2;
-    for (let j = 0; j < keys; j++) {
-      const row = keyOffset + <usize>j * rowBytes;
-      zero(dk + row, dk + row + (<usize>headDim << 2));
-      zero(dv + row, dv + row + (<usize>headDim << 2));
-    }
-    pack(k + keyOffset, packedKt, headDim, keys, 4, rowBytes);
-    pack(v + keyOffset, packedVt, headDim, keys, 4, rowBytes);
-    pack(k + keyOffset, packedK, keys, headDim, rowBytes, 4);
-    const mask = keyMask ? keyMask + (<usize>(batch * keys) << 2) : 0;
-    for (let head = keyHead * group; head < (keyHead + 1) * group; head++) {
-      for (let i0 = 0; i0 < queries; i0 += BLOCK) {
-        const rows = min(BLOCK, queries - i0);
-        const visible = keys - queries + i0 + rows;
-        const stride = padded(visible);
-        const offset = <usize>((batch * queries + i0) * qRow + head * headDim) << 2;
-        const lseBlock = lse + (<usize>((batch * heads + head) * queries + i0) << 2);
-        const dkHead = dk + keyOffset;
-        const dvHead = dv + keyOffset;
-        multiplyPacked(q + offset, packedKt, weights, 0, 0, 1.0, rows, visible, headDim, qRow, 1, headDim, stride);
-        for (let i = 0; i < rows; i++) {
-          weightsRow(weights + (<usize>(i * stride) << 2), visible - rows + i + 1, stride, mask, scale, load<f32>(lseBlock + (<usize>i << 2)));
-        }
-        multiplyPacked(dOut + offset, packedVt, dScores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, headDim, stride);
-        pack(dOut + offset, packedRows, rows, headDim, <usize>qRow << 2, 4);
-        multiplyPacked(weights, packedRows, dvHead, 0, dvHead, 1.0, visible, headDim, rows, 1, stride, rows, kRow);
-        for (let i = 0; i < rows; i++) {
-          const at = <usize>(i * stride) << 2;
-          dScoresRow(weights + at, dScores + at, visible - rows + i + 1, stride, scale);
-        }
-        multiplyPacked(dScores, packedK, dq + offset, 0, 0, 1.0, rows, headDim, visible, stride, 1, keys, qRow);
-        pack(q + offset, packedRows, rows, headDim, <usize>qRow << 2, 4);
-        multiplyPacked(dScores, packedRows, dkHead, 0, dkHead, 1.0, visible, headDim, rows, 1, stride, rows, kRow);
+    const headOffset = <usize>(keyHead * headDim) << 2;
+    for (let s = load<i32>(family); s < load<i32>(family, 4); s++) {
+      const segment = segments + (<usize>(s * SEGMENT) << 2);
+      const firstQuery = load<i32>(segment);
+      const queries = load<i32>(segment, 4);
+      const firstRange = ranges + (<usize>(load<i32>(segment, 8) * RANGE) << 2);
+      const count = load<i32>(segment, 12);
+      const keys = load<i32>(segment, 16);
+      const mask = keyMask ? keyMask + (<usize>load<i32>(firstRange) << 2) : 0;
+      let kRow = keyHeads * headDim;
+      const offset = (<usize>(load<i32>(firstRange) * kRow) << 2) + headOffset;
+      let kHead = k + offset;
+      let vHead = v + offset;
+      let dkHead = dk + offset;
+      let dvHead = dv + offset;
+      if (count > 1) {
+        gather(k + headOffset, gatheredK, firstRange, count, kRow, headDim);
+        gather(v + headOffset, gatheredV, firstRange, count, kRow, headDim);
+        zero(gatheredDk, gatheredDk + (<usize>(keys * headDim) << 2));
+        zero(gatheredDv, gatheredDv + (<usize>(keys * headDim) << 2));
+        kHead = gatheredK;
+        vHead = gatheredV;
+        dkHead = gatheredDk;
+        dvHead = gatheredDv;
+        kRow = headDim;
       }
+      const rowBytes = <usize>kRow << 2;
+      pack(kHead, packedKt, headDim, keys, 4, rowBytes);
+      pack(vHead, packedVt, headDim, keys, 4, rowBytes);
+      pack(kHead, packedK, keys, headDim, rowBytes, 4);
+      for (let head = keyHead * group; head < (keyHead + 1) * group; head++) {
+        for (let i0 = 0; i0 < queries; i0 += BLOCK) {
+          const rows = min(BLOCK, queries - i0);
+          const visible = keys - queries + i0 + rows;
+          const stride = padded(visible);
+          const offset = <usize>((firstQuery + i0) * qRow + head * headDim) << 2;
+          const lseBlock = lse + (<usize>(head * n + firstQuery + i0) << 2);
+          multiplyPacked(q + offset, packedKt, weights, 0, 0, 1.0, rows, visible, headDim, qRow, 1, headDim, stride);
+          for (let i = 0; i < rows; i++) {
+            weightsRow(weights + (<usize>(i * stride) << 2), visible - rows + i + 1, stride, mask, scale, load<f32>(lseBlock + (<usize>i << 2)));
+          }
+          multiplyPacked(dOut + offset, packedVt, dScores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, headDim, stride);
+          pack(dOut + offset, packedRows, rows, headDim, <usize>qRow << 2, 4);
+          multiplyPacked(weights, packedRows, dvHead, 0, dvHead, 1.0, visible, headDim, rows, 1, stride, rows, kRow);
+          for (let i = 0; i < rows; i++) {
+            const at = <usize>(i * stride) << 2;
+            dScoresRow(weights + at, dScores + at, visible - rows + i + 1, stride, scale);
+          }
+          multiplyPacked(dScores, packedK, dq + offset, 0, 0, 1.0, rows, headDim, visible, stride, 1, keys, qRow);
+          pack(q + offset, packedRows, rows, headDim, <usize>qRow << 2, 4);
+          multiplyPacked(dScores, packedRows, dkHead, 0, dkHead, 1.0, visible, headDim, rows, 1, stride, rows, kRow);
+        }
+      }
+      if (count > 1) {
+        scatter(gatheredDk, dk + headOffset, firstRange, count, keyHeads * headDim, headDim);
+        scatter(gatheredDv, dv + headOffset, firstRange, count, keyHeads * headDim, headDim);
+      }
+    }
+  }
+}
+
+/** One head's rows of all ranges, one below the other. */
+function gather(x: usize, to: usize, range: usize, count: i32, row: i32, headDim: i32): void {
+  const bytes = <usize>headDim << 2;
+  for (let r = 0; r < count; r++, range += RANGE << 2) {
+    let from = x + (<usize>(load<i32>(range) * row) << 2);
+    for (let j = load<i32>(range, 4); j > 0; j--, from += <usize>row << 2, to += bytes) memory.copy(to, from, bytes);
+  }
+}
+
+/** The other way: adds them to where they came from. */
+function scatter(from: usize, x: usize, range: usize, count: i32, row: i32, headDim: i32): void {
+  const bytes = <usize>headDim << 2;
+  for (let r = 0; r < count; r++, range += RANGE << 2) {
+    let to = x + (<usize>(load<i32>(range) * row) << 2);
+    for (let j = load<i32>(range, 4); j > 0; j--, to += <usize>row << 2, from += bytes) {
+      for (let at: usize = 0; at < bytes; at += 4) store<f32>(to + at, load<f32>(to + at) + load<f32>(from + at));
     }
   }
 }

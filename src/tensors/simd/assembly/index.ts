@@ -3,7 +3,7 @@ export { adamW, sumOfSquares } from './adam-w';
 export { attentionBackward, attentionForward, attentionScratch } from './attention';
 export { binary, unary } from './elementwise';
 export { halfMatMulBlocks } from './half';
-export { copyPositions, embeddingBackward, embeddingForward, rmsNormBackward, rmsNormForward, rotary, sumRows, swigluBackward, swigluForward } from './layers';
+export { copyRows, embeddingBackward, embeddingForward, rmsNormBackward, rmsNormForward, rotary, sumRows, swigluBackward, swigluForward } from './layers';
 export { matMulBlocks, matMulScratch } from './mat-mul';
 export { copyBlocks, rowMaxima, rowSums, softmaxRows } from './rows';
 export { setScratch } from './scratch';

@@ -151,10 +151,10 @@ export function embeddingForward(table: usize, ids: usize, y: usize, width: i32,
   for (let i = start; i < end; i++) copyFloats(y + <usize>i * bytes, table + <usize>load<i32>(ids + (<usize>i << 2)) * bytes, bytes);
 }
 
-/** Copies `count` positions of each batch entry of x [B, xRoom, width] to position `at` of y [B, yRoom, width]. */
-export function copyPositions(x: usize, y: usize, xRoom: i32, yRoom: i32, at: i32, count: i32, width: i32, start: i32, end: i32): void {
+/** Copies row i of x to row to[i] of y; rows of `width`. */
+export function copyRows(x: usize, y: usize, to: usize, width: i32, start: i32, end: i32): void {
   const bytes = <usize>width << 2;
-  for (let b = start; b < end; b++) copyFloats(y + <usize>(b * yRoom + at) * bytes, x + <usize>(b * xRoom) * bytes, <usize>count * bytes);
+  for (let i = start; i < end; i++) memory.copy(y + <usize>load<i32>(to + (<usize>i << 2)) * bytes, x + <usize>i * bytes, bytes);
 }
 
 /**

@@ -1,0 +1,202 @@
+/** Continuous batching: who shares a batch changes no sequence, nobody waits for anybody, and nothing is read twice. */
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { loadPolicy } from '../../src/policy/checkpoint.js';
+import * as decoder from '../../src/policy/decoder.js';
+import { type GenerateOptions, generate, type Reply, type SampledSequence } from '../../src/policy/generate.js';
+import type { Policy } from '../../src/policy/policy.js';
+import { startBackend } from '../../src/tensors/backend.js';
+import { expectArraysClose, fixtureFolder } from './xs.js';
+
+vi.mock('../../src/policy/decoder.js', async (original) => {
+  const actual = await original<typeof decoder>();
+  return { ...actual, decode: vi.fn(actual.decode) };
+});
+const decode = vi.mocked(decoder.decode);
+/** The tokens of every step, end to end. */
+const steps = () => decode.mock.calls.map(([, tokens]) => [...tokens]);
+
+const END = 7;
+/** An environment that ends at some tokens and answers others with tokens of its own. */
+const environment = (_: number, token: number): Reply =>
+  token % 16 === END ? 'end' : token % 8 === 3 ? [token, 1, token % 5, 2] : 'continue';
+const defaults: GenerateOptions = { temperature: 1, seed: 3, maxTokens: 24, onToken: environment };
+
+/** Five questions, the first three asked five times as siblings, not all side by side. */
+const questions = [[1, 2, 3], [9, 8, 7, 6, 5, 4], [1, 2, 3, 4], [200], [31, 32]];
+const prompts = [0, 0, 0, 1, 0, 1, 1, 2, 2, 1, 3, 2, 4, 2, 0, 1, 2].map((q) => questions[q]);
+
+let policy: Policy;
+const open = async (backend: 'cpu' | 'simd') => {
+  await startBackend({ backend });
+  policy = await loadPolicy(fixtureFolder('xs_tied'));
+};
+beforeEach(() => {
+  decode.mockClear();
+});
+
+describe('on simd, whose sums do not depend on the batch', () => {
+  let reference: SampledSequence[];
+  beforeAll(async () => {
+    await open('simd');
+    reference = await generate(policy, prompts, defaults);
+  });
+  afterAll(() => policy.dispose());
+
+  test('what the other tests compare occurs: ends, passages and cuts', () => {
+    expect(new Set(reference.map(({ truncated }) => truncated))).toEqual(new Set([true, false]));
+    expect(reference.some(({ own }) => own.includes(false))).toBe(true);
+    expect(new Set(reference.map(({ tokens }) => tokens.length)).size).toBeGreaterThan(4);
+  });
+
+  test.each([1, 2, 3, 40])('sequences are the same to the last bit, %i at a time', async (batchSize) => {
+    expect(await generate(policy, prompts, { ...defaults, batchSize })).toEqual(reference);
+  });
+
+  test('a sequence is the same to the last bit, whichever the others are and in whatever order', async () => {
+    const order = fc.shuffledSubarray([...prompts.keys()], { minLength: prompts.length });
+    await fc.assert(
+      fc.asyncProperty(order, fc.nat(prompts.length - 1), fc.integer({ min: 1, max: 6 }), async (others, mine, batchSize) => {
+        const shuffled = others.map((from, at) => (at === mine ? prompts[mine] : prompts[from]));
+        const sampled = await generate(policy, shuffled, { ...defaults, batchSize, maxTokens: 10 });
+        const alone = await generate(
+          policy,
+          prompts.map((prompt, at) => (at === mine ? prompt : [5])),
+          { ...defaults, maxTokens: 10 },
+        );
+        expect(sampled[mine]).toEqual(alone[mine]);
+      }),
+      { numRuns: 4, seed: 1 },
+    );
+  });
+
+  test('sequences are the same to the last bit, however long the environment takes', async () => {
+    let turn = 0;
+    const onToken = async (sequence: number, token: number) => {
+      for (let wait = (turn++ * 7) % 5; wait > 0; wait--) await new Promise(setImmediate);
+      return environment(sequence, token);
+    };
+    expect(await generate(policy, prompts, { ...defaults, batchSize: 4, onToken })).toEqual(reference);
+  });
+});
+
+describe('on simd', () => {
+  beforeAll(() => open('simd'));
+  afterAll(() => policy.dispose());
+
+  test('log-probabilities and tokens equal those of whole passes over prompt and continuation', async () => {
+    const sampled = await generate(policy, prompts, { ...defaults, batchSize: 5 });
+    for (const [i, { tokens, own, logProbs }] of sampled.entries()) {
+      const whole = [...prompts[i], ...tokens];
+      const logSoftmax = tf.tidy(() => {
+        const hidden = tf.reshape(decoder.decode(policy, Int32Array.from(whole), [1, whole.length]), [whole.length, -1]);
+        return tf.logSoftmax(tf.matMul(hidden, decoder.headOf(policy), false, true)).arraySync() as number[][];
+      });
+      const expected = tokens.map((token, t) => (own[t] ? logSoftmax[prompts[i].length + t - 1][token] : 0));
+      expectArraysClose(logProbs, expected, 2e-5, `sequence ${i}`);
+    }
+  });
+
+  test('siblings read their prompt once, wherever they stand and whenever they come in', async () => {
+    for (const batchSize of [1, 2, 40]) {
+      decode.mockClear();
+      const sampled = await generate(policy, prompts, { ...defaults, batchSize });
+      const fed = steps().reduce((sum, tokens) => sum + tokens.length, 0);
+      const distinct = questions.reduce((sum, question) => sum + question.length, 0);
+      // Every token after a prompt is read but those that nothing follows: the last, and passages behind the cut.
+      const written = sampled.reduce((sum, { own }) => sum + own.lastIndexOf(true), 0);
+      expect(fed).toBe(distinct + written);
+    }
+  });
+
+  test('passages are read in one piece with the token before them, beside the tokens of the others', async () => {
+    const passage = [40, 41, 42, 43, 44];
+    let told = false;
+    const onToken = (sequence: number, token: number): Reply => {
+      if (sequence !== 1 || told) return 'continue';
+      told = true;
+      passage.unshift(token);
+      return passage.slice(1);
+    };
+    const [first, second, third] = await generate(policy, [[1], [2], [3]], { ...defaults, maxTokens: 8, onToken });
+    expect(steps()[1]).toEqual([first.tokens[0], ...passage, third.tokens[0]]);
+    expect(second.own).toEqual([true, false, false, false, false, false, true, true]);
+  });
+
+  test('a sequence that ends gives its place to the next at once', async () => {
+    const length = [1, 6, 2, 2, 1];
+    const written = length.map(() => 0);
+    const onToken = (sequence: number): Reply => (++written[sequence] === length[sequence] ? 'end' : 'continue');
+    await generate(policy, [[10], [20], [30], [40], [50]], { ...defaults, batchSize: 2, onToken });
+    // One place is taken by the second sequence throughout; the other passes from the first to the third, fourth and fifth.
+    expect(steps().map((tokens) => tokens.length)).toEqual([2, 2, 2, 2, 2, 2]);
+    expect(written).toEqual(length);
+  });
+
+  test('a slow search stalls nobody: it is answered when all others have ended', async () => {
+    let finished = 0;
+    let answer: (reply: Reply) => void = () => {};
+    const onToken = (sequence: number, token: number) =>
+      sequence === 0 && token !== END && finished < 5
+        ? new Promise<Reply>((resolve) => {
+            answer = resolve;
+          })
+        : environment(sequence, token);
+    const sampled = await generate(policy, [[1], [2], [3], [4], [5], [6]], {
+      ...defaults,
+      batchSize: 2,
+      onToken,
+      onProgress: (done) => {
+        finished = done;
+        if (done === 5) answer('end');
+      },
+    });
+    expect(finished).toBe(6);
+    expect(sampled[0].tokens.length).toBe(1);
+  });
+
+  test('can be interrupted while it computes and while all search, and gives its memory back', async () => {
+    const before = tf.memory().numTensors;
+    for (const reply of [() => 'continue' as const, () => new Promise<Reply>(() => {})]) {
+      const abort = new AbortController();
+      const stopped = generate(policy, prompts, { ...defaults, maxTokens: 1e6, onToken: reply, batchSize: 3, signal: abort.signal });
+      setTimeout(() => abort.abort(new Error('enough')), 30);
+      await expect(stopped).rejects.toThrow('enough');
+    }
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('a search that fails ends the batch with its error, and what other searches bring is not asked for any more', async () => {
+    const before = tf.memory().numTensors;
+    const progress = vi.fn();
+    const late: ((reply: Reply) => void)[] = [];
+    const onToken = (sequence: number): Promise<Reply> =>
+      sequence === 2 ? Promise.reject(new Error('the retriever is down')) : new Promise((resolve) => late.push(resolve));
+    await expect(generate(policy, prompts, { ...defaults, onToken, onProgress: progress })).rejects.toThrow('the retriever is down');
+    for (const resolve of late) resolve('end');
+    await new Promise(setImmediate);
+    expect(progress).not.toHaveBeenCalled();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('lets timers and other work run after every step', async () => {
+    let turns = 0;
+    let running = true;
+    const other = (async () => {
+      while (running) {
+        await new Promise(setImmediate);
+        turns++;
+      }
+    })();
+    await generate(policy, [[1]], { ...defaults, maxTokens: 20, onToken: () => 'continue' });
+    running = false;
+    await other;
+    expect(turns).toBeGreaterThanOrEqual(20);
+  });
+
+  test('nothing to sample is nothing sampled, an empty prompt is refused', async () => {
+    expect(await generate(policy, [], defaults)).toEqual([]);
+    await expect(generate(policy, [[1], []], defaults)).rejects.toThrow(/prompt 1 is empty/);
+  });
+});
