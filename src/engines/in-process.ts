@@ -1,9 +1,9 @@
 /**
  * The engine in process: TensorFlow.js on the active backend.
  *
- * Training batches are cut into micro-batches of neighbours in length up to a budget of padded tokens; gradients are summed over them, each weighted
- * so that the total is the gradient of the mean over all scored tokens. Sequences are padded on the right, where causality makes padding
- * invisible; logits exist for scored positions only.
+ * Training batches are cut into micro-batches up to a budget of tokens; gradients are summed over them, each weighted so that the total is the
+ * gradient of the mean over all scored tokens. Nothing is padded, what sequences begin with in common is computed once (`packing.ts`), and
+ * logits exist for scored positions only.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { assignWeights, loadOptimizer, saveOptimizer, savePolicy } from '../policy/checkpoint.js';
@@ -17,9 +17,10 @@ import { forwardKl } from '../tensors/forward-kl.js';
 import { linear } from '../tensors/linear.js';
 import { selectedLogProbs } from '../tensors/selected-log-probs.js';
 import type { Engine, Loss, LossReport, Paired, Scored, Snapshot, TokenValues, WeightsChoice } from './engine.js';
+import { cutIntoMicroBatches, pack } from './packing.js';
 
 export interface InProcessOptions {
-  /** Padded tokens of one micro-batch: bounds memory, changes no result beyond rounding. */
+  /** Tokens of one micro-batch, computed or scored: bounds memory, changes no result beyond rounding. */
   readonly tokensPerMicroBatch?: number;
   /** Copied beside every checkpoint, so that the folder is complete. */
   readonly tokenizerFolder?: string;
@@ -47,9 +48,9 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     return { config: policy.config, weights: (choice as FrozenWeights).weights };
   };
 
-  /** Runs `work` on micro-batches of `data`, in order of length; `indices` are positions in `data`. */
-  const microBatches = async (data: readonly Scored[], work: (indices: readonly number[]) => Promise<void>) => {
-    for (const indices of cutByLength(data, tokensPerMicroBatch)) {
+  /** Runs `work` on micro-batches of `data`; `indices` are positions in `data`. */
+  const microBatches = async (data: readonly (Scored | Paired)[], work: (indices: readonly number[]) => Promise<void>) => {
+    for (const indices of cutIntoMicroBatches(data, tokensPerMicroBatch)) {
       await work(indices);
       await new Promise(setImmediate); // lets progress, interrupts and displays through
     }
@@ -98,11 +99,14 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
       await microBatches(data, async (indices) => {
         const chunk = indices.map((i) => data[i]);
         const tensors = tf.tidy(() => {
-          const teacher = teacherLogits(model('frozen'), chunk);
-          const student = scoredLogits(model('current'), chunk);
-          const select = (logits: tf.Tensor2D) =>
-            tf.sum(tf.mul(tf.logSoftmax(logits), tf.oneHot(targetsOf(chunk), policy.config.vocabSize)), 1) as tf.Tensor1D;
-          return [forwardKl(teacher, student, { clamp: Number.POSITIVE_INFINITY }).perToken, select(teacher), select(student)];
+          const views = [
+            [model('frozen'), chunk.map((item) => item.teacher)],
+            [model('current'), chunk],
+          ] as const;
+          const hidden = views.map(([weights, view]) => scoredHidden(weights, view)); // [N, d] each
+          const logits = hidden.map((x, i) => linear(x, headOf(views[i][0])) as tf.Tensor2D); // [N, V] each
+          const kl = forwardKl(logits[0], logits[1], { clamp: Number.POSITIVE_INFINITY }).perToken;
+          return [kl, ...hidden.map((x, i) => selectedLogProbs(x, headOf(views[i][0]), targetsOf(chunk)).logProbs)];
         });
         const [kl, teacher, student] = await Promise.all(tensors.map(async (t) => splitByItem(await t.data<'float32'>(), chunk)));
         for (const t of tensors) t.dispose();
@@ -223,15 +227,9 @@ function tokenValues(
 
 /** Hidden states [N, d] that predict the scored tokens of all sequences, in order. */
 function scoredHidden(model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D {
-  const T = Math.max(...data.map(({ scored }) => scored[scored.length - 1])); // the last scored token is predicted, never read
-  const tokens = new Int32Array(data.length * T); // [B, T], padded on the right
-  data.forEach((item, row) => {
-    if (item.scored[0] < 1) throw new RangeError('position 0 cannot be scored: nothing comes before it');
-    tokens.set(item.tokens.slice(0, T), row * T);
-  });
-  const hidden = tf.reshape(decode(model, tokens, [data.length, T]), [data.length * T, model.config.hiddenSize]); // [B*T, d]
-  const rows = Int32Array.from(data.flatMap(({ scored }, row) => scored.map((t) => row * T + t - 1)));
-  return embedding(hidden as tf.Tensor2D, tf.tensor1d(rows, 'int32')); // [N, d]
+  const { tokens, positions, segments, rows } = pack(data);
+  const hidden = decode(model, tokens, [1, tokens.length], { positions, segments }); // [1, n, d]
+  return embedding(tf.reshape(hidden, [tokens.length, model.config.hiddenSize]), tf.tensor1d(rows, 'int32')); // [N, d]
 }
 
 const scoredLogits = (model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D =>
@@ -253,20 +251,4 @@ const targetsOf = (data: readonly Scored[]): tf.Tensor1D =>
 function splitByItem(values: Float32Array, data: readonly Scored[]): Float32Array[] {
   let at = 0;
   return data.map(({ scored }) => values.slice(at, (at += scored.length)));
-}
-
-/** Indices of items with something to score, neighbours in length together, each group within the budget of padded tokens. */
-function cutByLength(data: readonly Scored[], budget: number): number[][] {
-  const length = (i: number) => {
-    const teacher = (data[i] as Partial<Paired>).teacher;
-    return Math.max(data[i].tokens.length, teacher?.tokens.length ?? 0);
-  };
-  const order = data.flatMap(({ scored }, i) => (scored.length ? [i] : [])).sort((a, b) => length(a) - length(b) || a - b);
-  const groups: number[][] = [];
-  for (const i of order) {
-    const group = groups[groups.length - 1];
-    if (group && (group.length + 1) * length(i) <= budget) group.push(i);
-    else groups.push([i]);
-  }
-  return groups;
 }
