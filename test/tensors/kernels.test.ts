@@ -60,7 +60,7 @@ describe('kernels equal formulas on the simd backend:', () => {
   beforeAll(async () => {
     const { kernels } = await startBackend({ backend: 'simd' });
     expect(kernels).toMatch(/simd/);
-    expect(hasKernel('SearchE1Attention')).toBe(true);
+    expect(hasKernel('SearchE1SegmentAttention')).toBe(true);
   });
 
   test('batched matrix products in all transpositions', () => {
