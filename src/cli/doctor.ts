@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { machineText, modelFits } from '../display/machine.js';
 import { type PolicyConfig, parseConfig } from '../policy/config.js';
-import { QWEN25 } from '../policy/model-size.js';
 import { inspectBackends } from '../tensors/inspect.js';
 import { version } from '../version.js';
 import { givenBy, type Io, interruptible } from './io.js';
@@ -29,7 +28,7 @@ export function defineDoctor(command: Command, io: Io): void {
 }
 
 async function runDoctor(flags: Flags, io: Io): Promise<void> {
-  const models = flags.model === undefined ? QWEN25 : await givenBy('--model', () => readModel(flags.model as string));
+  const models = flags.model === undefined ? undefined : await givenBy('--model', () => readModel(flags.model as string));
   const inspection = await interruptible(
     io.signal,
     () => inspectBackends({ signal: io.signal }),

@@ -1,7 +1,8 @@
 /** What `inspectBackends` found, as text and tables: `search-e1 doctor`, and the first cell of a notebook. */
 
 import type { PolicyConfig } from '../policy/config.js';
-import { type ModelSize, modelSize, QWEN25 } from '../policy/model-size.js';
+import { type ModelSize, modelSize } from '../policy/model-size.js';
+import { qwen25Configs } from '../policy/qwen2.5.js';
 import type { BackendState, Inspection } from '../tensors/inspect.js';
 import { escapeHtml, showHtml } from './bundle.js';
 import { type Row, tableHtml, tableText } from './table.js';
@@ -12,9 +13,17 @@ export interface ModelFit {
   readonly size: ModelSize;
   readonly backend: string;
   readonly writing: boolean;
+  /** With matrices kept in 16 bits. */
+  readonly writingHalf: boolean;
   readonly adapter: boolean;
+  /** Beside frozen matrices kept in 16 bits. */
+  readonly adapterHalf: boolean;
   readonly whole: boolean;
 }
+
+const QWEN25: Readonly<Record<string, PolicyConfig>> = Object.fromEntries(
+  Object.entries(qwen25Configs).map(([size, config]) => [`Qwen2.5-${size.toUpperCase()}`, config]),
+);
 
 /** Each model on each backend that starts and says how much memory it has. A weight larger than a tensor may be fits nowhere. */
 export function modelFits({ backends }: Inspection, models: Readonly<Record<string, PolicyConfig>> = QWEN25): readonly ModelFit[] {
@@ -23,7 +32,11 @@ export function modelFits({ backends }: Inspection, models: Readonly<Record<stri
       ? Object.entries(models).map(([model, config]) => {
           const size = modelSize(config);
           const fits = (bytes: number) => bytes <= memory && size.largestWeight <= largestTensor;
-          return { model, size, backend: name, writing: fits(size.writing), adapter: fits(size.adapter), whole: fits(size.whole) };
+          return {
+            ...{ model, size, backend: name, whole: fits(size.whole) },
+            ...{ writing: fits(size.writing), writingHalf: fits(size.writing - size.halfSaves) },
+            ...{ adapter: fits(size.adapter), adapterHalf: fits(size.adapter - size.halfSaves) },
+          };
         })
       : [],
   );
@@ -60,7 +73,7 @@ export function showMachine(inspection: Inspection, fits: readonly ModelFit[] = 
 }
 
 const FITS_CAPTION =
-  'fits in float32: writing 8 sequences of 4,096 tokens; training a LoRA adapter of rank 64, or all weights, 4,096 tokens a micro-batch';
+  'fits: writing 8 sequences of 4,096 tokens; training a LoRA adapter of rank 64, or all weights, 4,096 tokens a micro-batch; in float32, and with frozen matrices kept in 16 bits';
 
 const processorLine = ({ processor, cores, memory, free }: Inspection): string =>
   `${processor}, ${cores} ${cores === 1 ? 'core' : 'cores'}, ${size(memory)} of memory, ${size(free)} free`;
@@ -80,12 +93,14 @@ function backendRow({ name, report, speed, memory }: BackendState): Row {
 }
 
 const fitRows = (fits: readonly ModelFit[]): readonly Row[] =>
-  fits.map(({ model, size: { parameters, writing, adapter, whole }, ...fit }) => ({
+  fits.map(({ model, size: { parameters, writing, adapter, whole, halfSaves }, ...fit }) => ({
     model,
     parameters: parameters < 1e9 ? `${(parameters / 1e6).toPrecision(3)} million` : `${(parameters / 1e9).toPrecision(3)} billion`,
     backend: fit.backend,
     writing: verdict(fit.writing, writing),
+    'in 16 bits': verdict(fit.writingHalf, writing - halfSaves),
     adapter: verdict(fit.adapter, adapter),
+    'on 16 bits': verdict(fit.adapterHalf, adapter - halfSaves),
     'all weights': verdict(fit.whole, whole),
   }));
 

@@ -1,19 +1,20 @@
 import { describe, expect, test } from 'vitest';
-import { modelSize, QWEN25 } from '../../src/policy/model-size.js';
+import { modelSize } from '../../src/policy/model-size.js';
+import { qwen25Configs } from '../../src/policy/qwen2.5.js';
 
 describe('modelSize', () => {
   // Numbers of weights in the published safetensors files; a tied head is counted once.
   test.each([
-    ['Qwen2.5-0.5B', 494_032_768],
-    ['Qwen2.5-1.5B', 1_543_714_304],
-    ['Qwen2.5-3B', 3_085_938_688],
-    ['Qwen2.5-7B', 7_615_616_512],
-  ])('counts the weights of %s', (name, parameters) => {
-    expect(modelSize(QWEN25[name]).parameters).toBe(parameters);
+    ['0.5b', 494_032_768],
+    ['1.5b', 1_543_714_304],
+    ['3b', 3_085_938_688],
+    ['7b', 7_615_616_512],
+  ] as const)('counts the weights of %s', (name, parameters) => {
+    expect(modelSize(qwen25Configs[name]).parameters).toBe(parameters);
   });
 
   test('adds keys and values to the weights', () => {
-    const config = QWEN25['Qwen2.5-0.5B'];
+    const config = qwen25Configs['0.5b'];
     const { parameters, writing, largestWeight } = modelSize(config, { sequences: 2, length: 10 });
     // 24 layers, keys and values, 2 heads of 64, 4 bytes: 24,576 bytes a token.
     expect(writing).toBe(4 * parameters + 2 * 10 * 24_576);
@@ -21,7 +22,7 @@ describe('modelSize', () => {
   });
 
   test('counts five copies of the weights where all are trained, and one where an adapter is', () => {
-    const config = QWEN25['Qwen2.5-0.5B'];
+    const config = qwen25Configs['0.5b'];
     const none = { tokensPerMicroBatch: 0, scored: 0 };
     const { parameters, whole, adapter } = modelSize(config, none);
     expect(whole).toBe(4 * 5 * parameters);
@@ -29,5 +30,11 @@ describe('modelSize', () => {
       4 * 4 * 24 * (2 * (896 + 896) + 2 * (128 + 896) + 3 * (4864 + 896)), // q and o, k and v, the three of the MLP
     );
     expect(adapter).toBeLessThan(whole);
+  });
+
+  test('keeps in float32 what is no matrix', () => {
+    // 49 norms of 896, and 24 times the biases of q (896), k and v (128 each).
+    const vectors = 49 * 896 + 24 * (896 + 128 + 128);
+    expect(modelSize(qwen25Configs['0.5b']).halfSaves).toBe(2 * (494_032_768 - vectors));
   });
 });
