@@ -10,13 +10,13 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
-import { type BackendName, startBackend } from '../../src/index.js';
+import { type BackendName, countParameters, startBackend } from '../../src/index.js';
 import { webGpuDevice } from '../../src/tensors/webgpu/device.js';
 import { version } from '../../src/version.js';
 import { type CheckResult, runChecks } from './checks.js';
 import { type KernelSpeed, kernelSpeeds } from './kernels.js';
 import { type MemoryTrace, traceMemory } from './leak.js';
-import { parameters, TINY, WORKS, type Work } from './shapes.js';
+import { TINY, WORKS, type Work } from './shapes.js';
 import { bandwidth, grpoStep, matMulTeraflops, type StepTimes, trainingFlops, warmUp } from './speed.js';
 
 const HELP = `Usage: npm run bench:gpu -- [options]
@@ -152,7 +152,7 @@ async function run(): Promise<void> {
       record.grpo[work.name] = { error: 'no time left' };
       continue;
     }
-    say(`${work.name}: ${(parameters(work.config) / 1e6).toFixed(1)} million parameters`);
+    say(`${work.name}: ${(countParameters(work.config) / 1e6).toFixed(1)} million parameters`);
     try {
       record.grpo[work.name] = await grpoStep(work, options.tiny ? 0 : 2, say);
     } catch (error) {

@@ -1,5 +1,5 @@
 /** The models that are measured, with random weights: what they compute does not matter, how fast does. */
-import { Policy, type PolicyConfig, weightShapes } from '../../src/index.js';
+import { basePolicyConfig, Policy, type PolicyConfig, type Qwen25Size, qwen25Configs, weightShapes } from '../../src/index.js';
 import { random } from '../../src/random.js';
 
 export interface Work {
@@ -13,43 +13,15 @@ export interface Work {
   readonly miniBatches: number;
 }
 
-const qwen = (hiddenSize: number, intermediateSize: number, layers: number, heads: number, kvHeads: number): PolicyConfig => ({
-  vocabSize: 151_936,
-  hiddenSize,
-  intermediateSize,
-  layers,
-  heads,
-  kvHeads,
-  headDim: hiddenSize / heads,
-  ropeTheta: 1_000_000,
-  rmsNormEpsilon: 1e-6,
-  tiedEmbeddings: true,
-  maxPositions: 32_768,
-  endIds: [],
-  padId: null,
-});
+/** Shape of the classroom's base policy (datasets/tinypedia/base-policy/config.json). No end token: sequences are as long as they are said to be. */
+const classroom = basePolicyConfig({ size: 1322, endIds: [], padId: null });
 
-/** Shape of the classroom's base policy (datasets/tinypedia/base-policy/config.json). */
-const classroom: PolicyConfig = {
-  vocabSize: 1322,
-  hiddenSize: 96,
-  intermediateSize: 256,
-  layers: 3,
-  heads: 4,
-  kvHeads: 2,
-  headDim: 24,
-  ropeTheta: 10_000,
-  rmsNormEpsilon: 1e-6,
-  tiedEmbeddings: true,
-  maxPositions: 1024,
-  endIds: [],
-  padId: null,
-};
+const qwen = (size: Qwen25Size): PolicyConfig => ({ ...qwen25Configs[size], endIds: [] });
 
 export const WORKS: readonly Work[] = [
   { name: 'classroom', config: classroom, sequences: 160, prompt: 32, drawn: 128, miniBatches: 2 },
-  { name: 'qwen2.5-0.5b', config: qwen(896, 4864, 24, 14, 2), sequences: 16, prompt: 256, drawn: 128, miniBatches: 1 },
-  { name: 'qwen2.5-3b', config: qwen(2048, 11_008, 36, 16, 2), sequences: 8, prompt: 256, drawn: 64, miniBatches: 1 },
+  { name: 'qwen2.5-0.5b', config: qwen('0.5b'), sequences: 16, prompt: 256, drawn: 128, miniBatches: 1 },
+  { name: 'qwen2.5-3b', config: qwen('3b'), sequences: 8, prompt: 256, drawn: 64, miniBatches: 1 },
 ];
 
 /** A work small enough for a processor that pretends to be a graphics card: shows that the harness runs. */
@@ -61,9 +33,6 @@ export const TINY: Work = {
   drawn: 6,
   miniBatches: 1,
 };
-
-export const parameters = (config: PolicyConfig): number =>
-  [...weightShapes(config).values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
 /** Weights from one block of a million normal numbers, over and over: a billion fresh ones would take minutes. */
 export function randomPolicy(config: PolicyConfig): Policy {

@@ -54,7 +54,7 @@ export const pretrainSettings: PretrainSettings = {
 };
 
 /** The classroom policy's shape: 3 blocks of width 96. */
-export function basePolicyConfig(tokenizer: Tokenizer): PolicyConfig {
+export function basePolicyConfig(tokenizer: Pick<Tokenizer, 'size'> & Pick<PolicyConfig, 'endIds' | 'padId'>): PolicyConfig {
   return {
     vocabSize: tokenizer.size,
     hiddenSize: 96,

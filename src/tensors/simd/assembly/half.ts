@@ -2,7 +2,7 @@
  * Products with a matrix of 16-bit numbers, W [n rows, k columns]: panels are widened while they are packed, so what is computed, and in which
  * order, is the product with the float32 matrix, bit for bit.
  */
-import { DEPTH, multiplyPacked, WIDTH, WORK } from './mat-mul';
+import { DEPTH, multiplyPacked, storeTurned, WIDTH, WORK } from './mat-mul';
 import { scratch } from './scratch';
 
 /** Units of `columns` columns of C = A B: B = W^T where `byRows` (C is m x n), else B = W (C is m x k). `bf16` tells the format. */
@@ -67,18 +67,13 @@ function packColumns(w: usize, panel: usize, depth: i32, columns: i32, rowBytes:
 // @ts-ignore: decorator
 @inline
 function turn4x4(from: usize, rowBytes: usize, to: usize, bf16: i32): void {
-  const r0 = widen(v128.load64_zero(from), bf16);
-  const r1 = widen(v128.load64_zero(from + rowBytes), bf16);
-  const r2 = widen(v128.load64_zero(from + 2 * rowBytes), bf16);
-  const r3 = widen(v128.load64_zero(from + 3 * rowBytes), bf16);
-  const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
-  const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-  const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-  const high23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-  v128.store(to, v128.shuffle<f32>(low01, low23, 0, 1, 4, 5));
-  v128.store(to, v128.shuffle<f32>(low01, low23, 2, 3, 6, 7), 32);
-  v128.store(to, v128.shuffle<f32>(high01, high23, 0, 1, 4, 5), 64);
-  v128.store(to, v128.shuffle<f32>(high01, high23, 2, 3, 6, 7), 96);
+  storeTurned(
+    widen(v128.load64_zero(from), bf16),
+    widen(v128.load64_zero(from + rowBytes), bf16),
+    widen(v128.load64_zero(from + 2 * rowBytes), bf16),
+    widen(v128.load64_zero(from + 3 * rowBytes), bf16),
+    to,
+  );
 }
 
 /**

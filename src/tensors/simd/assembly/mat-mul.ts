@@ -183,10 +183,13 @@ function packRows(a: usize, to: usize, rows: i32, depth: i32, aRow: usize, aCol:
 // @ts-ignore: decorator
 @inline
 function transpose4x4(from: usize, bCol: usize, to: usize): void {
-  const r0 = v128.load(from);
-  const r1 = v128.load(from + bCol);
-  const r2 = v128.load(from + 2 * bCol);
-  const r3 = v128.load(from + 3 * bCol);
+  storeTurned(v128.load(from), v128.load(from + bCol), v128.load(from + 2 * bCol), v128.load(from + 3 * bCol), to);
+}
+
+/** Four vectors become four rows across them, 32 bytes apart. */
+// @ts-ignore: decorator
+@inline
+export function storeTurned(r0: v128, r1: v128, r2: v128, r3: v128, to: usize): void {
   const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
   const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
   const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
