@@ -227,9 +227,9 @@ function tokenValues(
 
 /** Hidden states [N, d] that predict the scored tokens of all sequences, in order. */
 function scoredHidden(model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D {
-  const { tokens, positions, segments, rows } = pack(data);
-  const hidden = decode(model, tokens, [1, tokens.length], { positions, segments }); // [1, n, d]
-  return embedding(tf.reshape(hidden, [tokens.length, model.config.hiddenSize]), tf.tensor1d(rows, 'int32')); // [N, d]
+  const { tokens, positions, segments, states, stateOf } = pack(data);
+  const hidden = decode(model, tokens, [1, tokens.length], { positions, segments, rows: states }); // [1, R, d]
+  return embedding(tf.reshape(hidden, [states.length, model.config.hiddenSize]), tf.tensor1d(stateOf, 'int32')); // [N, d]
 }
 
 const scoredLogits = (model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D =>

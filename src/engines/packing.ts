@@ -14,8 +14,10 @@ export interface Packed {
   /** Rotary position of each token: how many come before it in its own sequence. */
   readonly positions: Int32Array; // [n]
   readonly segments: readonly AttentionSegment[];
-  /** Row of the state that predicts each scored token, in the order of the data. */
-  readonly rows: Int32Array; // [scored]
+  /** Rows whose final state predicts a scored token, ascending. */
+  readonly states: Int32Array; // [R]
+  /** Where in `states` that of each scored token is, in the order of the data: siblings may share one. */
+  readonly stateOf: Int32Array; // [scored]
 }
 
 /** Fewer common tokens than this are computed again: a segment of its own costs more than they do. */
@@ -67,11 +69,15 @@ export function pack(data: readonly Scored[]): Packed {
     rowsOf[i] = rows;
     previous = i;
   }
+  const predicting = data.flatMap(({ scored }, i) => scored.map((t) => rowsOf[i][t - 1]));
+  const states = Int32Array.from(new Set(predicting)).sort();
+  const places = new Map(Array.from(states, (row, at) => [row, at]));
   return {
     tokens: Int32Array.from(tokens),
     positions: Int32Array.from(positions),
     segments,
-    rows: Int32Array.from(data.flatMap(({ scored }, i) => scored.map((t) => rowsOf[i][t - 1]))),
+    states,
+    stateOf: Int32Array.from(predicting, (row) => places.get(row) as number),
   };
 }
 

@@ -7,10 +7,11 @@
  *     hidden = rmsNorm(h);   logits = hidden head^T
  *
  * As Transformers' Qwen2Model (biases on q, k and v only). Logits are not computed here: losses and samplers ask for them at the few positions
- * they need. Left out: dropout, sliding windows.
+ * they need, and name these beforehand, as all other positions leave the last block once their keys and values are there. Left out: dropout, sliding windows.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { type AttentionSegment, attention } from '../tensors/attention.js';
+import { type LinearWeights, TokenDecoder } from '../tensors/decode-tokens.js';
 import { embedding } from '../tensors/embedding.js';
 import type { CacheStep } from '../tensors/kv-cache.js';
 import { linear } from '../tensors/linear.js';
@@ -38,9 +39,11 @@ export interface DecoderOptions {
   readonly segments?: readonly AttentionSegment[];
   /** Keys and values of earlier positions; the tokens are the step's, end to end (B = 1), and are added to them. */
   readonly cache?: CacheStep;
+  /** Positions, counted through the batch, whose states are wanted. Default: all. */
+  readonly rows?: Int32Array;
 }
 
-/** Final hidden states [B, T, d] of `tokens` [B, T] (row-major ids). Call inside tf.tidy or tf.variableGrads. */
+/** Final hidden states of `tokens` [B, T] (row-major ids): [B, T, d], or [1, R, d] of R `rows`. Call inside tf.tidy or tf.variableGrads. */
 export function decode(
   model: DecoderWeights,
   tokens: Int32Array,
@@ -50,6 +53,7 @@ export function decode(
   const { config, weights } = model;
   const { heads, kvHeads, headDim, hiddenSize: d } = config;
   const { cache, keyMask, segments = cache?.segments } = options;
+  const rows = options.rows && tf.tensor1d(options.rows, 'int32');
   const positions = options.positions ?? cache?.positions ?? Int32Array.from({ length: T }, (_, t) => t);
   const tables = rotaryTables(positions, headDim, rotaryOf(config)); // [T or B*T, hd]
   const weight = (name: string) => {
@@ -71,13 +75,20 @@ export function decode(
       const v: tf.Tensor4D = tf.reshape(project(x, `${at}.self_attn.v_proj`), [B, T, kvHeads, headDim]); // [B, T, Hkv, hd]
       const read = cache ? cache.append(layer, k, v) : { k, v }; // [B, T, Hkv, hd], or all that the cache holds
       const mixed = tf.reshape(attention(q, read.k, read.v, { keyMask, segments }), [B, T, heads * headDim]); // [B, T, H*hd]
-      const middle = project(mixed, `${at}.self_attn.o_proj`, before); // [B, T, d]
-      const y = rmsNorm(middle, weight(`${at}.post_attention_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
-      const inner = swiglu(project(y, `${at}.mlp.gate_proj`), project(y, `${at}.mlp.up_proj`)); // [B, T, inner]
-      return project(inner, `${at}.mlp.down_proj`, middle); // [B, T, d]
+      const wanted = layer === config.layers - 1 ? rows : undefined; // from here on a position is on its own
+      const middle = project(pick(mixed, wanted), `${at}.self_attn.o_proj`, pick(before, wanted)); // [B, T, d], or [1, R, d]
+      const y = rmsNorm(middle, weight(`${at}.post_attention_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // as middle
+      const inner = swiglu(project(y, `${at}.mlp.gate_proj`), project(y, `${at}.mlp.up_proj`)); // [B, T, inner], or [1, R, inner]
+      return project(inner, `${at}.mlp.down_proj`, middle); // as middle
     });
   }
-  return rmsNorm(h, weight('model.norm.weight') as tf.Tensor1D, config.rmsNormEpsilon) as tf.Tensor3D; // [B, T, d]
+  return rmsNorm(h, weight('model.norm.weight') as tf.Tensor1D, config.rmsNormEpsilon) as tf.Tensor3D; // [B, T, d], or [1, R, d]
+}
+
+/** [1, R, width]: rows of [B, T, width], counted through the batch. */
+function pick(x: tf.Tensor, rows: tf.Tensor1D | undefined): tf.Tensor {
+  const width = x.shape[x.shape.length - 1];
+  return rows ? tf.reshape(embedding(tf.reshape(x, [-1, width]) as tf.Tensor2D, rows), [1, -1, width]) : x;
 }
 
 /** The output head [V, d]: the embedding table where the two are tied. */
@@ -85,12 +96,45 @@ export function headOf({ config, weights }: DecoderWeights): tf.Tensor2D {
   return weights.get(config.tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight') as tf.Tensor2D;
 }
 
+/**
+ * The same decoder for one token of each sequence at a time, up to the logits; null where there is no kernel for it (`tensors/decode-tokens.ts`).
+ *
+ * @param positions how many there may be
+ */
+export function tokenDecoder(model: DecoderWeights, positions: number): TokenDecoder | null {
+  const { config, weights } = model;
+  const vector = (name: string) => weights.get(name) as tf.Tensor1D;
+  const blocks = Array.from({ length: config.layers }, (_, layer) => {
+    const at = `model.layers.${layer}`;
+    const linears = (prefix: string, names: readonly string[]) => names.map((name) => linearWeights(model, `${at}.${prefix}.${name}_proj`));
+    const [q, k, v, o] = linears('self_attn', ['q', 'k', 'v', 'o']);
+    const [gate, up, down] = linears('mlp', ['gate', 'up', 'down']);
+    const norms = { inputNorm: vector(`${at}.input_layernorm.weight`), postNorm: vector(`${at}.post_attention_layernorm.weight`) };
+    return { ...norms, q, k, v, o, gate, up, down };
+  });
+  const { heads, kvHeads, headDim, rmsNormEpsilon: epsilon } = config;
+  const table = weights.get('model.embed_tokens.weight') as tf.Tensor2D;
+  const stack = { table, blocks, norm: vector('model.norm.weight'), head: headOf(model), heads, kvHeads, epsilon };
+  return TokenDecoder.open(stack, () =>
+    rotaryTables(
+      Int32Array.from({ length: positions }, (_, t) => t),
+      headDim,
+      rotaryOf(config),
+    ),
+  );
+}
+
 /** x W^T + b (+ plus), with the adapter's (alpha / rank) (x A^T) B^T where it is on. */
-function projection({ weights, adapter }: DecoderWeights, x: tf.Tensor, layer: string, plus?: tf.Tensor): tf.Tensor {
+function projection(model: DecoderWeights, x: tf.Tensor, layer: string, plus?: tf.Tensor): tf.Tensor {
+  const { weight, bias, adapter } = linearWeights(model, layer);
+  return linear(x, weight, bias, { plus, adapter });
+}
+
+function linearWeights({ weights, adapter }: DecoderWeights, layer: string): LinearWeights {
   const weight = weights.get(`${layer}.weight`) as tf.Tensor2D | undefined;
   if (!weight) throw new Error(`the policy has no weight ${layer}.weight`);
   const a = adapter?.variables.get(adapterName(`${layer}.weight`, 'A')) as tf.Tensor2D | undefined;
   const b = adapter?.variables.get(adapterName(`${layer}.weight`, 'B')) as tf.Tensor2D | undefined;
   const bias = weights.get(`${layer}.bias`) as tf.Tensor1D | undefined;
-  return linear(x, weight, bias, { plus, adapter: adapter && a && b ? { a, b, scale: adapter.alpha / adapter.rank } : undefined });
+  return { weight, bias, adapter: adapter && a && b ? { a, b, scale: adapter.alpha / adapter.rank } : undefined };
 }

@@ -10,10 +10,11 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { random } from '../random.js';
+import type { TokenDecoder } from '../tensors/decode-tokens.js';
 import { embedding } from '../tensors/embedding.js';
 import { KeyValueCache } from '../tensors/kv-cache.js';
 import { linear } from '../tensors/linear.js';
-import { type DecoderWeights, decode, headOf } from './decoder.js';
+import { type DecoderWeights, decode, headOf, tokenDecoder } from './decoder.js';
 import { drawTokens, type SamplingLimits } from './sampling.js';
 
 /** What the environment does after a sampled token: nothing, end the sequence, or put its own tokens in (shown, never scored). */
@@ -101,6 +102,7 @@ interface Placed {
 
 class Batch {
   readonly #cache: KeyValueCache;
+  readonly #decoder: TokenDecoder | null;
   /** Not let in yet, those of a prompt one after the other, so that its cache is still there for all of them. */
   readonly #queue: Sequence[];
   readonly #inSlot: (Sequence | null)[];
@@ -126,6 +128,7 @@ class Batch {
     const slots = Math.max(1, Math.min(batchSize, sequences.length));
     const longest = Math.max(...sequences.map(({ prompt }) => prompt.tokens.length));
     this.#cache = new KeyValueCache(model.config.layers, slots, longest + maxTokens);
+    this.#decoder = tokenDecoder(model, longest + maxTokens);
     this.#inSlot = new Array<Sequence | null>(slots).fill(null);
     this.#promptInSlot = new Array<Prompt | null>(slots).fill(null);
   }
@@ -151,6 +154,7 @@ class Batch {
       this.#over = true;
       signal?.removeEventListener('abort', onAbort);
       this.#cache.dispose();
+      this.#decoder?.dispose();
       for (const { prompt } of this.#queue) this.#forget(prompt);
     }
   }
@@ -184,30 +188,56 @@ class Batch {
     }
   }
 
-  /** One pass over what is to be read, and one sampled token for every sequence in it. */
+  /** Reads what is to be read, and samples one token for every sequence. */
   async #step(reads: readonly Placed[], begins: readonly Placed[]): Promise<void> {
-    const { model, options } = this;
-    const leaders = new Map(reads.flatMap(({ sequence, slot }) => (this.#cache.length(slot) === 0 ? [[sequence.prompt, slot]] : [])));
-    const sampling = [...reads, ...begins];
+    const single = (placed: Placed) => this.#decoder !== null && this.#cache.length(placed.slot) > 0 && this.#unread(placed).length === 1;
+    const singles = reads.filter(single);
+    const pieces = reads.filter((placed) => !single(placed));
+    const parts: [readonly Placed[], tf.Tensor2D][] = []; // with their logits
+    if (singles.length > 0) parts.push([singles, this.#readSingles(singles)]);
+    if (pieces.length + begins.length > 0) parts.push([[...pieces, ...begins], this.#readPieces(pieces, begins)]);
+    const drawn = await Promise.all(
+      parts.map(async ([sampling, logits]) => {
+        const uniforms = Float32Array.from(sampling, ({ sequence }) => sequence.uniform());
+        const { tokens, logProbs } = await drawTokens(logits, this.options.temperature, uniforms, this.options);
+        logits.dispose();
+        return sampling.map((placed, i) => ({ placed, token: tokens[i], logProb: logProbs[i] }));
+      }),
+    );
+    for (const { placed, token, logProb } of drawn.flat()) this.#take(placed, token, logProb);
+  }
+
+  #unread({ sequence, slot }: Placed): number[] {
+    return sequence.known.slice(this.#cache.length(slot));
+  }
+
+  /** Logits [N, V] after one token each: what most steps are, with an operation of its own where the backend has it. */
+  #readSingles(singles: readonly Placed[]): tf.Tensor2D {
+    const tokens = Int32Array.from(singles.flatMap((placed) => this.#unread(placed)));
+    const step = this.#cache.step(singles.map(({ slot }) => ({ slot, tokens: 1 })));
+    return (this.#decoder as TokenDecoder).decode(tokens, step);
+  }
+
+  /** Logits [R, V] after pieces of any length, read in one pass, and after the prompts of those that begin. */
+  #readPieces(pieces: readonly Placed[], begins: readonly Placed[]): tf.Tensor2D {
+    const leaders = new Map(pieces.flatMap(({ sequence, slot }) => (this.#cache.length(slot) === 0 ? [[sequence.prompt, slot]] : [])));
     const logits = tf.tidy(() => {
-      const { hidden, ends } = this.#read(reads); // [N, d]
+      const hidden = pieces.length > 0 ? [this.#decodePieces(pieces)] : []; // [pieces, d]
       const rowOf = new Map<Prompt, number>(); // of the prompts' last tokens
-      reads.forEach(({ sequence: { prompt }, slot }, i) => {
+      pieces.forEach(({ sequence: { prompt }, slot }, i) => {
         if (leaders.get(prompt) !== slot) return;
-        rowOf.set(prompt, ends[i]);
-        if (prompt.waiting > 0) prompt.last = tf.keep(tf.slice(hidden[0], [ends[i], 0], [1, -1]));
+        rowOf.set(prompt, i);
+        if (prompt.waiting > 0) prompt.last = tf.keep(tf.slice(hidden[0], [i, 0], [1, -1]));
       });
+      let rows = pieces.length;
       for (const { prompt } of begins.map(({ sequence }) => sequence)) {
         if (rowOf.has(prompt)) continue;
-        rowOf.set(
-          prompt,
-          hidden.reduce((sum, { shape }) => sum + shape[0], 0),
-        );
+        rowOf.set(prompt, rows++);
         hidden.push(prompt.last as tf.Tensor2D);
       }
-      const rows = [...ends, ...begins.map(({ sequence }) => rowOf.get(sequence.prompt) as number)];
-      const asked = embedding(hidden.length > 1 ? tf.concat(hidden) : hidden[0], tf.tensor1d(rows, 'int32')); // [R, d]
-      return linear(asked, headOf(model)) as tf.Tensor2D; // [R, V]
+      const asked = [...pieces.keys(), ...begins.map(({ sequence }) => rowOf.get(sequence.prompt) as number)];
+      const all = hidden.length > 1 ? tf.concat(hidden) : hidden[0];
+      return linear(begins.length > 0 ? embedding(all, tf.tensor1d(asked, 'int32')) : all, headOf(this.model)) as tf.Tensor2D;
     });
     for (const prompt of new Set(begins.map(({ sequence }) => sequence.prompt))) {
       const siblings = begins.flatMap(({ sequence, slot }) => (sequence.prompt === prompt ? [slot] : []));
@@ -215,26 +245,18 @@ class Batch {
       if (leader !== undefined) this.#cache.copy(leader, siblings, prompt.tokens.length);
       if (prompt.waiting === 0) this.#forget(prompt);
     }
-    const uniforms = Float32Array.from(sampling, ({ sequence }) => sequence.uniform());
-    const drawn = await drawTokens(logits, options.temperature, uniforms, options);
-    logits.dispose();
-    sampling.forEach((placed, i) => {
-      this.#take(placed, drawn.tokens[i], drawn.logProbs[i]);
-    });
+    return logits;
   }
 
-  /** Final hidden states [N, d] of all new tokens, end to end, and for each sequence the row of its last. */
-  #read(reads: readonly Placed[]): { hidden: tf.Tensor2D[]; ends: number[] } {
-    if (reads.length === 0) return { hidden: [], ends: [] };
-    const chunks = reads.map(({ sequence, slot }) => sequence.known.slice(this.#cache.length(slot)));
-    const cache = this.#cache.step(reads.map(({ slot }, i) => ({ slot, tokens: chunks[i].length })));
+  /** Final hidden state [N, d] after each piece. */
+  #decodePieces(pieces: readonly Placed[]): tf.Tensor2D {
+    const chunks = pieces.map((placed) => this.#unread(placed));
+    const cache = this.#cache.step(pieces.map(({ slot }, i) => ({ slot, tokens: chunks[i].length })));
     const tokens = Int32Array.from(chunks.flat());
-    const hidden = decode(this.model, tokens, [1, tokens.length], { cache }); // [1, N, d]
     let end = -1;
-    return {
-      hidden: [tf.reshape(hidden, [tokens.length, this.model.config.hiddenSize])],
-      ends: chunks.map((chunk) => (end += chunk.length)),
-    };
+    const rows = Int32Array.from(chunks, (chunk) => (end += chunk.length));
+    const hidden = decode(this.model, tokens, [1, tokens.length], { cache, rows }); // [1, N, d]
+    return tf.reshape(hidden, [pieces.length, this.model.config.hiddenSize]);
   }
 
   /** Adds a sampled token; what the environment says to it is added at once or when it comes. */

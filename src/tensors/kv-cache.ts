@@ -20,8 +20,12 @@ export interface Feed {
 export interface CacheStep {
   /** Of each token in its own sequence. */
   readonly positions: Int32Array; // [N]
+  /** Of each token's key and value among the rows of all slots. */
+  readonly places: Int32Array; // [N]
   /** What each feed's tokens read, for `attention`. */
   readonly segments: readonly AttentionSegment[];
+  /** All that the cache holds, for a kernel that writes keys and values to their places itself; the layers must have been appended to before. */
+  readonly layers: () => readonly CachedLayer[];
   /**
    * Adds the keys and values of the step's tokens; returns those of all slots, which the cache owns until its next change.
    *
@@ -113,7 +117,13 @@ export class KeyValueCache {
     });
     return {
       positions,
+      places,
       segments,
+      layers: () =>
+        this.#layers.map((layer, at) => {
+          if (!layer) throw new Error(`KeyValueCache: layer ${at} has not been appended to yet`);
+          return layer;
+        }),
       append: (layer, k, v) => {
         if (k.shape[1] !== total) throw new RangeError(`KeyValueCache: the step has ${total} tokens, got keys [${k.shape}]`);
         if (!this.#layers[layer]) {

@@ -46,7 +46,7 @@ const batches = fc
 test('every scored token is predicted from a row that has read exactly what comes before it', () => {
   fc.assert(
     fc.property(batches, (data) => {
-      const { tokens, positions, segments, rows } = pack(data);
+      const { tokens, positions, segments, states, stateOf } = pack(data);
       const reads = new Map<number, number[]>(); // row -> rows of the keys it reads
       let query = 0;
       for (const { queries, keys, from, before = [] } of segments) {
@@ -56,8 +56,9 @@ test('every scored token is predicted from a row that has read exactly what come
       }
       expect(query).toBe(tokens.length);
       const wanted = data.flatMap(({ tokens, scored }) => scored.map((t) => tokens.slice(0, t)));
-      rows.forEach((row, n) => {
-        const read = reads.get(row) as number[];
+      expect([...states]).toEqual([...new Set(states)].sort((a, b) => a - b));
+      stateOf.forEach((state, n) => {
+        const read = reads.get(states[state]) as number[];
         expect(read.map((at) => tokens[at])).toEqual(wanted[n]);
         expect(read.map((at) => positions[at])).toEqual(wanted[n].map((_, t) => t));
       });

@@ -5,16 +5,18 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vit
 import { loadPolicy } from '../../src/policy/checkpoint.js';
 import * as decoder from '../../src/policy/decoder.js';
 import { type GenerateOptions, generate, type Reply, type SampledSequence } from '../../src/policy/generate.js';
+import { createAdapter } from '../../src/policy/lora.js';
 import type { Policy } from '../../src/policy/policy.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { expectArraysClose, fixtureFolder } from './xs.js';
 
 vi.mock('../../src/policy/decoder.js', async (original) => {
   const actual = await original<typeof decoder>();
-  return { ...actual, decode: vi.fn(actual.decode) };
+  return { ...actual, decode: vi.fn(actual.decode), tokenDecoder: vi.fn(actual.tokenDecoder) };
 });
 const decode = vi.mocked(decoder.decode);
-/** The tokens of every step, end to end. */
+const tokenDecoder = vi.mocked(decoder.tokenDecoder);
+/** The tokens of every step, end to end, where all are read by operations. */
 const steps = () => decode.mock.calls.map(([, tokens]) => [...tokens]);
 
 const END = 7;
@@ -34,7 +36,19 @@ const open = async (backend: 'cpu' | 'simd') => {
 };
 beforeEach(() => {
   decode.mockClear();
+  tokenDecoder.mockClear();
 });
+
+/** As on a backend that has no operation for single tokens: `decode` reads all. */
+const withoutTokenDecoder = () => {
+  const original = tokenDecoder.getMockImplementation() as typeof decoder.tokenDecoder;
+  beforeAll(() => {
+    tokenDecoder.mockImplementation(() => null);
+  });
+  afterAll(() => {
+    tokenDecoder.mockImplementation(original);
+  });
+};
 
 describe('on simd, whose sums do not depend on the batch', () => {
   let reference: SampledSequence[];
@@ -81,7 +95,39 @@ describe('on simd, whose sums do not depend on the batch', () => {
   });
 });
 
+describe('single tokens read by an operation of their own on simd', () => {
+  beforeAll(() => open('simd'));
+  afterAll(() => policy.dispose());
+  const operations = (options: GenerateOptions) => {
+    tokenDecoder.mockImplementationOnce(() => null);
+    return generate(policy, prompts, options);
+  };
+
+  test.each([1, 3, 40])('give the same to the last bit, %i at a time', async (batchSize) => {
+    expect(await generate(policy, prompts, { ...defaults, batchSize })).toEqual(await operations({ ...defaults, batchSize }));
+    expect(tokenDecoder.mock.results[0].value).not.toBeNull();
+  });
+
+  test('and with an adapter, whose weights have moved', async () => {
+    const adapter = createAdapter(policy.config, { rank: 3, alpha: 6, seed: 1 });
+    for (const [name, variable] of adapter.variables) if (name.includes('lora_B')) variable.assign(tf.randomNormal(variable.shape, 0, 0.1));
+    const before = await generate(policy, prompts, defaults);
+    policy.attachAdapter(adapter);
+    const adapted = await generate(policy, prompts, defaults);
+    expect(adapted).toEqual(await operations(defaults));
+    expect(adapted).not.toEqual(before);
+    policy.dropAdapter();
+  });
+
+  test('leave no tensor behind', async () => {
+    const before = tf.memory().numTensors;
+    await generate(policy, prompts, defaults);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
 describe('on simd', () => {
+  withoutTokenDecoder();
   beforeAll(() => open('simd'));
   afterAll(() => policy.dispose());
 

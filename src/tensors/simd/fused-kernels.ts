@@ -5,6 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { KernelName } from '../dispatch.js';
 import type { SimdBackend } from './backend.js';
+import { decodeTokens, packWeight } from './decode-tokens.js';
 import { halfMatMul, matMul, type Product } from './mat-mul.js';
 import { sumRows } from './sum-rows.js';
 
@@ -198,6 +199,13 @@ const KERNELS: Readonly<Record<Exclude<KernelName, 'SearchE1Attention' | 'Search
     if (room) heap.release(room);
     return gradient;
   },
+  SearchE1PackWeight: ({ weight }, _, backend) => packWeight(backend, weight),
+  SearchE1DecodeTokens(inputs, sizes, backend) {
+    checkIds(backend, inputs.tokens, inputs.table.shape[0]);
+    checkIds(backend, inputs.positions, inputs.cos.shape[0]);
+    checkIds(backend, inputs.places, inputs['0.cachedK'].shape[1]);
+    return decodeTokens(backend, inputs, sizes);
+  },
   SearchE1ForwardKl({ teacher, student }, { clamp }, { at, output, threads }) {
     const [rows, vocabulary] = student.shape;
     const [both, saved] = [output([2, rows]), output([rows, 3])];
@@ -277,7 +285,18 @@ export function registerFusedKernels(): void {
   }
 }
 
-const INTEGERS: ReadonlySet<string> = new Set(['ids', 'targets', 'halves', 'to', 'segments', 'ranges', 'families']);
+const INTEGERS: ReadonlySet<string> = new Set([
+  'ids',
+  'tokens',
+  'positions',
+  'places',
+  'targets',
+  'halves',
+  'to',
+  'segments',
+  'ranges',
+  'families',
+]);
 
 /** A kernel reads bytes as what it expects them to be. */
 function checkTypes(kernelName: string, inputs: Inputs): void {

@@ -15,6 +15,7 @@ export const KERNEL_FUNCTIONS = [
   'binary',
   'copyBlocks',
   'copyRows',
+  'decodeTokens',
   'embeddingBackward',
   'embeddingForward',
   'finishHidden',
@@ -22,6 +23,7 @@ export const KERNEL_FUNCTIONS = [
   'forwardKlForward',
   'halfMatMulBlocks',
   'matMulBlocks',
+  'packWeight',
   'rmsNormBackward',
   'rmsNormForward',
   'rotary',
@@ -38,13 +40,13 @@ export const KERNEL_FUNCTIONS = [
   'unary',
 ] as const;
 
-/** Functions that say how many floats of scratch memory a thread needs. */
-type ScratchFunction = 'attentionScratch' | 'matMulScratch' | 'vocabularyScratch';
+/** Functions that say how many floats something needs: scratch memory of a thread, or what a kernel is given. */
+type SizeFunction = 'attentionScratch' | 'decodeWorkspace' | 'matMulScratch' | 'packedWeightSize' | 'vocabularyScratch';
 
 /** Every function takes numbers: pointers in bytes, sizes and strides in elements. Their names and order are in assembly/. */
 export type KernelFunction = (...numbers: readonly number[]) => number;
 
-export type KernelModule = Readonly<Record<(typeof KERNEL_FUNCTIONS)[number] | ScratchFunction | 'setScratch', KernelFunction>>;
+export type KernelModule = Readonly<Record<(typeof KERNEL_FUNCTIONS)[number] | SizeFunction | 'setScratch', KernelFunction>>;
 
 export type KernelBuild = 'relaxed-simd' | 'simd';
 

@@ -29,7 +29,13 @@ const LOGIT_BYTES = 2 ** 28;
 
 /** 16-bit weights have no kernel here yet: their plain formula runs. Segments of attention are batches here, gathered and padded. */
 const KERNELS: Readonly<
-  Record<Exclude<KernelName, 'SearchE1HalfMatMul' | 'SearchE1SegmentAttention' | 'SearchE1SegmentAttentionGrad'>, Run>
+  Record<
+    Exclude<
+      KernelName,
+      'SearchE1DecodeTokens' | 'SearchE1HalfMatMul' | 'SearchE1PackWeight' | 'SearchE1SegmentAttention' | 'SearchE1SegmentAttentionGrad'
+    >,
+    Run
+  >
 > = {
   SearchE1Linear(queue, { x, weight, bias, plus }) {
     const [outputs, inputs] = weight.shape;

@@ -2,6 +2,7 @@
 export { adamW, sumOfSquares } from './adam-w';
 export { attentionBackward, attentionForward, attentionScratch } from './attention';
 export { binary, unary } from './elementwise';
+export { decodeTokens, decodeWorkspace, packedWeightSize, packWeight } from './decode';
 export { halfMatMulBlocks } from './half';
 export { copyRows, embeddingBackward, embeddingForward, rmsNormBackward, rmsNormForward, rotary, sumRows, swigluBackward, swigluForward } from './layers';
 export { matMulBlocks, matMulScratch } from './mat-mul';
