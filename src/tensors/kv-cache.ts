@@ -2,8 +2,8 @@
  * The keys and values of all tokens read so far, layer by layer: what a decoder keeps so that each new token is computed once.
  *
  * A slot holds one sequence. Slots have lengths of their own and are fed any number of tokens each in one step, so that a sequence reads its prompt or a
- * passage while the others write on. All slots have the same room, which grows in blocks up to the capacity: what is held is bounded by
- * slots x capacity, and copied once a block. With kernels new tokens are written into it; without, each step makes fresh tensors.
+ * passage while the others write on. All slots have the same room, which grows up to the capacity: what is held is bounded by
+ * slots x capacity. With kernels new tokens are written into it; without, each step makes fresh tensors.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { AttentionSegment } from './attention.js';
@@ -41,7 +41,7 @@ export interface CachedLayer {
   readonly v: tf.Tensor4D; // [1, slots * room, Hkv, headDim]
 }
 
-/** Positions by which the room of every slot grows. */
+/** The room of every slot is a multiple of these positions, and grows by half at least: what is copied in all is a few times the last. */
 const BLOCK = 64;
 
 /** Owns its tensors, also across `tf.tidy`: they live until a step or copy replaces them, or `dispose`. */
@@ -103,7 +103,7 @@ export class KeyValueCache {
     const needed = Math.max(...feeds.map(({ slot, tokens }) => this.#lengths[slot] + tokens));
     if (needed > this.capacity)
       throw new RangeError(`KeyValueCache: ${needed} tokens exceed the capacity of ${this.capacity}; make a larger cache`);
-    if (needed > this.#room) this.#grow(Math.min(this.capacity, Math.ceil(needed / BLOCK) * BLOCK));
+    if (needed > this.#room) this.#grow(Math.min(this.capacity, Math.ceil(Math.max(needed, 1.5 * this.#room) / BLOCK) * BLOCK));
     const room = this.#room;
     const total = feeds.reduce((sum, { tokens }) => sum + tokens, 0);
     const [positions, places] = [new Int32Array(total), new Int32Array(total)];
@@ -128,7 +128,7 @@ export class KeyValueCache {
         if (k.shape[1] !== total) throw new RangeError(`KeyValueCache: the step has ${total} tokens, got keys [${k.shape}]`);
         if (!this.#layers[layer]) {
           const shape: [number, number, number, number] = [1, this.slots * room, k.shape[2], k.shape[3]];
-          this.#layers[layer] = { k: tf.keep(tf.zeros(shape)), v: tf.keep(tf.zeros(shape)) };
+          this.#layers[layer] = { k: tf.keep(tf.fill(shape, 0)), v: tf.keep(tf.fill(shape, 0)) };
         }
         return this.#replace(layer, (x, which) => copied(which === 'k' ? k : v, x, null, places));
       },
@@ -145,16 +145,8 @@ export class KeyValueCache {
   #grow(room: number): void {
     const old = this.#room;
     this.#room = room;
-    const places = (width: number) => {
-      const ids: number[] = [];
-      this.#lengths.forEach((length, slot) => {
-        for (let t = 0; t < length; t++) ids.push(slot * width + t);
-      });
-      return Int32Array.from(ids);
-    };
-    const [from, to] = [places(old), places(room)];
     this.#layers.forEach((layer, at) => {
-      if (layer) this.#replace(at, (x) => copied(x, tf.zeros([1, this.slots * room, x.shape[2], x.shape[3]]), from, to));
+      if (layer) this.#replace(at, (x) => lengthened(x, this.slots, old, room));
     });
   }
 
@@ -168,6 +160,14 @@ export class KeyValueCache {
     this.#layers[layer] = next;
     return next;
   }
+}
+
+/** Room for more tokens behind those of each slot. */
+function lengthened(x: tf.Tensor4D, slots: number, old: number, room: number): tf.Tensor4D {
+  const [, , heads, headDim] = x.shape;
+  const bySlot: tf.Tensor4D = tf.reshape(x, [slots, old, heads, headDim]);
+  const more = tf.fill([slots, room - old, heads, headDim], 0) as tf.Tensor4D;
+  return tf.reshape(tf.concat([bySlot, more], 1), [1, slots * room, heads, headDim]);
 }
 
 /** `y` with its rows `to` taken from rows `from` of x (default: all, in order): `y` itself where a kernel can write into it. */

@@ -42,6 +42,13 @@ const KERNELS: Readonly<Record<string, Run>> = {
     return backend.makeTensorInfo(x.shape, dtype, backend.readSync(x.dataId));
   },
 
+  Fill(_, { shape, value, dtype }, backend) {
+    if (typeof value !== 'number' || (dtype !== undefined && dtype !== 'float32')) return undefined;
+    const y = backend.output(shape);
+    backend.heap.floats(backend.at(y), size(y)).fill(value);
+    return y;
+  },
+
   Sum({ x }, { axis, keepDims }, backend) {
     const { kept, width, last, first } = reduction(x, axis);
     if (!backend.holds(x, 'float32') || size(x) === 0) return undefined;

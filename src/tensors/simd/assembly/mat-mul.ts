@@ -161,20 +161,22 @@ function packRow(from: usize, bCol: usize, to: usize, width: i32): void {
   for (let w = 0; w < 8; w++) store<f32>(to + (<usize>w << 2), w < width ? load<f32>(from + <usize>w * bCol) : 0);
 }
 
-/** Rows of A side by side, tile after tile: in each the columns one after the other. The last row stands for those that the last tile lacks. */
+/**
+ * Rows of A side by side, tile after tile: in each the columns one after the other. The last row stands for those that the last tile lacks. Goes through A
+ * column by column, whose rows are neighbours: far apart from one another, each cache line is fetched once.
+ */
 function packRows(a: usize, to: usize, rows: i32, depth: i32, aRow: usize, aCol: usize): void {
-  for (let i = 0; i < rows; i += TILE, a += <usize>TILE * aRow) {
-    const height = min(TILE, rows - i);
+  const tileBytes = <usize>(TILE * depth) << 2;
+  const whole = aRow == 4 ? rows / TILE : 0;
+  for (let k = 0; k < depth; k++, a += aCol, to += TILE << 2) {
+    let tile = to;
     let from = a;
-    if (height == TILE && aRow == 4) {
-      for (let k = 0; k < depth; k++, from += aCol, to += TILE << 2) {
-        v128.store(to, v128.load(from));
-        store<i64>(to, load<i64>(from, 16), 16);
-      }
-      continue;
+    for (let t = 0; t < whole; t++, tile += tileBytes, from += TILE << 2) {
+      v128.store(tile, v128.load(from));
+      store<i64>(tile, load<i64>(from, 16), 16);
     }
-    for (let k = 0; k < depth; k++, from += aCol, to += TILE << 2) {
-      for (let h = 0; h < TILE; h++) store<f32>(to + (<usize>h << 2), load<f32>(from + <usize>min(h, height - 1) * aRow));
+    for (let i = whole * TILE; i < rows; i += TILE, tile += tileBytes) {
+      for (let h = 0; h < TILE; h++) store<f32>(tile + (<usize>h << 2), load<f32>(a + <usize>min(i + h, rows - 1) * aRow));
     }
   }
 }
