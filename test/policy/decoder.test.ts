@@ -77,6 +77,25 @@ describe.each([
     }
   });
 
+  test('states of the positions that are asked for, and their gradients, are those among all', () => {
+    const rows = Int32Array.of(3, 4, 23, 30, 47);
+    const tokens = Int32Array.from(f.input_ids.flat());
+    const d = policy.config.hiddenSize;
+    const run = (asked: (options: DecoderOptions) => tf.Tensor2D) => {
+      const { value, grads } = tf.variableGrads(() => {
+        const states = asked(leftPadded(f)); // [R, d]
+        return tf.sum(tf.mul(states, tf.cos(tf.range(0, states.size).reshape(states.shape)))) as tf.Scalar;
+      });
+      return [value, ...Object.values(grads)].map((tensor) => tensor.dataSync());
+    };
+    const some = run((options) => tf.reshape(decode(policy, tokens, [B, T], { ...options, rows }), [rows.length, d]));
+    const all = run((options) => tf.gather(tf.reshape(decode(policy, tokens, [B, T], options), [B * T, d]) as tf.Tensor2D, rows));
+    expect(some.length).toBe(all.length);
+    some.forEach((values, i) => {
+      expectArraysClose(values, all[i], 2e-5, `result ${i}`);
+    });
+  });
+
   test.each([[[24]], [[1, 22, 1]], [[7, 5, 12]], [new Array(24).fill(1)]])(
     'a cache fed in pieces of %s gives what one pass gives',
     (pieces) => {
