@@ -18,12 +18,15 @@ export const WIDTH: i32 = 256; // of a packed panel, in columns of B
 const ROWS: i32 = 24; // of A that stay in the first cache while the panel passes
 // @ts-ignore: decorator
 @inline
+const PACKED_ROWS: i32 = 192; // of a transposed A that are packed together: as many neighbours are read at a time
+// @ts-ignore: decorator
+@inline
 const TILE: i32 = 6; // rows of a tile
 
 /** Floats of scratch memory that `multiplyPacked` works in: a block of A, and one tile for the edges (of 8 rows at most). */
 // @ts-ignore: decorator
 @inline
-export const WORK: i32 = 24 * 256 + 64;
+export const WORK: i32 = 192 * 256 + 64;
 
 /** What `matMul` needs: the same, and a panel of B. */
 // @ts-ignore: decorator
@@ -60,22 +63,19 @@ export function multiplyPacked(
   m: i32, columns: i32, depth: i32, aRow: i32, aCol: i32, packedDepth: i32, cRow: i32,
 ): void {
   const packedA = scratch();
-  const edge = packedA + ((DEPTH * ROWS) << 2);
+  const edge = packedA + ((DEPTH * PACKED_ROWS) << 2);
   const packA = aRow == 1 && aCol != 1 && columns > 32 && depth <= DEPTH; // the rows of a tile side by side, instead of a cache line a step
   const plain = factor == 1.0 && !bias && !plus;
   const cRowBytes = <usize>cRow << 2;
-  for (let i0 = 0; i0 < m; i0 += ROWS) {
+  const rowBytes = packA ? 4 : <usize>aRow << 2;
+  const colBytes = packA ? TILE << 2 : <usize>aCol << 2;
+  const tileBytes = packA ? <usize>(TILE * depth) << 2 : <usize>(TILE * aRow) << 2;
+  let block = a;
+  for (let i0 = 0; i0 < m; i0 += ROWS, block += (ROWS / TILE) * tileBytes) {
     const rows = min(ROWS, m - i0);
-    let block = a + (<usize>(i0 * aRow) << 2);
-    let tileBytes = <usize>(TILE * aRow) << 2;
-    let rowBytes = <usize>aRow << 2;
-    let colBytes = <usize>aCol << 2;
-    if (packA) {
-      packRows(block, packedA, rows, depth, rowBytes, colBytes);
+    if (packA && i0 % PACKED_ROWS == 0) {
+      packRows(a + (<usize>i0 << 2), packedA, min(PACKED_ROWS, m - i0), depth, <usize>aCol << 2);
       block = packedA;
-      tileBytes = <usize>(TILE * depth) << 2;
-      rowBytes = 4;
-      colBytes = TILE << 2;
     }
     for (let j = 0; j < columns; j += 8) {
       const panel = panels + (<usize>(j * packedDepth) << 2);
@@ -165,9 +165,9 @@ function packRow(from: usize, bCol: usize, to: usize, width: i32): void {
  * Rows of A side by side, tile after tile: in each the columns one after the other. The last row stands for those that the last tile lacks. Goes through A
  * column by column, whose rows are neighbours: far apart from one another, each cache line is fetched once.
  */
-function packRows(a: usize, to: usize, rows: i32, depth: i32, aRow: usize, aCol: usize): void {
+function packRows(a: usize, to: usize, rows: i32, depth: i32, aCol: usize): void {
   const tileBytes = <usize>(TILE * depth) << 2;
-  const whole = aRow == 4 ? rows / TILE : 0;
+  const whole = rows / TILE;
   for (let k = 0; k < depth; k++, a += aCol, to += TILE << 2) {
     let tile = to;
     let from = a;
@@ -176,7 +176,7 @@ function packRows(a: usize, to: usize, rows: i32, depth: i32, aRow: usize, aCol:
       store<i64>(tile, load<i64>(from, 16), 16);
     }
     for (let i = whole * TILE; i < rows; i += TILE, tile += tileBytes) {
-      for (let h = 0; h < TILE; h++) store<f32>(tile + (<usize>h << 2), load<f32>(a + <usize>min(i + h, rows - 1) * aRow));
+      for (let h = 0; h < TILE; h++) store<f32>(tile + (<usize>h << 2), load<f32>(a + (<usize>min(i + h, rows - 1) << 2)));
     }
   }
 }
