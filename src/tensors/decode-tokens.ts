@@ -46,10 +46,12 @@ const LINEARS = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'] as const;
 /** Bytes of weights that may be kept twice. */
 const LARGEST_COPY = 2 ** 27;
 
-/** Weights made ready for one token at a time; they stay those of the moment. */
+/** Weights made ready for one token at a time: a copy, but for the table, of what they are at the moment. */
 export class TokenDecoder {
-  readonly #tensors: Record<string, tf.Tensor>;
-  readonly #packed: tf.Tensor[] = [];
+  readonly #table: tf.Tensor2D;
+  readonly #tables: RotaryTables;
+  /** What the kernel made of the weights. */
+  readonly #packed: tf.Tensor[];
   readonly #attributes: object;
 
   /**
@@ -62,42 +64,32 @@ export class TokenDecoder {
     const matrices = [head, ...blocks.flatMap((block) => LINEARS.map((name) => block[name].weight))];
     const fits = matrices.reduce((bytes, { size }) => bytes + 4 * size, 0) <= LARGEST_COPY;
     if (!fits || matrices.some(halfFormat) || !hasKernel('SearchE1DecodeTokens')) return null;
-    return new TokenDecoder(weights, tables());
+    return new TokenDecoder(weights, tables);
   }
 
-  private constructor({ table, blocks, norm, head, heads, kvHeads, epsilon }: StackWeights, tables: RotaryTables) {
-    const pack = (weight: tf.Tensor) => {
-      const packed = tf.keep(tf.tidy(() => runKernel('SearchE1PackWeight', { weight })[0]));
-      this.#packed.push(packed);
-      return packed;
-    };
-    this.#packed.push(tf.keep(tables.cos), tf.keep(tables.sin));
-    this.#tensors = { table, norm, head: pack(head), ...tables };
-    for (const [i, block] of blocks.entries()) {
-      this.#tensors[`${i}.inputNorm`] = block.inputNorm;
-      this.#tensors[`${i}.postNorm`] = block.postNorm;
-      for (const name of LINEARS) {
-        const { weight, bias, adapter } = block[name];
-        this.#tensors[`${i}.${name}.weight`] = pack(weight);
-        if (bias) this.#tensors[`${i}.${name}.bias`] = bias;
-        if (!adapter) continue;
-        this.#tensors[`${i}.${name}.a`] = pack(adapter.a);
-        this.#tensors[`${i}.${name}.b`] = pack(adapter.b);
-      }
-    }
+  private constructor({ table, blocks, norm, head, heads, kvHeads, epsilon }: StackWeights, tables: () => RotaryTables) {
+    const { gate, k } = blocks[0];
     const adapter = blocks.flatMap((block) => LINEARS.map((name) => block[name].adapter)).find(Boolean);
-    const { weight } = blocks[0].gate;
     this.#attributes = {
-      ...{
-        layers: blocks.length,
-        width: weight.shape[1],
-        inner: weight.shape[0],
-        heads,
-        kvHeads,
-        headDim: blocks[0].k.weight.shape[0] / kvHeads,
-      },
-      ...{ vocabulary: head.shape[0], rank: adapter?.a.shape[0] ?? 0, scale: adapter?.scale ?? 0, epsilon },
+      ...{ layers: blocks.length, width: gate.weight.shape[1], inner: gate.weight.shape[0], vocabulary: head.shape[0] },
+      ...{ heads, kvHeads, headDim: k.weight.shape[0] / kvHeads, rank: adapter?.a.shape[0] ?? 0, scale: adapter?.scale ?? 0, epsilon },
     };
+    const layers = blocks.flatMap((block, i) => [
+      [`${i}.inputNorm`, block.inputNorm],
+      [`${i}.postNorm`, block.postNorm],
+      ...LINEARS.flatMap((name) => {
+        const { weight, bias, adapter } = block[name];
+        return Object.entries({ weight, bias, a: adapter?.a, b: adapter?.b }).map(([part, tensor]) => [`${i}.${name}.${part}`, tensor]);
+      }),
+    ]);
+    this.#table = table;
+    this.#tables = tables();
+    this.#packed = runKernel('SearchE1PackDecoder', { norm, head, ...Object.fromEntries(layers) }, this.#attributes);
+    for (const tensor of this.#owned()) tf.keep(tensor);
+  }
+
+  #owned(): tf.Tensor[] {
+    return [...this.#packed, this.#tables.cos, this.#tables.sin];
   }
 
   /**
@@ -110,7 +102,7 @@ export class TokenDecoder {
   decode(tokens: Int32Array, { positions, places, layers }: CacheStep): tf.Tensor2D {
     if (tokens.length !== positions.length) throw new RangeError(`TokenDecoder: ${tokens.length} tokens for a step of ${positions.length}`);
     return tf.tidy(() => {
-      const inputs: Record<string, tf.Tensor> = { ...this.#tensors };
+      const inputs: Record<string, tf.Tensor> = { plan: this.#packed[0], table: this.#table, ...this.#tables };
       layers().forEach(({ k, v }, i) => {
         inputs[`${i}.cachedK`] = k;
         inputs[`${i}.cachedV`] = v;
@@ -121,6 +113,6 @@ export class TokenDecoder {
   }
 
   dispose(): void {
-    tf.dispose(this.#packed);
+    tf.dispose(this.#owned());
   }
 }

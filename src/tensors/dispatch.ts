@@ -19,7 +19,7 @@ export type KernelName =
   | 'SearchE1ForwardKlGrad'
   | 'SearchE1HalfMatMul'
   | 'SearchE1Linear'
-  | 'SearchE1PackWeight'
+  | 'SearchE1PackDecoder'
   | 'SearchE1RmsNorm'
   | 'SearchE1RmsNormGrad'
   | 'SearchE1Rotary'

@@ -5,7 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { KernelName } from '../dispatch.js';
 import type { SimdBackend } from './backend.js';
-import { decodeTokens, packWeight } from './decode-tokens.js';
+import { decodeTokens, packDecoder } from './decode-tokens.js';
 import { halfMatMul, matMul, type Product } from './mat-mul.js';
 import { sumRows } from './sum-rows.js';
 
@@ -199,7 +199,7 @@ const KERNELS: Readonly<Record<Exclude<KernelName, 'SearchE1Attention' | 'Search
     if (room) heap.release(room);
     return gradient;
   },
-  SearchE1PackWeight: ({ weight }, _, backend) => packWeight(backend, weight),
+  SearchE1PackDecoder: (inputs, sizes, backend) => packDecoder(backend, inputs, sizes),
   SearchE1DecodeTokens(inputs, sizes, backend) {
     checkIds(backend, inputs.tokens, inputs.table.shape[0]);
     checkIds(backend, inputs.positions, inputs.cos.shape[0]);
@@ -285,18 +285,7 @@ export function registerFusedKernels(): void {
   }
 }
 
-const INTEGERS: ReadonlySet<string> = new Set([
-  'ids',
-  'tokens',
-  'positions',
-  'places',
-  'targets',
-  'halves',
-  'to',
-  'segments',
-  'ranges',
-  'families',
-]);
+const INTEGERS: ReadonlySet<string> = new Set('ids plan tokens positions places targets halves to segments ranges families'.split(' '));
 
 /** A kernel reads bytes as what it expects them to be. */
 function checkTypes(kernelName: string, inputs: Inputs): void {

@@ -32,7 +32,7 @@ const KERNELS: Readonly<
   Record<
     Exclude<
       KernelName,
-      'SearchE1DecodeTokens' | 'SearchE1HalfMatMul' | 'SearchE1PackWeight' | 'SearchE1SegmentAttention' | 'SearchE1SegmentAttentionGrad'
+      'SearchE1DecodeTokens' | 'SearchE1HalfMatMul' | 'SearchE1PackDecoder' | 'SearchE1SegmentAttention' | 'SearchE1SegmentAttentionGrad'
     >,
     Run
   >

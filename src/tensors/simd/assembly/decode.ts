@@ -8,7 +8,7 @@ import { attentionForward } from './attention';
 import { copyRows, embeddingForward, rmsNormForward, rotary, swigluForward } from './layers';
 import { DEPTH, multiplyPacked, pack } from './mat-mul';
 
-/** What a call works on: sizes, then addresses. simd/decode-tokens.ts writes it, field after field, and the layers after it. */
+/** What a call works on; simd/decode-tokens.ts writes it, field after field, and the layers after it. */
 // @ts-ignore: decorator
 @unmanaged
 class Plan {
@@ -20,11 +20,11 @@ class Plan {
   headDim: i32;
   vocabulary: i32;
   rank: i32; // of the adapter, or 0
+  norm: usize;
+  head: usize; // packed
   rows: i32; // sequences
   longest: i32; // keys that one of them reads
   table: usize; // [vocabulary, width]
-  norm: usize;
-  head: usize; // packed
   cos: usize; // [positions, headDim]
   sin: usize;
   tokens: usize; // i32 [rows], as the next two
@@ -36,14 +36,14 @@ class Plan {
   workspace: usize;
 }
 
-/** Two norms and the cache; behind them the addresses of seven linear layers. */
+/** The cache and two norms; behind them the addresses of seven linear layers. */
 // @ts-ignore: decorator
 @unmanaged
 class Layer {
-  inputNorm: usize;
-  postNorm: usize;
   cachedK: usize; // [cache rows, keyHeads, headDim]
   cachedV: usize;
+  inputNorm: usize;
+  postNorm: usize;
 }
 
 // @ts-ignore: decorator
