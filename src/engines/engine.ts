@@ -31,6 +31,8 @@ export interface TokenValues {
 export interface LogProbLoss<D extends Scored = Scored> {
   readonly name: 'grpo' | 'cross_entropy';
   readonly reads: 'logProbs';
+  /** Of the distribution the log-probabilities are read off: that of sampling. Default 1. */
+  readonly temperature?: number;
   readonly data: readonly D[];
   perToken(logProbs: tf.Tensor1D, data: readonly D[]): TokenValues;
 }
@@ -71,8 +73,8 @@ export interface Engine {
     prompts: readonly (readonly number[])[],
     options: GenerateOptions & { readonly weights?: WeightsChoice },
   ): Promise<SampledSequence[]>;
-  /** log p in nats of every scored token, at temperature 1. */
-  forward(data: readonly Scored[], weights?: WeightsChoice): Promise<Float32Array[]>;
+  /** log p in nats of every scored token, at `temperature` (default 1). */
+  forward(data: readonly Scored[], weights?: WeightsChoice, temperature?: number): Promise<Float32Array[]>;
   /** Per scored token, the teacher's (adapter off) and the student's (current) view: KL(teacher || student) in nats and both log-probabilities of the token itself. */
   compare(
     data: readonly Paired[],

@@ -78,12 +78,12 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
     sample: (prompts, { weights, ...generateOptions }) => generate(model(weights), prompts, generateOptions),
 
-    async forward(data, weights) {
+    async forward(data, weights, temperature = 1) {
       const results = data.map(() => new Float32Array());
       await microBatches(data, async (indices) => {
         const chunk = indices.map((i) => data[i]);
         const logProbs = tf.tidy(() => {
-          const hidden = scoredHidden(model(weights), chunk);
+          const hidden = warmed(scoredHidden(model(weights), chunk), temperature);
           return selectedLogProbs(hidden, headOf(model(weights)), targetsOf(chunk)).logProbs;
         });
         splitByItem(await logProbs.data<'float32'>(), chunk).forEach((values, i) => {
@@ -221,7 +221,8 @@ function tokenValues(
   teacher: tf.Tensor2D | null,
 ): { values: TokenValues; entropy?: tf.Tensor1D } {
   if (loss.reads === 'logits') return { values: loss.perToken(teacher as tf.Tensor2D, scoredLogits(policy, chunk)) };
-  const { logProbs, entropy } = selectedLogProbs(scoredHidden(policy, chunk), headOf(policy), targetsOf(chunk));
+  const hidden = warmed(scoredHidden(policy, chunk), loss.temperature ?? 1);
+  const { logProbs, entropy } = selectedLogProbs(hidden, headOf(policy), targetsOf(chunk));
   return { values: loss.perToken(logProbs, chunk), entropy };
 }
 
@@ -231,6 +232,9 @@ function scoredHidden(model: DecoderWeights, data: readonly Scored[]): tf.Tensor
   const hidden = decode(model, tokens, [1, tokens.length], { positions, segments, rows: states }); // [1, R, d]
   return embedding(tf.reshape(hidden, [states.length, model.config.hiddenSize]), tf.tensor1d(stateOf, 'int32')); // [N, d]
 }
+
+/** Hidden states whose logits are those of x divided by the temperature. */
+const warmed = (x: tf.Tensor2D, temperature: number): tf.Tensor2D => (temperature === 1 ? x : tf.div(x, temperature));
 
 const scoredLogits = (model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D =>
   linear(scoredHidden(model, data), headOf(model)) as tf.Tensor2D; // [N, V]

@@ -26,7 +26,7 @@ export interface GrpoSettings extends GrpoLossSettings {
   readonly groupSize: number;
   /** Parts of a step's batch, an optimiser step each. Search-R1: 2 (512 / 256); classroom: 2. */
   readonly miniBatches: number;
-  /** Sampling temperature. Search-R1: 1. */
+  /** Of sampling, and of every distribution that the loss compares, as TRL divides its logits. Above 0. Search-R1: 1. */
   readonly temperature: number;
   /** Optimiser steps over which the rate climbs from 0. Search-R1: 0.285 of all; classroom: 5. */
   readonly warmUpSteps: number;
@@ -92,6 +92,7 @@ export async function grpo(
   options: GrpoOptions = {},
 ): Promise<GrpoMetrics[]> {
   const { onStep, onRollouts, signal, startStep = 0 } = options;
+  if (!(settings.temperature > 0)) throw new RangeError(`GRPO samples at a temperature above 0, got ${settings.temperature}`);
   const reference = options.reference ?? engine.snapshot();
   const history: GrpoMetrics[] = [];
   try {
@@ -146,7 +147,7 @@ async function learn(engine: Engine, groups: readonly Group[], reference: Snapsh
     return advantages.some((a) => a !== 0) ? trajectories.map((trajectory, i) => ({ trajectory, advantage: advantages[i] })) : [];
   });
   const sequences = scored.map(({ trajectory }) => ownTokens(trajectory));
-  const referenceLogProbs = await engine.forward(sequences, reference);
+  const referenceLogProbs = await engine.forward(sequences, reference, settings.temperature);
   const data = scored.map(({ trajectory, advantage }, i): GrpoDatum => {
     const oldLogProbs = trajectory.logProbs.filter((_, t) => trajectory.own[t]);
     return { ...sequences[i], advantage, oldLogProbs, referenceLogProbs: referenceLogProbs[i] };

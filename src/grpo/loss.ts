@@ -25,6 +25,8 @@ export interface GrpoLossSettings {
   readonly clip: number;
   /** Weight of the k3 estimate of KL(policy || reference). Search-R1: 0.001. */
   readonly beta: number;
+  /** At which the tokens were sampled, and so of all distributions compared. Search-R1: 1. */
+  readonly temperature?: number;
 }
 
 /** Loss, k3 and whether the clip took the gradient away, one each a token [N]. */
@@ -47,6 +49,7 @@ export function grpoLoss(data: readonly GrpoDatum[], settings: GrpoLossSettings)
   return {
     name: 'grpo',
     reads: 'logProbs',
+    temperature: settings.temperature,
     data,
     perToken(logProbs, chunk) {
       const gather = (of: (datum: GrpoDatum) => ArrayLike<number>) =>

@@ -60,6 +60,24 @@ describe('training a tiny policy', () => {
     return { losses, groups, history, data: losses.map(({ data }) => data as readonly GrpoDatum[]) };
   }
 
+  test('compares distributions at the temperature of sampling', async () => {
+    const still = { ...settings.optimizer, learningRate: 0 };
+    const { data, history } = await spied({ steps: 1, temperature: 0.6, miniBatches: 1, optimizer: still });
+    const [batch] = data;
+    expect(batch.length).toBeGreaterThan(0);
+    const [warm, plain] = [await engine.forward(batch, 'current', 0.6), await engine.forward(batch)];
+    batch.forEach(({ oldLogProbs, referenceLogProbs }, i) => {
+      for (const [t, p] of warm[i].entries()) {
+        expect(oldLogProbs[t]).toBeCloseTo(p, 4);
+        expect(referenceLogProbs[t]).toBeCloseTo(p, 4);
+      }
+    });
+    expect(batch.some(({ oldLogProbs }, i) => plain[i].some((p, t) => Math.abs(p - oldLogProbs[t]) > 0.01))).toBe(true);
+    expect(history[0].kl).toBeCloseTo(0, 6);
+    expect(history[0].clip_ratio).toBe(0);
+    await expect(spied({ temperature: 0 })).rejects.toThrow(/GRPO samples at a temperature above 0, got 0/);
+  });
+
   test('learns from the groups that scored differently, each attempt once, own tokens only', async () => {
     const { groups, data } = await spied({ steps: 1 });
     const mixed = groups[0].filter(({ trajectories }) => new Set(trajectories.map(({ reward }) => reward)).size > 1);
