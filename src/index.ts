@@ -75,5 +75,6 @@ export * from './tinypedia/questions.js';
 export * from './tinypedia/tinypedia.js';
 export * from './tinypedia/tokenizer.js';
 export * from './tinypedia/traces.js';
+export { openUnfinished, type UnfinishedRun } from './tinypedia/unfinished.js';
 export { makePretrainingWorld, makeWorld, type World } from './tinypedia/world.js';
 export * from './version.js';

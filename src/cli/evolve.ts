@@ -12,7 +12,7 @@ import { describeRun, summarizeRun } from './evolution-summary.js';
 import { evolutionTasks } from './evolution-tasks.js';
 import { givenBy, type Io, interruptible, UsageError } from './io.js';
 import { openBackend, openEngine } from './open-policy.js';
-import { addCommonOptions, type CommonFlags, examples, integer } from './options.js';
+import { addCommonOptions, type CommonFlags, checkSameOptions, examples, integer } from './options.js';
 import { printableJson } from './printable.js';
 import { runTasks } from './tasks.js';
 
@@ -128,14 +128,7 @@ async function rememberedFlags(path: string, flags: Flags, command: Command): Pr
   });
   const { flags: remembered } = await givenBy('--resume', () => JSON.parse(text) as { flags?: RunFlags });
   if (!remembered) throw new UsageError(`--resume: ${join(path, 'config.json')} is not a run of evolve`);
-  for (const key of RUN_FLAGS) {
-    if (command.getOptionValueSource(key) === 'cli' && flags[key] !== remembered[key]) {
-      const option = command.options.find((each) => each.attributeName() === key)?.long;
-      throw new UsageError(
-        `${option} ${flags[key]}: the run in ${path} was begun with ${remembered[key] ?? 'the default'}; leave the option out to go on with it`,
-      );
-    }
-  }
+  checkSameOptions(command, flags, remembered, RUN_FLAGS, path);
   return pickRunFlags(remembered);
 }
 

@@ -1,6 +1,7 @@
 /** What options have in common: how their values are read, and the ones that several commands share. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { BackendName } from '../tensors/backend.js';
+import { UsageError } from './io.js';
 
 export interface CommonFlags {
   readonly backend: 'auto' | BackendName;
@@ -19,6 +20,26 @@ export function addCommonOptions(command: Command): Command {
     )
     .option('--json', 'print the result as JSON')
     .option('--verbose', 'show the stack trace of an error (as DEBUG=1 does)');
+}
+
+/**
+ * What a run was begun with may be given again when it is resumed, but must be the same.
+ *
+ * @throws UsageError naming the first option that says something else
+ */
+export function checkSameOptions<Flags extends object>(
+  command: Command,
+  given: Flags,
+  begun: Flags,
+  keys: readonly (keyof Flags & string)[],
+  place: string,
+): void {
+  for (const key of keys) {
+    if (command.getOptionValueSource(key) !== 'cli' || given[key] === begun[key]) continue;
+    const option = command.options.find((each) => each.attributeName() === key)?.long;
+    const before = begun[key] ?? 'the default';
+    throw new UsageError(`${option} ${given[key]}: the run in ${place} was begun with ${before}; leave the option out to go on with it`);
+  }
 }
 
 /** Examples below the help. */

@@ -3,85 +3,136 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { duration } from '../display/progress.js';
-import { trainBasePolicy } from '../tinypedia/base-policy.js';
-import { type PretrainMetrics, pretrainSettings } from '../tinypedia/pretrain.js';
-import { type Io, interruptible, UsageError } from './io.js';
+import type { BackendReport } from '../tensors/backend.js';
+import { resumeBasePolicy, type TrainingRecord, trainBasePolicy } from '../tinypedia/base-policy.js';
+import { type PretrainMetrics, type PretrainPhase, pretrainSettings, stepsDone, stepsOf } from '../tinypedia/pretrain.js';
+import { openUnfinished, type UnfinishedRun } from '../tinypedia/unfinished.js';
+import { givenBy, type Io, interruptible, UsageError } from './io.js';
 import { openBackend } from './open-policy.js';
-import { addCommonOptions, type CommonFlags, examples, integer, positive } from './options.js';
+import { addCommonOptions, type CommonFlags, checkSameOptions, examples, integer, positive } from './options.js';
 import { printableJson } from './printable.js';
 import { runTasks } from './tasks.js';
 
-interface Flags extends CommonFlags {
-  readonly out: string;
+/** What a run is begun with, and resumed with. */
+interface RunFlags {
   readonly seed: number;
   readonly steps?: number;
   readonly learningRate: number;
   readonly from?: string;
+}
+
+interface Flags extends RunFlags, CommonFlags {
+  readonly out: string;
+  readonly resume?: boolean;
   readonly force?: boolean;
 }
 
 export function definePretrain(command: Command, io: Io): void {
   command
     .description(
-      'Trains a base policy for Tinypedia, from random weights or on from a checkpoint, on supervised episodes in other worlds than the classroom’s. The full course takes one to two hours, depending on the machine; time left is shown after the first steps. It is one run: stopped early, it leaves nothing.',
+      'Trains a base policy for Tinypedia, from random weights or on from a checkpoint, on supervised episodes in other worlds than the classroom’s. The full course takes one to two hours, depending on the machine; time left is shown after the first steps. How far it is, is kept every 100 steps and at Ctrl-C: a run that was stopped goes on with --resume and ends with the same policy.',
     )
     .requiredOption('--out <folder>', 'where the checkpoint goes, with its training record')
+    .option('--resume', 'go on with the run that was stopped in --out; its settings are remembered')
     .option('--seed <n>', 'weights and episodes are drawn from it', integer(0), pretrainSettings.seed)
     .option('--steps <n>', 'one phase of this many optimiser steps, like the committed policy’s last, instead of its three', integer(1))
     .option('--learning-rate <rate>', 'its peak, with --steps', positive(), pretrainSettings.phases[0].learningRate)
     .option('--from <folder>', 'a checkpoint to train on from, with a fresh optimiser')
-    .option('--force', 'write over a checkpoint that is there');
+    .option('--force', 'begin anew where a run was stopped, and write over a checkpoint that is there');
   addCommonOptions(command)
     .addHelpText(
       'after',
       examples([
         'pretrain --out runs/base',
+        'pretrain --out runs/base --resume         after Ctrl-C',
         'pretrain --out runs/base-7 --seed 7',
         'pretrain --out runs/longer --from runs/base --steps 3000 --learning-rate 0.002 --seed 2',
         'pretrain --out runs/sketch --steps 300    quick and poor',
       ]),
     )
-    .action((flags: Flags) => runPretrain(flags, io));
+    .action((flags: Flags) => runPretrain(flags, command, io));
 }
 
-async function runPretrain({ out, seed, steps, learningRate, from, force, json, backend }: Flags, io: Io): Promise<void> {
-  if (!force && existsSync(join(out, 'config.json')))
-    throw new UsageError(`--out ${out} holds a checkpoint already: choose another folder, or --force`);
-  if (from !== undefined && !existsSync(join(from, 'config.json'))) throw new UsageError(`--from ${from}: there is no checkpoint`);
-  const report = await openBackend(io, { backend });
-  const { worlds } = pretrainSettings.phases[pretrainSettings.phases.length - 1];
-  const phases = steps === undefined ? pretrainSettings.phases : [{ steps, learningRate, worlds, draw: 0 }];
+async function runPretrain(flags: Flags, command: Command, io: Io): Promise<void> {
+  const { out, seed, from, resume, json } = flags;
+  const unfinished = await unfinishedRun(flags, command);
+  const phases = unfinished?.settings.phases ?? phasesOf(flags);
+  const backend = await openBackend(io, flags);
+  if (unfinished) warnOfOtherBackend(unfinished, backend, io);
+  const before = unfinished ? stepsDone(phases, unfinished.last) : 0;
+  const total = stepsOf(phases);
   const started = performance.now();
-  let done = 0;
-  let last: PretrainMetrics | undefined;
+  let done = before;
+  let record: TrainingRecord | undefined;
+  const course = phases.length === 1 ? `${total} steps` : `${phases.length} phases`;
   const train = {
-    title: `pretraining, ${phases.length === 1 ? `${phases[0].steps} steps` : `${phases.length} phases`}`,
+    title: `pretraining, ${course}${before ? `, ${before} of ${total} steps done before` : ''}`,
     run: async (note: (text: string) => void) => {
-      await trainBasePolicy({
+      const options = {
         out,
-        from,
-        backend: report,
-        settings: { seed, phases },
+        backend,
         signal: io.signal,
-        onStep(metrics, finished, total) {
-          last = metrics;
+        onStep(metrics: PretrainMetrics, finished: number) {
           done = finished;
-          const left = ((performance.now() - started) / 1000 / done) * (total - done);
+          const left = ((performance.now() - started) / 1000 / (done - before)) * (total - done);
           note(`step ${done} of ${total}: loss ${metrics.loss.toFixed(3)} · about ${duration(left)} left`);
         },
-      });
-      return `loss ${last?.loss.toFixed(3)} in ${duration((performance.now() - started) / 1000)}`;
+      };
+      record = await (resume ? resumeBasePolicy(options) : trainBasePolicy({ ...options, from, settings: { seed, phases } }));
+      return `loss ${record.final?.loss.toFixed(3)} in ${duration(record.seconds)}`;
     },
   };
+  const how = `search-e1 pretrain --out ${out} --resume`;
   await interruptible(
     io.signal,
     () => runTasks(io, [train]),
-    () => `after ${done} steps; nothing was written to ${out}: pretraining cannot be resumed, begin again`,
+    () => `${out} holds everything up to the last whole step (${done} of ${total} steps). Go on with: ${how}`,
   );
-  const result = { policy: out, seed, phases, final: last, backend: report, seconds: Math.round((performance.now() - started) / 1000) };
+  const { settings, final, seconds } = record as unknown as TrainingRecord;
+  const result = { policy: out, seed: settings.seed, phases, final, backend, seconds };
   io.stdout.write(
     json
       ? `${printableJson(result)}\n`
       : `The policy is in ${out}, its training record in ${join(out, 'training.json')}\nEvaluate it: search-e1 evaluate --policy ${out}\n`,
   );
+}
+
+/** The run to go on with; null where one is to be begun. */
+async function unfinishedRun(flags: Flags, command: Command): Promise<UnfinishedRun | null> {
+  const { out, from, resume, force } = flags;
+  if (resume && force) throw new UsageError('--resume goes on with a run, --force begins it anew: give one of them');
+  if (from !== undefined && !resume && !existsSync(join(from, 'config.json')))
+    throw new UsageError(`--from ${from}: there is no checkpoint`);
+  if (force) return null;
+  const unfinished = await givenBy('--out', () => openUnfinished(out));
+  const finished = existsSync(join(out, 'config.json'));
+  if (resume) {
+    if (!unfinished) throw new UsageError(`--resume: ${finished ? `the policy in ${out} is finished` : `there is no run in ${out}`}`);
+    checkSameOptions(command, flags, flagsOf(unfinished), ['seed', 'steps', 'learningRate', 'from'], out);
+    return unfinished;
+  }
+  if (unfinished)
+    throw new UsageError(`--out ${out} holds a run that was stopped: go on with --resume, choose another folder, or --force to begin anew`);
+  if (finished) throw new UsageError(`--out ${out} holds a checkpoint already: choose another folder, or --force`);
+  return null;
+}
+
+function phasesOf({ steps, learningRate }: RunFlags): readonly PretrainPhase[] {
+  const { worlds } = pretrainSettings.phases[pretrainSettings.phases.length - 1];
+  return steps === undefined ? pretrainSettings.phases : [{ steps, learningRate, worlds, draw: 0 }];
+}
+
+/** The options that a run was begun with. */
+const flagsOf = ({ settings: { seed, phases }, from }: UnfinishedRun): RunFlags => ({
+  seed,
+  steps: phases.length === 1 ? phases[0].steps : undefined,
+  learningRate: phases[0].learningRate,
+  from,
+});
+
+function warnOfOtherBackend({ backend: before }: UnfinishedRun, now: BackendReport, io: Io): void {
+  const changed = (['name', 'device', 'kernels'] as const).filter((key) => before[key] !== now[key]);
+  if (changed.length === 0) return;
+  const change = changed.map((key) => `${key === 'name' ? 'backend' : key} was ${before[key]}, is ${now[key]}`).join('; ');
+  io.stderr.write(`warning: the numbers will not be those of an uninterrupted run: ${change}\n`);
 }

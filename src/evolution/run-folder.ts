@@ -4,9 +4,10 @@
  * Lines are appended first and the state is replaced last, in one rename. After a kill at any moment `state.json` names the last whole step: what was
  * appended after it is cut off on resume, so that the resumed run ends with the same files as an uninterrupted one.
  */
-import { appendFile, mkdir, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { replaceFile } from '../replace-file.js';
 import type { Group } from '../rollout/trajectory.js';
 
 /** How far a run is. */
@@ -130,11 +131,4 @@ async function removeUncommitted(checkpoints: string, { finished, checkpoint }: 
     if (!/^\d+-[a-z]+(-step-\d+)?$/.test(name) || name === checkpoint || finished.includes(name)) continue;
     await rm(join(checkpoints, name), { recursive: true, force: true });
   }
-}
-
-/** Writes to a temporary name, flushes and renames: a reader never sees half a file. */
-export async function replaceFile(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  await writeFile(temporary, text, { flush: true });
-  await rename(temporary, path);
 }

@@ -1,5 +1,5 @@
 /** The committed base policy: how it is opened, and how it was made. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { datasetPath } from '../datasets.js';
 import { type InProcessEngine, inProcessEngine } from '../engines/in-process.js';
@@ -8,7 +8,16 @@ import { Policy } from '../policy/policy.js';
 import { loadTokenizer } from '../policy/tokenizer.js';
 import { random } from '../random.js';
 import type { BackendReport } from '../tensors/backend.js';
-import { basePolicyConfig, type PretrainMetrics, type PretrainSettings, pretrain, pretrainSettings } from './pretrain.js';
+import {
+  basePolicyConfig,
+  type PretrainMetrics,
+  type PretrainSettings,
+  pretrain,
+  pretrainSettings,
+  stepsDone,
+  stepsOf,
+} from './pretrain.js';
+import { discardUnfinished, finishUnfinished, keepUnfinished, openUnfinished, unfinishedCheckpoint } from './unfinished.js';
 
 /** Folder of the committed base policy, a Hugging Face checkpoint with its tokenizer. */
 export const basePolicyFolder = (): string => datasetPath('tinypedia', 'base-policy');
@@ -18,57 +27,120 @@ export async function openPolicy(folder: string = basePolicyFolder()): Promise<I
   return inProcessEngine(await loadPolicy(folder), loadTokenizer(folder), { tokenizerFolder: folder });
 }
 
-export interface TrainBasePolicyOptions {
-  /** Where the checkpoint goes. */
+/** Optimiser steps between two states that are kept on disk: well under a minute of work that a kill may cost, for 5 MB written. */
+const STEPS_BETWEEN_SAVES = 100;
+
+export interface ResumeBasePolicyOptions {
+  /** Where the checkpoint goes; while the run is under way, where it is kept (`unfinished.ts`). */
   readonly out: string;
-  /** A checkpoint to train on from, with a fresh optimiser; default random weights. */
-  readonly from?: string;
   /** The active backend, for the record. */
   readonly backend: BackendReport;
-  readonly settings?: Partial<PretrainSettings>;
+  /** Optimiser steps between two states that are kept on disk, besides the one at an abort; default 100. */
+  readonly stepsBetweenSaves?: number;
   /** `done` of `total` optimiser steps of all phases. */
   readonly onStep?: (metrics: PretrainMetrics, done: number, total: number) => void;
+  /** Ends the run after the step under way, which is kept. */
   readonly signal?: AbortSignal;
 }
 
-/** Trains a base policy, from nothing or from a checkpoint, and writes it with `training.jsonl` (a line every 50 steps) and `training.json` (settings, backend, time). */
-export async function trainBasePolicy({ out, from, backend, onStep, signal, ...options }: TrainBasePolicyOptions): Promise<void> {
-  const settings = { ...pretrainSettings, ...options.settings };
-  const tokenizerFolder = datasetPath('tinypedia', 'tokenizer');
-  const tokenizer = loadTokenizer(tokenizerFolder);
+export interface TrainBasePolicyOptions extends ResumeBasePolicyOptions {
+  /** A checkpoint to train on from, with a fresh optimiser; default random weights. */
+  readonly from?: string;
+  readonly settings?: Partial<PretrainSettings>;
+}
+
+/** What `training.json` says of a run. */
+export interface TrainingRecord {
+  /** Name of the checkpoint's folder that it was begun from; none: random weights. */
+  readonly from?: string;
+  readonly settings: PretrainSettings;
+  readonly parameters: number;
+  /** The last step. */
+  readonly final: PretrainMetrics | null;
+  /** Of all sessions together. */
+  readonly seconds: number;
+  readonly backend: string;
+  readonly node: string;
+}
+
+/**
+ * Trains a base policy, from nothing or from a checkpoint, and writes it with `training.jsonl` (a line every 50 steps) and `training.json` (settings, backend, time).
+ * A run that `out` holds unfinished is given up.
+ */
+export async function trainBasePolicy({ from, settings: chosen, ...options }: TrainBasePolicyOptions): Promise<TrainingRecord> {
+  const { out } = options;
+  const { name, device, kernels } = options.backend;
+  const settings = { ...pretrainSettings, ...chosen };
   const policy = from
     ? await loadPolicy(from)
-    : Policy.initialize(basePolicyConfig(tokenizer), random(settings.seed, 'initialize'), { scale: settings.initialScale });
-  const engine = inProcessEngine(policy, tokenizer);
-  const lines: string[] = [];
+    : Policy.initialize(basePolicyConfig(loadTokenizer(tokenizerFolder())), random(settings.seed, 'initialize'), {
+        scale: settings.initialScale,
+      });
+  await discardUnfinished(out);
+  const run = { settings, from, backend: { name, device, kernels }, last: null, recorded: [], seconds: 0 };
+  await keepUnfinished(out, run, (folder) => savePolicy(policy, folder, { tokenizerFolder: tokenizerFolder() }));
+  policy.dispose();
+  return resumeBasePolicy(options);
+}
+
+/**
+ * Goes on with the run that `out` holds unfinished, with the settings it was begun with. On the same backend it ends with the same files as one that was never
+ * stopped, but for the seconds: both train from a state on disk, the latter from that of no step.
+ *
+ * @throws Error where there is no such run
+ */
+export async function resumeBasePolicy({
+  out,
+  backend,
+  onStep,
+  signal,
+  stepsBetweenSaves = STEPS_BETWEEN_SAVES,
+}: ResumeBasePolicyOptions): Promise<TrainingRecord> {
+  const begun = await openUnfinished(out);
+  if (!begun) throw new Error(`${out} holds no unfinished run to go on with: begin one with trainBasePolicy`);
+  const { settings, from } = begun;
+  const checkpoint = unfinishedCheckpoint(out, begun);
+  const policy = await loadPolicy(checkpoint);
+  const engine = inProcessEngine(policy, loadTokenizer(tokenizerFolder()), { tokenizerFolder: tokenizerFolder() });
   const started = performance.now();
+  const seconds = () => begun.seconds + (performance.now() - started) / 1000;
+  const total = stepsOf(settings.phases);
+  const recorded = [...begun.recorded];
+  let { last } = begun;
   try {
-    let last: PretrainMetrics | undefined;
-    let done = 0;
-    const total = settings.phases.reduce((sum, { steps }) => sum + steps, 0);
+    await engine.load(checkpoint); // the optimiser besides the weights
     await pretrain(engine, settings, {
+      after: last ?? undefined,
       signal,
-      onStep(metrics) {
+      async onStep(metrics) {
         last = metrics;
-        if (metrics.step % 50 === 0 || metrics.step === settings.phases[metrics.phase - 1].steps) lines.push(JSON.stringify(metrics));
-        done++;
+        const { phase, step } = metrics;
+        if (step % 50 === 0 || step === settings.phases[phase - 1].steps) recorded.push(metrics);
+        const done = stepsDone(settings.phases, metrics);
         onStep?.(metrics, done, total);
+        // Nothing may be awaited between here and `pretrain` looking at the signal, else an abort in between would lose the step.
+        if (signal?.aborted || done % stepsBetweenSaves === 0 || done === total)
+          await keepUnfinished(out, { ...begun, last, recorded, seconds: seconds() }, (folder) => engine.save(folder));
       },
     });
-    await mkdir(out, { recursive: true });
-    await savePolicy(policy, out, { tokenizerFolder });
-    await writeFile(join(out, 'training.jsonl'), `${lines.join('\n')}\n`);
-    const record = {
+    const record: TrainingRecord = {
       ...(from && { from: basename(from) }),
       settings,
       parameters: policy.parameters,
       final: last,
-      seconds: Math.round((performance.now() - started) / 1000),
+      seconds: Math.round(seconds()),
       backend: `${backend.description}, kernels: ${backend.kernels}`,
       node: process.version,
     };
-    await writeFile(join(out, 'training.json'), `${JSON.stringify(record, null, 2)}\n`);
+    await finishUnfinished(out, async (folder) => {
+      await savePolicy(policy, folder, { tokenizerFolder: tokenizerFolder() });
+      await writeFile(join(folder, 'training.jsonl'), recorded.map((metrics) => `${JSON.stringify(metrics)}\n`).join(''));
+      await writeFile(join(folder, 'training.json'), `${JSON.stringify(record, null, 2)}\n`);
+    });
+    return record;
   } finally {
     engine.dispose();
   }
 }
+
+const tokenizerFolder = (): string => datasetPath('tinypedia', 'tokenizer');

@@ -85,15 +85,27 @@ export interface PretrainMetrics {
   readonly learning_rate: number;
 }
 
+/** Optimiser steps of all phases together. */
+export const stepsOf = (phases: readonly PretrainPhase[]): number => phases.reduce((sum, { steps }) => sum + steps, 0);
+
+/** Optimiser steps of all phases up to the step `last`. */
+export const stepsDone = (phases: readonly PretrainPhase[], last: PretrainMetrics | null): number =>
+  last ? stepsOf(phases.slice(0, last.phase - 1)) + last.step : 0;
+
 export interface PretrainOptions {
+  /** The metrics of the last step that was done: training goes on behind it. The engine must hold the weights and the optimiser of that step. */
+  readonly after?: PretrainMetrics;
   readonly onStep?: (metrics: PretrainMetrics) => void | Promise<void>;
+  /** Ends the training between two steps. */
   readonly signal?: AbortSignal;
 }
 
-/** Trains the engine's policy in place, phase after phase. */
+/** Trains the engine's policy in place, phase after phase. Every step draws its traces by its own number, so that one which goes on is the same as one that never stopped. */
 export async function pretrain(engine: Engine, settings: PretrainSettings, options: PretrainOptions = {}): Promise<void> {
+  const { after } = options;
   for (const [index, phase] of settings.phases.entries()) {
-    engine.resetOptimizer();
+    if (after && index + 1 < after.phase) continue;
+    if (after?.phase !== index + 1) engine.resetOptimizer();
     await pretrainPhase(engine, phase, index, settings, options);
   }
 }
@@ -103,12 +115,12 @@ async function pretrainPhase(
   { steps, learningRate: peak, worlds: count, draw }: PretrainPhase,
   index: number,
   settings: PretrainSettings,
-  { onStep, signal }: PretrainOptions,
+  { after, onStep, signal }: PretrainOptions,
 ): Promise<void> {
   const worlds = Array.from({ length: count }, (_, world) => makePretrainingWorld(world));
-  let tokens = 0;
-  let scoredTokens = 0;
-  for (let step = 0; step < steps; step++) {
+  const start = after?.phase === index + 1 ? after : { step: 0, tokens: 0, scored_tokens: 0 };
+  let { tokens, scored_tokens: scoredTokens } = start;
+  for (let step = start.step; step < steps; step++) {
     signal?.throwIfAborted();
     const source = random(settings.seed + draw, 'pretrain', step);
     const traces = Array.from({ length: settings.batchSize }, () => makeTrace(source.pick(worlds), TRACE_KINDS, source));

@@ -6,7 +6,7 @@ import { parse, root, type Source, sources, target, trackedFiles } from './sourc
 
 /** From what everything stands on to what stands on everything. A folder may import from lower layers, and beside itself if that makes no circle. */
 const LAYERS = [
-  ['(root)'], // random.ts, datasets.ts, version.ts
+  ['(root)'], // random.ts, datasets.ts, replace-file.ts, version.ts
   ['tensors'],
   ['policy'],
   ['engines', 'search'],
