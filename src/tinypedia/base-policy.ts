@@ -76,10 +76,13 @@ export async function trainBasePolicy({ from, settings: chosen, ...options }: Tr
     : Policy.initialize(basePolicyConfig(loadTokenizer(tokenizerFolder())), random(settings.seed, 'initialize'), {
         scale: settings.initialScale,
       });
-  await discardUnfinished(out);
-  const run = { settings, from, backend: { name, device, kernels }, last: null, recorded: [], seconds: 0 };
-  await keepUnfinished(out, run, (folder) => savePolicy(policy, folder, { tokenizerFolder: tokenizerFolder() }));
-  policy.dispose();
+  try {
+    await discardUnfinished(out);
+    const run = { settings, from, backend: { name, device, kernels }, last: null, recorded: [], seconds: 0 };
+    await keepUnfinished(out, run, (folder) => savePolicy(policy, folder, { tokenizerFolder: tokenizerFolder() }));
+  } finally {
+    policy.dispose();
+  }
   return resumeBasePolicy(options);
 }
 
@@ -118,7 +121,7 @@ export async function resumeBasePolicy({
         if (step % 50 === 0 || step === settings.phases[phase - 1].steps) recorded.push(metrics);
         const done = stepsDone(settings.phases, metrics);
         onStep?.(metrics, done, total);
-        // Nothing may be awaited between here and `pretrain` looking at the signal, else an abort in between would lose the step.
+        // Nothing else runs between this look at the signal and the one in `pretrain`: an abort loses no step.
         if (signal?.aborted || done % stepsBetweenSaves === 0 || done === total)
           await keepUnfinished(out, { ...begun, last, recorded, seconds: seconds() }, (folder) => engine.save(folder));
       },

@@ -1,5 +1,5 @@
 /** Every command from end to end, with budgets of seconds. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -9,7 +9,7 @@ import { classroomSpelling } from '../../src/cli/ask.js';
 import { loadTokenizer } from '../../src/policy/tokenizer.js';
 import { searchR1Instruction } from '../../src/rollout/search-r1.js';
 import { basePolicyFolder } from '../../src/tinypedia/base-policy.js';
-import { json, searchE1 } from './captured.js';
+import { json, type Run, searchE1 } from './captured.js';
 import { writeTinyModel, writeTinyPolicy } from './tiny-policy.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'search-e1-commands-'));
@@ -286,10 +286,59 @@ describe('search-e1 pretrain', () => {
     expect([nowhere.code, nowhere.stderr]).toEqual([2, expect.stringContaining('--from')]);
   });
 
-  it('leaves nothing at Ctrl-C, and says so', async () => {
-    const { code, stderr } = await searchE1(['pretrain', '--out', at('never'), '--steps', 1_000_000], { interruptAt: /step \d+ of/ });
-    expect([code, stderr]).toEqual([130, expect.stringContaining('nothing was written')]);
-    expect(existsSync(at('never', 'config.json'))).toBe(false);
+  /** Stopped by Ctrl-C at the second of its four steps. Progress is shown from the fifth second on: the clock runs a thousand times as fast. */
+  async function stopped(name: string, ...more: (string | number)[]): Promise<{ readonly out: string; readonly run: Run }> {
+    const now = performance.now.bind(performance);
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => 1000 * now());
+    const args = ['pretrain', '--out', at(name), '--steps', 4, '--seed', 5, ...more];
+    const run = await searchE1(args, { interruptAt: /step 2 of 4: loss/ }).finally(() => clock.mockRestore());
+    return { out: at(name), run };
+  }
+  const filesOf = (out: string) =>
+    Object.fromEntries(
+      readdirSync(out).map((name) => [name, readFileSync(join(out, name), 'latin1').replace(/^ {2}"seconds": \d+,$/m, '')]),
+    );
+
+  it('stops at Ctrl-C with what it has, says how to go on, and with --resume ends with the very same files', async () => {
+    const { out, run } = await stopped('pretraining');
+    expect([run.code, run.stdout]).toEqual([130, '']);
+    expect(run.stderr).toContain(
+      `${out} holds everything up to the last whole step (2 of 4 steps). Go on with: search-e1 pretrain --out ${out} --resume`,
+    );
+    expect(run.stderr).not.toMatch(/^\s+at /m);
+
+    const resumed = await searchE1(['pretrain', '--out', out, '--resume', '--seed', 5]);
+    expect([resumed.code, resumed.stderr]).toEqual([0, expect.stringContaining('2 of 4 steps done before')]);
+    expect(resumed.stderr).not.toContain('warning');
+    await json(['pretrain', '--out', at('unstopped'), '--steps', 4, '--seed', 5]);
+    expect(filesOf(out)).toEqual(filesOf(at('unstopped')));
+    const again = await searchE1(['pretrain', '--out', out, '--resume']);
+    expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('is finished')]);
+  });
+
+  it('touches no run that was stopped without --resume or --force, and resumes with no other settings', async () => {
+    const { out } = await stopped('halfway', '--from', tiny);
+    const refused = async (...args: (string | number)[]) => {
+      const { code, stderr } = await searchE1(['pretrain', '--out', out, ...args]);
+      return [code, stderr.trim().split('\n').pop()];
+    };
+    expect(await refused()).toEqual([2, expect.stringContaining('go on with --resume')]);
+    expect(await refused('--resume', '--seed', 6)).toEqual([2, expect.stringContaining('--seed 6: the run in')]);
+    expect(await refused('--resume', '--steps', 5)).toEqual([2, expect.stringContaining('--steps 5: the run in')]);
+    expect(await refused('--resume', '--learning-rate', 0.1)).toEqual([2, expect.stringContaining('--learning-rate 0.1: the run in')]);
+    expect(await refused('--resume', '--from', 'elsewhere')).toEqual([2, expect.stringContaining('--from elsewhere: the run in')]);
+
+    const state = join(out, 'unfinished-pretraining', 'state.json');
+    const { name } = JSON.parse(readFileSync(state, 'utf8')).backend;
+    writeFileSync(state, readFileSync(state, 'utf8').replace(`"name":"${name}"`, '"name":"abacus"'));
+    const { code, stderr } = await searchE1(['pretrain', '--out', out, '--resume', '--from', tiny, '--steps', 4]);
+    expect([code, stderr]).toEqual([0, expect.stringContaining(`an uninterrupted run: backend was abacus, is ${name}\n`)]);
+  });
+
+  it('begins anew with --force', async () => {
+    const { out } = await stopped('forced', '--from', tiny);
+    const { seed } = await json<{ seed: number }>(['pretrain', '--out', out, '--from', tiny, '--steps', 1, '--seed', 7, '--force']);
+    expect([seed, readdirSync(out)]).toEqual([7, readdirSync(at('further'))]);
   });
 });
 

@@ -1,9 +1,13 @@
 /** The built command as the shell sees it: streams, signals, exit codes. */
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { random } from '../../src/random.js';
 
 const root = join(__dirname, '..', '..');
 const folder = mkdtempSync(join(tmpdir(), 'search-e1-process-'));
@@ -54,6 +58,26 @@ function searchE1(args: readonly string[], { signal, at, stopReading, terminal }
   });
 }
 
+/**
+ * A process that begins, or goes on with, twelve steps of pretraining, each of which it keeps; killed some milliseconds after so many steps, if any are given.
+ * Says whether it was.
+ */
+async function pretraining(out: string, steps = Number.POSITIVE_INFINITY, milliseconds = 0): Promise<boolean> {
+  const script = `
+    import { openUnfinished, resumeBasePolicy, startBackend, trainBasePolicy } from ${JSON.stringify(pathToFileURL(join(root, 'dist', 'index.js')))};
+    const out = ${JSON.stringify(out)};
+    const settings = { phases: [5, 7].map((steps, draw) => ({ steps, learningRate: 0.003, worlds: 1, draw })), batchSize: 2 };
+    const options = { out, backend: await startBackend({ backend: 'simd' }), stepsBetweenSaves: 1, onStep: () => console.log('a step') };
+    await ((await openUnfinished(out)) ? resumeBasePolicy(options) : trainBasePolicy({ ...options, settings }));`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'] });
+  const exit = once(child, 'exit');
+  let seen = 0;
+  for await (const _ of createInterface(child.stdout)) if (++seen === steps) setTimeout(() => child.kill('SIGKILL'), milliseconds);
+  const [code, signal] = await exit;
+  if (signal !== 'SIGKILL') expect(code).toBe(0);
+  return signal === 'SIGKILL';
+}
+
 describe('the built search-e1', () => {
   it('keeps stdout for the result, so that --json can be piped', async () => {
     const { code, stdout, stderr } = await searchE1(['evaluate', '--set', 'nq-mini', '--limit', '2', '--json']);
@@ -85,6 +109,18 @@ describe('the built search-e1', () => {
     expect(stderr).not.toMatch(/^\s+at /m);
     expect(stderr).not.toContain('function('); // emscripten would print its whole source
     expect(stderr.includes('\u001b')).toBe(terminal);
+  });
+
+  it('pretrains on after every SIGKILL, and ends with the same policy', async () => {
+    const kills = random(29, 'kill');
+    const weights = (name: string) => readFileSync(join(folder, name, 'model.safetensors'), 'base64');
+    await pretraining('unkilled');
+    let killed = 0;
+    for (let attempt = 0; attempt < 5; attempt++) if (await pretraining('killed', 1 + kills.integer(2), kills.integer(60))) killed++;
+    expect(killed).toBeGreaterThan(2);
+    await pretraining('killed');
+    expect(weights('killed')).toBe(weights('unkilled'));
+    expect(readdirSync(join(folder, 'killed'))).toEqual(readdirSync(join(folder, 'unkilled')));
   });
 
   it('does not complain when nobody reads on', async () => {

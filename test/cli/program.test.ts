@@ -74,6 +74,8 @@ describe('a user’s mistake', () => {
     [['ask', 'one', 'two'], 'too many arguments'],
     [['ask', 'who ?', '--corpus', 'absent.jsonl'], '--corpus'],
     [['pretrain'], '--out'],
+    [['pretrain', '--out', 'no-such-folder', '--resume'], '--resume: there is no run'],
+    [['pretrain', '--out', 'no-such-folder', '--resume', '--force'], '--resume goes on with a run, --force begins it anew'],
     [['study', '--seeds', '1,x'], '--seeds'],
     [['study', '--arms', 'dpo'], '--arms'],
     [['notebooks', 'absent.ipynb'], 'absent.ipynb'],
