@@ -63,7 +63,7 @@ async function runPretrain(flags: Flags, command: Command, io: Io): Promise<void
   const total = stepsOf(phases);
   const started = performance.now();
   let done = before;
-  let record: TrainingRecord | undefined;
+  let record!: TrainingRecord;
   const course = phases.length === 1 ? `${total} steps` : `${phases.length} phases`;
   const train = {
     title: `pretraining, ${course}${before ? `, ${before} of ${total} steps done before` : ''}`,
@@ -88,7 +88,7 @@ async function runPretrain(flags: Flags, command: Command, io: Io): Promise<void
     () => runTasks(io, [train]),
     () => `${out} holds everything up to the last whole step (${done} of ${total} steps). Go on with: ${how}`,
   );
-  const { settings, final, seconds } = record as unknown as TrainingRecord;
+  const { settings, final, seconds } = record;
   const result = { policy: out, seed: settings.seed, phases, final, backend, seconds };
   io.stdout.write(
     json
