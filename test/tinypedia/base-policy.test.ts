@@ -20,7 +20,7 @@ const STEPS = [3, 52, 2];
 const TOTAL = 57;
 const settings: TrainBasePolicyOptions['settings'] = {
   phases: STEPS.map((steps, i) => ({ steps, learningRate: 0.01, worlds: 2, draw: i })),
-  batchSize: 2,
+  batchSize: 1,
   warmUpSteps: 2,
   seed: 5,
 };
@@ -95,10 +95,10 @@ describe('a pretraining run', () => {
 
   it('ends with the same files wherever and however often it is stopped, between phases too, and does no step twice', async () => {
     const stops = fc
-      .uniqueArray(fc.integer({ min: 0, max: TOTAL - 1 }), { minLength: 1, maxLength: 5 })
+      .uniqueArray(fc.integer({ min: 0, max: TOTAL - 1 }), { minLength: 1, maxLength: 4 })
       .map((s) => s.sort((a, b) => a - b));
     await fc.assert(
-      fc.asyncProperty(stops, fc.constantFrom(1, 10, 100), async (stops, stepsBetweenSaves) => {
+      fc.asyncProperty(stops, fc.constantFrom(7, 20, 100), async (stops, stepsBetweenSaves) => {
         const out = at('stopped');
         rmSync(out, { recursive: true, force: true });
         const done = await trainWithStops(out, stops, { stepsBetweenSaves });
@@ -106,10 +106,10 @@ describe('a pretraining run', () => {
         expect(filesOf(out)).toEqual(filesOf(at('whole')));
       }),
       {
-        numRuns: 8,
+        numRuns: 5,
         examples: [
           [[3, 55], 100],
-          [[0, 2, 3, 4, 56], 10],
+          [[0, 2, 3, 4, 56], 20],
         ],
       },
     );
