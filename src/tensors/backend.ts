@@ -10,7 +10,8 @@ import { createRequire } from 'node:module';
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import { useKernels } from './dispatch.js';
-import { startSimd } from './simd/backend.js';
+import { startSimd, wantedThreads } from './simd/backend.js';
+import { registerTensorFlowKernels, type TensorFlowBackend } from './tensorflow/register.js';
 import { BackendUnavailable } from './unavailable.js';
 import { openWebGpu } from './webgpu/device.js';
 import { registerWebGpuKernels } from './webgpu/register.js';
@@ -22,7 +23,10 @@ export interface BackendOptions {
   readonly backend?: 'auto' | BackendName;
   /** Whether this project's fused kernels replace the plain formulas where the backend has them. */
   readonly kernels?: boolean;
-  /** Threads of the simd backend, this one included; default: one a processor, at most 16. The environment variable SEARCH_E1_THREADS overrides. */
+  /**
+   * Threads of simd, this one included, and of tensorflow, which keeps what it was started with; default: one a processor, at most 16. The environment
+   * variable SEARCH_E1_THREADS overrides.
+   */
   readonly threads?: number;
 }
 
@@ -31,7 +35,7 @@ export interface BackendReport {
   /** For people: library, version, device. */
   readonly description: string;
   /** Which build of this project's fused kernels is in use. */
-  readonly kernels: 'relaxed-simd' | 'simd' | 'wgsl' | 'none';
+  readonly kernels: 'relaxed-simd' | 'simd' | 'wgsl' | 'c++' | 'none';
   /** Where it computes; `software`: a processor that pretends to be a graphics card. */
   readonly device: 'gpu' | 'cpu' | 'software';
   /** Every fallback and its reason. */
@@ -76,8 +80,8 @@ function wantedBackend(option: 'auto' | BackendName): 'auto' | BackendName {
 }
 
 /**
- * What `auto` tries, in order. Where no graphics card computes, the SIMD kernels come before TensorFlow on the CPU: a GRPO step of the classroom policy
- * took them 3.1 s, and TensorFlow 8 to 17 s, on two shared cores.
+ * What `auto` tries, in order. Where no graphics card computes, the SIMD kernels come before TensorFlow on the CPU: that takes a second and 300 MB to load,
+ * and is the faster of the two from about a million parameters on.
  */
 const AUTO: readonly { readonly name: BackendName; readonly onCard: boolean }[] = [
   { name: 'tensorflow', onCard: true },
@@ -125,9 +129,11 @@ async function activate(name: BackendName, options: BackendOptions): Promise<Sta
 const setUpTensorFlow = process.platform === 'linux' && process.arch === 'x64' ? 'npm run setup:tensorflow' : undefined;
 
 /** The package is an optional dependency: where its binary could not be downloaded it is not there. */
-async function startTensorFlow(): Promise<Started> {
+async function startTensorFlow({ threads }: BackendOptions): Promise<Started> {
   restoreUtilFunctions();
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '1'; // else TensorFlow tells about its build on stderr
+  process.env.TF_NUM_INTRAOP_THREADS ??= String(wantedThreads(threads)); // read when it is loaded, as the next
+  process.env.TF_NUM_INTEROP_THREADS ??= '1'; // one operation follows the other here
   const packageName: string = '@tensorflow/tfjs-node-gpu'; // not a literal: the compiler shall not look for its types
   await import(packageName).catch((error: NodeJS.ErrnoException) => {
     if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? '')) throw new BackendUnavailable('not installed', setUpTensorFlow);
@@ -135,9 +141,14 @@ async function startTensorFlow(): Promise<Started> {
     throw new BackendUnavailable(`installed, but does not load: ${reason}`, setUpTensorFlow);
   });
   await tf.setBackend('tensorflow');
-  const { isUsingGpuDevice, binding } = tf.backend() as unknown as { isUsingGpuDevice?: boolean; binding?: { TF_Version?: string } };
-  const description = `TensorFlow ${binding?.TF_Version ?? '(version unknown)'} on ${isUsingGpuDevice ? 'GPU' : 'CPU'}`;
-  return { description, kernels: 'none', device: isUsingGpuDevice ? 'gpu' : 'cpu' };
+  const backend = tf.backend() as unknown as TensorFlowBackend;
+  const count = Number(process.env.TF_NUM_INTRAOP_THREADS);
+  const place = backend.isUsingGpuDevice ? 'GPU' : `CPU, ${count === 1 ? 'one thread' : `${count} threads`}`;
+  return {
+    description: `TensorFlow ${backend.binding.TF_Version ?? '(version unknown)'} on ${place}`,
+    kernels: registerTensorFlowKernels(backend) ? 'c++' : 'none',
+    device: backend.isUsingGpuDevice ? 'gpu' : 'cpu',
+  };
 }
 
 async function startWebGpu(): Promise<Started> {

@@ -16,6 +16,7 @@ import { rotary, rotaryTables } from '../../src/tensors/rotary.js';
 import { sampleTokens } from '../../src/tensors/sample-tokens.js';
 import { selectedLogProbs } from '../../src/tensors/selected-log-probs.js';
 import { swiglu } from '../../src/tensors/swiglu.js';
+import { tensorFlow } from './tensorflow/set-up.js';
 
 const RUNS = { numRuns: 40 };
 
@@ -56,10 +57,10 @@ function expectKernelEqualsFormula(inputs: tf.Tensor[], operation: (...inputs: t
   expect(tf.memory().numTensors - before, 'tensors left over').toBe(0);
 }
 
-describe('kernels equal formulas on the simd backend:', () => {
+const kernelsEqualFormulas = (backend: 'simd' | 'tensorflow', build: RegExp) => () => {
   beforeAll(async () => {
-    const { kernels } = await startBackend({ backend: 'simd' });
-    expect(kernels).toMatch(/simd/);
+    const { kernels } = await startBackend({ backend });
+    expect(kernels).toMatch(build);
     expect(hasKernel('SearchE1SegmentAttention')).toBe(true);
   });
 
@@ -108,6 +109,31 @@ describe('kernels equal formulas on the simd backend:', () => {
     );
   });
 
+  test('linear over hundreds of rows', () => {
+    tf.tidy(() => {
+      const inputs = [normal([3, 100, 37], 1), normal([45, 37], 2), normal([45], 3), normal([3, 100, 45], 4)];
+      expectKernelEqualsFormula(inputs, (x, weight, bias, plus) => linear(x, weight as tf.Tensor2D, bias as tf.Tensor1D, { plus }));
+    });
+  });
+
+  test.runIf(backend === 'tensorflow')('work that is large enough for several threads', () => {
+    tf.tidy(() => {
+      const segments = Array.from({ length: 6 }, (_, i): AttentionSegment => ({ queries: 70, keys: 70, from: 70 * i }));
+      const [query, key] = [[1, 420, 4, 32] as number[], [1, 420, 2, 32] as number[]];
+      expectKernelEqualsFormula([normal(query, 1), normal(key, 2), normal(key, 3)], (q, k, v) =>
+        attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, { segments }),
+      );
+      const rows = normal([420, 257], 4);
+      expectKernelEqualsFormula([rows, normal([257], 5)], (x, weight) => rmsNorm(x, weight as tf.Tensor1D, 1e-6), 2e-5);
+      expectKernelEqualsFormula([rows, normal([420, 257], 6)], swiglu);
+      const ids = tf.tensor1d(
+        Array.from({ length: 420 }, (_, i) => (i * 31) % 90),
+        'int32',
+      );
+      expectKernelEqualsFormula([normal([90, 257], 7)], (table) => embedding(table as tf.Tensor2D, ids), 2e-5);
+    });
+  });
+
   test('linear with a residual, an adapter, or both', () => {
     fc.assert(
       fc.property(size(6), size(9), size(40), size(40), size(5), fc.boolean(), fc.boolean(), seed, (...drawn) => {
@@ -133,7 +159,8 @@ describe('kernels equal formulas on the simd backend:', () => {
     );
   });
 
-  test('a row of a product does not depend on the rows around it', () => {
+  // TensorFlow's products are oneDNN's, which cuts them as it likes.
+  test.runIf(backend === 'simd')('a row of a product does not depend on the rows around it', () => {
     useKernels(true);
     tf.tidy(() => {
       const x = normal([31, 300], 1) as tf.Tensor2D;
@@ -379,4 +406,10 @@ describe('kernels equal formulas on the simd backend:', () => {
       RUNS,
     );
   });
-});
+};
+
+describe('kernels equal formulas on the simd backend:', kernelsEqualFormulas('simd', /simd/));
+describe.skipIf(!tensorFlow.kernels)(
+  `kernels equal formulas on the tensorflow backend${tensorFlow.missing}:`,
+  kernelsEqualFormulas('tensorflow', /c\+\+/),
+);

@@ -161,7 +161,8 @@ export async function startSimd({ threads }: SimdOptions = {}): Promise<SimdBack
   return backend;
 }
 
-function wantedThreads(option: number | undefined): number {
+/** The number of threads that is asked for. @throws RangeError for what is no number of threads */
+export function wantedThreads(option: number | undefined): number {
   const text = process.env.SEARCH_E1_THREADS;
   const wanted = text ? Number(text) : (option ?? Math.min(availableParallelism(), 16));
   if (Number.isInteger(wanted) && wanted >= 1 && wanted <= 64) return wanted;

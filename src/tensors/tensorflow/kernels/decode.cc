@@ -1,0 +1,192 @@
+// One token of each of many sequences through a whole decoder, from ids to logits (`tensors/decode-tokens.ts`): a thread takes some of the sequences
+// through all layers, so that nothing waits or is dispatched between two operations. The weights lie as `tensorflow/decode-tokens.ts` packs them.
+#include <algorithm>
+#include <cmath>
+
+#include "attention.h"
+#include "multiply.h"
+#include "threads.h"
+
+namespace search_e1 {
+namespace {
+
+/** In the order of the settings. */
+struct Sizes {
+  int64_t layers, width, inner, heads, keyHeads, headDim, vocabulary, rank;
+  float scale, epsilon;
+
+  explicit Sizes(const float* s)
+      : layers(s[0]), width(s[1]), inner(s[2]), heads(s[3]), keyHeads(s[4]), headDim(s[5]), vocabulary(s[6]), rank(s[7]), scale(s[8]),
+        epsilon(s[9]) {}
+};
+
+/** A linear layer's parts, one behind the other; columns are padded with zeros. */
+struct Linear {
+  const float *weight, *bias, *a, *b; // [k, n], [n], [k, rank], [rank, n]
+};
+
+/** Takes the packed weights apart, in their order. */
+struct Packed {
+  const float* at;
+  int64_t rank;
+
+  const float* take(int64_t floats) {
+    const float* part = at;
+    at += floats;
+    return part;
+  }
+  Linear linear(int64_t n, int64_t k) {
+    Linear layer{};
+    layer.weight = take(k * padded(n));
+    layer.bias = take(padded(n));
+    if (rank > 0) {
+      layer.a = take(k * padded(rank));
+      layer.b = take(rank * padded(n));
+    }
+    return layer;
+  }
+};
+
+/** y [m, padded n] = or += x [m, k] W^T + bias + scale (x A^T) B^T; x's rows are padded too. */
+template <bool add>
+void project(const float* x, const Linear& layer, float* y, float* low, int64_t m, int64_t n, int64_t k, const Sizes& sizes) {
+  const int64_t columns = padded(n);
+  multiply<add>({x, padded(k), 1}, layer.weight, columns, y, columns, m, columns, k);
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < columns; j += LANES) store(y + i * columns + j, load(y + i * columns + j) + load(layer.bias + j));
+  if (sizes.rank == 0) return;
+  const int64_t rank = padded(sizes.rank);
+  multiply<false>({x, padded(k), 1}, layer.a, rank, low, rank, m, rank, k);
+  for (int64_t j = 0; j < m * rank; j += LANES) store(low + j, load(low + j) * sizes.scale);
+  multiply<true>({low, rank, 1}, layer.b, columns, y, columns, m, columns, sizes.rank);
+}
+
+void rmsNorm(const float* x, const float* weight, float* y, int64_t m, int64_t width, float epsilon) {
+  for (int64_t i = 0; i < m; i++, x += padded(width), y += padded(width)) {
+    const double squares = sumOver(width, [&](int64_t at, int64_t n) {
+      const Lanes value = loadPart(x + at, n);
+      return value * value;
+    });
+    const float inverse = 1 / std::sqrt(squares / width + epsilon);
+    for (int64_t at = 0; at < padded(width); at += LANES) store(y + at, load(x + at) * inverse * load(weight + at));
+  }
+}
+
+/** Turns `heads` heads of a row in place. */
+void turn(float* x, const float* cos, const float* sin, int64_t heads, int64_t headDim) {
+  const int64_t half = headDim / 2;
+  for (int64_t head = 0; head < heads; head++, x += headDim) {
+    for (int64_t i = 0; i < half; i++) {
+      const float first = x[i], second = x[half + i];
+      x[i] = first * cos[i] - second * sin[i];
+      x[half + i] = second * cos[half + i] + first * sin[half + i];
+    }
+  }
+}
+
+/** packed, table [V, d], cos and sin [positions, headDim], tokens, positions, places [n], settings, then k and v of each layer -> logits [n, V]. */
+void decodeTokens(Call& call) {
+  const Tensor packed = call.input(0), table = call.input(1), cosTable = call.input(2);
+  const float* const sin = call.input(3).floats();
+  const Tensor tokens = call.input(4), positions = call.input(5), places = call.input(6);
+  const Sizes s(call.input(7).floats());
+  std::vector<float*> cached;
+  int64_t cacheRows = 0;
+  for (int64_t i = 0; i < 2 * s.layers; i++) {
+    const Tensor cache = call.input(8 + i);
+    cacheRows = cache.shape[1];
+    cached.push_back(cache.floats());
+  }
+  checkIds(tokens, table.shape[0]);
+  checkIds(positions, cosTable.shape[0]);
+  checkIds(places, cacheRows);
+  const int64_t rows = tokens.size(), qWidth = s.heads * s.headDim, kWidth = s.keyHeads * s.headDim;
+  float* const logits = call.output(0, {rows, s.vocabulary}).floats();
+  const int64_t longest = *std::max_element(positions.integers(), positions.integers() + rows) + 1;
+  const int64_t block = std::max<int64_t>(6, (rows + threadCount() - 1) / threadCount()); // 6 rows fill the registers of a product
+  const double cost = static_cast<double>(block) * s.layers * s.width * (2 * qWidth + 2 * kWidth + 3 * s.inner) / 8;
+  parallel((rows + block - 1) / block, cost, [&](int64_t from, int64_t to) {
+    for (int64_t first = from * block; first < std::min(rows, to * block); first += block) {
+      const int64_t m = std::min(block, rows - first);
+      const int64_t widths[] = {padded(s.width), padded(s.width), padded(qWidth), padded(qWidth), padded(kWidth),
+                                padded(s.inner), padded(s.inner), padded(std::max<int64_t>(1, s.rank)), padded(s.vocabulary)};
+      int64_t floats = padded(longest) + padded(s.heads * m);
+      for (const int64_t width : widths) floats += m * width;
+      float* at = scratch(floats);
+      float* buffers[9];
+      for (int i = 0; i < 9; i++) {
+        buffers[i] = at;
+        at += m * widths[i];
+      }
+      auto [h, x, q, mixed, kv, gate, up, low, wide] = buffers;
+      float* const scores = at;
+      float* const lse = scores + padded(longest);
+      std::fill(mixed, mixed + m * padded(qWidth), 0.0f); // its padding is read
+      for (int64_t i = 0; i < m; i++) {
+        std::fill(h + i * padded(s.width), h + (i + 1) * padded(s.width), 0.0f);
+        std::copy_n(table.floats() + tokens.integers()[first + i] * s.width, s.width, h + i * padded(s.width));
+      }
+      Packed weights{packed.floats(), s.rank};
+      const float* const norm = weights.take(padded(s.width));
+      const float* const head = weights.take(s.width * padded(s.vocabulary));
+      for (int64_t layer = 0; layer < s.layers; layer++) {
+        const float* const inputNorm = weights.take(padded(s.width));
+        const float* const postNorm = weights.take(padded(s.width));
+        const Linear toQ = weights.linear(qWidth, s.width), toK = weights.linear(kWidth, s.width), toV = weights.linear(kWidth, s.width);
+        const Linear fromMixed = weights.linear(s.width, qWidth);
+        const Linear toGate = weights.linear(s.inner, s.width), toUp = weights.linear(s.inner, s.width), down = weights.linear(s.width, s.inner);
+        rmsNorm(h, inputNorm, x, m, s.width, s.epsilon);
+        for (const bool isKey : {true, false}) {
+          project<false>(x, isKey ? toK : toV, kv, low, m, kWidth, s.width, s);
+          for (int64_t i = 0; i < m; i++) {
+            float* const row = kv + i * padded(kWidth);
+            const int64_t angle = positions.integers()[first + i] * s.headDim;
+            if (isKey) turn(row, cosTable.floats() + angle, sin + angle, s.keyHeads, s.headDim);
+            std::copy_n(row, kWidth, cached[2 * layer + (isKey ? 0 : 1)] + places.integers()[first + i] * kWidth);
+          }
+        }
+        project<false>(x, toQ, q, low, m, qWidth, s.width, s);
+        for (int64_t i = 0; i < m; i++) {
+          const int32_t position = positions.integers()[first + i];
+          float* const row = q + i * padded(qWidth);
+          turn(row, cosTable.floats() + position * s.headDim, sin + position * s.headDim, s.heads, s.headDim);
+          const Segment segment{0, 1, 0, 1, position + 1};
+          const Range range{places.integers()[first + i] - position, position + 1};
+          Problem p;
+          p.q = row;
+          p.k = cached[2 * layer];
+          p.v = cached[2 * layer + 1];
+          p.ranges = &range;
+          p.n = 1;
+          p.heads = s.heads;
+          p.keyHeads = s.keyHeads;
+          p.headDim = s.headDim;
+          p.scale = 1 / std::sqrt(static_cast<float>(s.headDim));
+          for (int64_t keyHead = 0; keyHead < s.keyHeads; keyHead++)
+            attendFew(p, segment, keyHead, nullptr, mixed + i * padded(qWidth), lse, scores);
+        }
+        project<true>(mixed, fromMixed, h, low, m, s.width, qWidth, s);
+        rmsNorm(h, postNorm, x, m, s.width, s.epsilon);
+        project<false>(x, toGate, gate, low, m, s.inner, s.width, s);
+        project<false>(x, toUp, up, low, m, s.inner, s.width, s);
+        for (int64_t j = 0; j < m * padded(s.inner); j += LANES) {
+          const Lanes z = load(gate + j);
+          store(gate + j, z / (1.0f + exponential(-z)) * load(up + j));
+        }
+        project<true>(gate, down, h, low, m, s.width, s.inner, s);
+      }
+      rmsNorm(h, norm, x, m, s.width, s.epsilon);
+      const int64_t columns = padded(s.vocabulary);
+      multiply<false>({x, padded(s.width), 1}, head, columns, wide, columns, m, columns, s.width);
+      for (int64_t i = 0; i < m; i++) std::copy_n(wide + i * columns, s.vocabulary, logits + (first + i) * s.vocabulary);
+    }
+  });
+}
+
+const Operation<decodeTokens> decode("SearchE1DecodeTokens",
+                                     {"packed: float", "table: float", "cos: float", "sin: float", "tokens: int32", "positions: int32",
+                                      "places: int32", "settings: float", "cached: count * float"},
+                                     {"logits: float"});
+
+}  // namespace
+}  // namespace search_e1

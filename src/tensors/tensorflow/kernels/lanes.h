@@ -1,0 +1,109 @@
+// Sixteen floats at a time, in whatever vectors the processor has, and the few functions of them that the kernels need.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace search_e1 {
+
+constexpr int64_t LANES = 16;
+typedef float Lanes __attribute__((vector_size(64)));
+typedef int32_t IntLanes __attribute__((vector_size(64)));
+typedef float UnalignedLanes __attribute__((vector_size(64), aligned(4), may_alias));
+
+/** Up to whole vectors. */
+constexpr int64_t padded(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
+
+inline Lanes splat(float x) { return Lanes{} + x; }
+inline Lanes load(const float* at) { return *reinterpret_cast<const UnalignedLanes*>(at); }
+inline void store(float* at, Lanes x) { *reinterpret_cast<UnalignedLanes*>(at) = x; }
+
+/** The first `count` lanes, the others `rest`. */
+inline Lanes loadPart(const float* at, int64_t count, float rest = 0) {
+  if (count >= LANES) return load(at);
+  Lanes x = splat(rest);
+  std::memcpy(&x, at, count * sizeof(float));
+  return x;
+}
+
+inline void storePart(float* at, Lanes x, int64_t count) {
+  if (count >= LANES) store(at, x);
+  else std::memcpy(at, &x, count * sizeof(float));
+}
+
+inline Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
+inline Lanes smaller(Lanes a, Lanes b) { return a < b ? a : b; }
+
+inline float sumOf(Lanes x) {
+  typedef float Half __attribute__((vector_size(32)));
+  typedef float Quarter __attribute__((vector_size(16)));
+  Half half[2];
+  std::memcpy(half, &x, sizeof x);
+  half[0] += half[1];
+  Quarter quarter[2];
+  std::memcpy(quarter, half, sizeof quarter);
+  quarter[0] += quarter[1];
+  return (quarter[0][0] + quarter[0][2]) + (quarter[0][1] + quarter[0][3]);
+}
+
+/** The sums of sixteen vectors, in the order of the vectors: neighbours are added, lane by lane and vector by vector, until one is left. */
+inline Lanes sumsOf(Lanes x[LANES]) {
+  const IntLanes even = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
+  const IntLanes odd = even + 1;
+  for (int64_t count = LANES; count > 1; count /= 2)
+    for (int64_t i = 0; i < count / 2; i++)
+      x[i] = __builtin_shuffle(x[2 * i], x[2 * i + 1], even) + __builtin_shuffle(x[2 * i], x[2 * i + 1], odd);
+  return x[0];
+}
+
+inline float largestOf(Lanes x) {
+  float most = x[0];
+  for (int64_t i = 1; i < LANES; i++) most = x[i] > most ? x[i] : most;
+  return most;
+}
+
+/** e^x to 2 units in the last place; 0 below -87. (Cephes' expf: x = n ln 2 + r, e^x = 2^n p(r).) */
+inline Lanes exponential(Lanes x) {
+  const Lanes cut = smaller(larger(x, splat(-87.3f)), splat(88.3f));
+  const Lanes magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to an integer
+  const Lanes n = (cut * 1.44269504088896341f + magic) - magic;
+  const Lanes r = (cut - n * 0.693359375f) + n * 2.12194440e-4f;
+  Lanes p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = (p * r) * r + r + 1.0f;
+  const IntLanes power = (__builtin_convertvector(n, IntLanes) + 127) << 23;
+  Lanes scale;
+  std::memcpy(&scale, &power, sizeof scale);
+  return x < -87.3f ? Lanes{} : p * scale;
+}
+
+/** f(offset, lanes of it) for every vector of `count` numbers, the last one in part. */
+template <typename F>
+inline void eachVector(int64_t count, F f) {
+  for (int64_t at = 0; at < count; at += LANES) f(at, count - at < LANES ? count - at : LANES);
+}
+
+/** The sum of f(offset, lanes), whose lanes beyond the row should be 0; in double precision beyond sixteen vectors. */
+template <typename F>
+inline double sumOver(int64_t count, F f) {
+  double total = 0;
+  for (int64_t block = 0; block < count; block += 16 * LANES) {
+    Lanes part{};
+    const int64_t end = count < block + 16 * LANES ? count : block + 16 * LANES;
+    for (int64_t at = block; at < end; at += LANES) part += f(at, end - at < LANES ? end - at : LANES);
+    total += sumOf(part);
+  }
+  return total;
+}
+
+inline float largest(const float* row, int64_t count) {
+  Lanes most = splat(row[0]);
+  eachVector(count, [&](int64_t at, int64_t n) { most = larger(most, loadPart(row + at, n, row[0])); });
+  return largestOf(most);
+}
+
+}  // namespace search_e1
