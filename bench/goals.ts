@@ -12,9 +12,9 @@ export const FLAT = 0.02;
 /** GFLOP/s of useful operations, at the median. */
 export const rate = (flops: number, seconds: readonly number[]): number => flops / summarize(seconds).median / 1e9;
 
-/** Cost of a useful operation, relative to the first of `results` with as many threads. */
+/** Cost of a useful operation, relative to the first of `results` on the same backend with as many threads. */
 export function costGrowth(results: readonly Result[], result: Result): number {
-  const first = results.find(({ threads }) => threads === result.threads) as Result;
+  const first = results.find(({ threads, backend }) => threads === result.threads && backend === result.backend) as Result;
   return rate(first.flops, first.ours) / rate(result.flops, result.ours);
 }
 

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { backendNames } from 'search-e1';
 import { Measurement } from './measure.js';
 import { progressOn } from './progress.js';
 import { peerPython } from './python.js';
@@ -18,6 +19,7 @@ const readme = join(folder, '..', 'README.md');
 interface Options {
   readonly threads: readonly number[];
   readonly only: readonly string[];
+  readonly backends: readonly string[];
   readonly rounds: number;
   readonly size: Size;
   readonly peers: boolean;
@@ -32,16 +34,17 @@ const whole = (text: string): number => {
   return Number(text);
 };
 
-const names = (text: string): string[] =>
+const someOf = (all: readonly string[]) => (text: string) =>
   text.split(',').map((name) => {
-    if (!(GROUPS as readonly string[]).includes(name)) throw new InvalidArgumentError(`Expected some of ${GROUPS.join(',')}.`);
+    if (!all.includes(name)) throw new InvalidArgumentError(`Expected some of ${all.join(',')}.`);
     return name;
   });
 
 const program = new Command('npm run bench --')
   .description('Ours beside PyTorch, Transformers, PEFT and TRL: same machine, threads, weights and work, in alternating rounds.')
   .option('--threads <list>', 'numbers of threads', (text) => text.split(',').map(whole), [1])
-  .option('--only <list>', `some of ${GROUPS.join(',')}`, names, [])
+  .option('--only <list>', `some of ${GROUPS.join(',')}`, someOf(GROUPS), [])
+  .option('--backends <list>', `ours on some of ${backendNames.join(',')}, in turns; default: as anywhere`, someOf(backendNames), [])
   .option('--rounds <n>', 'timed repetitions of each side', whole, 7)
   .addOption(new Option('--size <size>', 'small: tiny shapes, to see that everything runs').choices(['full', 'small']).default('full'))
   .option('--no-peers', 'ours alone')
@@ -55,6 +58,7 @@ const program = new Command('npm run bench --')
 Examples:
   npm run bench                                     everything, one thread
   npm run bench -- --threads 1,2 --record           for the record
+  npm run bench -- --backends simd,tensorflow       a column for each
   npm run bench -- --only training,lora --rounds 3
   npm run bench -- --size small --no-peers          half a minute, no Python
 

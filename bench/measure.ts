@@ -15,6 +15,8 @@ export interface Plan {
   readonly threads: readonly number[];
   /** Groups of works; empty means all. */
   readonly only: readonly string[];
+  /** Ours is measured on each of them, in turns; empty means on the one that the environment or the package chooses. */
+  readonly backends: readonly string[];
   readonly rounds: number;
   readonly ours: Omit<Command, 'threads'>;
   /** Null: ours alone. */
@@ -22,14 +24,22 @@ export interface Plan {
   readonly commit: string | null;
 }
 
-/** Both sides as running processes; `startOf...` is what was resident before anything was loaded. */
-interface Sides {
-  readonly ours: Side;
-  readonly peer: Side | null;
-  readonly backends: readonly string[];
-  readonly startOfOurs: number;
-  readonly startOfPeer: number;
+/** A side as a running process. */
+interface Started {
+  readonly side: Side;
+  /** What it computes on, in words; the first is the name of the backend. */
+  readonly backend: string;
+  /** Bytes that were resident before anything was loaded. */
+  readonly start: number;
 }
+
+/** All of them; ours once a backend. */
+interface Sides {
+  readonly ours: readonly Started[];
+  readonly peer: Started | null;
+}
+
+const nameOf = ({ backend }: Started): string => backend.split(' ')[0];
 
 /** Rest between two sides, so that one's threads have stopped spinning when the other begins. */
 const REST_MS = 250;
@@ -47,13 +57,13 @@ export class Measurement {
   readonly #peaks: Peak[] = [];
   readonly #results: Result[] = [];
   readonly #memory: MemoryResult[] = [];
-  readonly #refused: { name: string; threads: number; reason: string }[] = [];
+  readonly #refused: { name: string; backend: string; threads: number; reason: string }[] = [];
   readonly #asked: readonly Work[];
   readonly #memoryWork: Work;
   readonly #memorySteps: number;
   readonly #timeLeft: TimeLeft;
   #versions: Readonly<Record<string, string>> = {};
-  #sides: Sides | null = null;
+  #running: readonly Side[] = [];
   #complete = false;
 
   constructor(
@@ -66,7 +76,8 @@ export class Measurement {
     this.#asked = works(size).filter(({ name }) => wanted(name.split(':')[0]));
     this.#memoryWork = { ...trainingWork(shapes), name: 'memory' };
     this.#memorySteps = wanted('memory') ? memorySteps : 0;
-    const ahead = [...this.#asked.map((work) => [work, this.#rounds(work) + 1] as const), [this.#memoryWork, this.#memorySteps] as const];
+    const steps = this.#memorySteps * Math.max(1, plan.backends.length);
+    const ahead = [...this.#asked.map((work) => [work, this.#rounds(work) + 1] as const), [this.#memoryWork, steps] as const];
     this.#timeLeft = new TimeLeft(
       new Map(
         threads.flatMap((count) =>
@@ -101,101 +112,116 @@ export class Measurement {
   async run(): Promise<void> {
     if (isBusy(this.#machine)) this.progress.say(`the machine is busy (load ${this.#machine.load.toFixed(1)}): timings will be noise`);
     for (const threads of this.plan.threads) {
-      const { ours, peer, backends } = await this.#start(threads);
-      this.#peaks.push({ threads, ours: await ours.matMul(PEAK_SIZE), theirs: peer ? await peer.matMul(PEAK_SIZE) : null, backends });
-      for (const work of this.#asked) await this.#time(work, threads, ours, peer);
+      const sides = await this.#start(threads, this.plan.backends);
+      const { ours, peer } = sides;
+      const theirs = peer ? await peer.side.matMul(PEAK_SIZE) : null;
+      for (const mine of ours) {
+        const backends = [mine, ...(peer ? [peer] : [])].map(({ backend }) => backend);
+        this.#peaks.push({ backend: nameOf(mine), threads, ours: await mine.side.matMul(PEAK_SIZE), theirs, backends });
+      }
+      for (const work of this.#asked) await this.#time(work, threads, sides);
       this.#end();
-      if (this.#memorySteps > 0) await this.#followMemory(threads);
+      if (this.#memorySteps === 0) continue;
+      if (this.plan.backends.length === 0) await this.#followMemory(threads, []);
+      for (const backend of this.plan.backends) await this.#followMemory(threads, [backend]);
     }
     this.#complete = true;
   }
 
-  async #start(threads: number): Promise<Sides> {
-    this.progress.step(`${threadsOf(threads)}, starting both sides`, this.#timeLeft.seconds);
-    const ours = new Side({ ...this.plan.ours, threads });
+  async #start(threads: number, backends: readonly string[]): Promise<Sides> {
+    this.progress.step(`${threadsOf(threads)}, starting the sides`, this.#timeLeft.seconds);
+    const chosen = backends.length > 0 ? backends : [undefined];
+    const ours = chosen.map((backend) => new Side({ ...this.plan.ours, threads, backend }));
     const peer = this.plan.peer ? new Side({ ...this.plan.peer, threads }) : null;
-    this.#sides = { ours, peer, backends: [], startOfOurs: 0, startOfPeer: 0 };
-    const hello = await ours.hello();
-    const other = await peer?.hello();
-    this.#versions = { ...hello.versions, ...other?.versions };
-    this.#sides = {
-      ours,
-      peer,
-      backends: [hello.backend, ...(other ? [other.backend] : [])],
-      startOfOurs: hello.rss,
-      startOfPeer: other?.rss ?? 0,
-    };
-    return this.#sides;
+    this.#running = [...ours, ...(peer ? [peer] : [])];
+    const started: Started[] = [];
+    for (const side of this.#running) {
+      const { versions, backend, rss } = await side.hello();
+      this.#versions = { ...this.#versions, ...versions };
+      started.push({ side, backend, start: rss });
+    }
+    return { ours: started.slice(0, ours.length), peer: started[ours.length] ?? null };
   }
 
   #end(): void {
-    this.#sides?.ours.stop();
-    this.#sides?.peer?.stop();
-    this.#sides = null;
+    for (const side of this.#running) side.stop();
+    this.#running = [];
   }
 
   #rounds(work: Work): number {
     return work.name.startsWith('sweep') ? Math.min(SWEEP_ROUNDS, this.plan.rounds) : this.plan.rounds;
   }
 
-  /** Prepares a work on both sides; the largest difference between them, and the reasons why it may not be timed. */
-  async #prepare(work: Work, threads: number, ours: Side, peer: Side | null): Promise<{ error: number | null; fine: boolean }> {
+  /** Prepares a work on all sides; those of ours that may be timed, each with the largest difference between it and the peer. */
+  async #prepare(work: Work, threads: number, { ours, peer }: Sides): Promise<{ mine: Started; error: number | null }[]> {
     this.#say(work, threads, 'checking');
     const folder = join(this.#folder, Object.values(work.model).join('-'));
-    await ours.make({ folder, model: work.model, rank: RANK, alpha: ALPHA });
+    await ours[0].side.make({ folder, model: work.model, rank: RANK, alpha: ALPHA });
     const params = work.params(folder);
-    const theirs = peer ? await peer.prepare({ work: work.runs, folder, params, peer: null }) : null;
-    const found = await ours.prepare({ work: work.runs, folder, params, peer: theirs });
-    const { error, problems } = theirs ? work.agree(found, theirs) : { error: null, problems: notFinite(found) };
-    if (problems.length > 0) {
-      this.#refused.push({ name: work.name, threads, reason: problems.join('; ') });
-      this.progress.say(`${work.name}, ${threadsOf(threads)}: not timed, as the results are wrong\n  ${problems.join('\n  ')}`);
+    const theirs = peer ? await peer.side.prepare({ work: work.runs, folder, params, peer: null }) : null;
+    const fine: { mine: Started; error: number | null }[] = [];
+    for (const mine of ours) {
+      const found = await mine.side.prepare({ work: work.runs, folder, params, peer: theirs });
+      const { error, problems } = theirs ? work.agree(found, theirs) : { error: null, problems: notFinite(found) };
+      if (problems.length === 0) {
+        fine.push({ mine, error });
+        continue;
+      }
+      const backend = nameOf(mine);
+      this.#refused.push({ name: work.name, backend, threads, reason: problems.join('; ') });
+      this.progress.say(`${work.name}, ${backend}, ${threadsOf(threads)}: not timed, as the results are wrong\n  ${problems.join('\n  ')}`);
     }
-    return { error, fine: problems.length === 0 };
+    return fine;
   }
 
-  /** Ours, the peer, ours, the peer, ...; the first round warms both up and is not kept. */
-  async #time(work: Work, threads: number, ours: Side, peer: Side | null): Promise<void> {
-    const { name, title, peer: beside, goal, flops } = work;
-    const { error, fine } = await this.#prepare(work, threads, ours, peer);
-    if (fine) {
-      const times = { ours: [] as number[], theirs: [] as number[] };
-      this.#results.push({ name, title, peer: beside, goal, threads, flops, error, ...times });
-      const rounds = this.#rounds(work);
-      for (let round = 0; round <= rounds; round++) {
-        this.#say(work, threads, round === 0 ? 'warming up' : `round ${round} of ${rounds}`);
-        const started = performance.now();
-        const { seconds: mine } = await restAfter(ours.run());
-        const { seconds: other } = peer ? await restAfter(peer.run()) : { seconds: null };
-        this.#timeLeft.repeated(`${name} ${threads}`, (performance.now() - started) / 1000);
-        if (round === 0) continue;
-        times.ours.push(mine);
-        if (other !== null) times.theirs.push(other);
-      }
+  /** Ours on each backend, the peer, ours, the peer, ...; the first round warms all up and is not kept. */
+  async #time(work: Work, threads: number, sides: Sides): Promise<void> {
+    const { name, title, peer: beside, goals, flops } = work;
+    const fine = await this.#prepare(work, threads, sides);
+    const theirs: number[] = [];
+    const timed = fine.map(({ mine, error }) => {
+      const [backend, ours] = [nameOf(mine), [] as number[]];
+      const goal = (goals as Readonly<Record<string, number>> | null)?.[backend] ?? null;
+      this.#results.push({ name, title, peer: beside, goal, backend, threads, flops, error, ours, theirs });
+      return { side: mine.side, ours };
+    });
+    const rounds = timed.length > 0 ? this.#rounds(work) : -1;
+    for (let round = 0; round <= rounds; round++) {
+      this.#say(work, threads, round === 0 ? 'warming up' : `round ${round} of ${rounds}`);
+      const started = performance.now();
+      const seconds: number[] = [];
+      for (const { side } of timed) seconds.push((await restAfter(side.run())).seconds);
+      const other = sides.peer ? (await restAfter(sides.peer.side.run())).seconds : null;
+      this.#timeLeft.repeated(`${name} ${threads}`, (performance.now() - started) / 1000);
+      if (round === 0) continue;
+      timed.forEach(({ ours }, i) => {
+        ours.push(seconds[i]);
+      });
+      if (other !== null) theirs.push(other);
     }
-    await ours.drop();
-    await peer?.drop();
+    for (const { side } of sides.ours) await side.drop();
+    await sides.peer?.side.drop();
   }
 
   /** The training step again and again, in fresh processes. */
-  async #followMemory(threads: number): Promise<void> {
-    const { ours, peer, startOfOurs, startOfPeer } = await this.#start(threads);
+  async #followMemory(threads: number, backends: readonly string[]): Promise<void> {
+    const sides = await this.#start(threads, backends);
     const steps = this.#memorySteps;
-    const follow = async (side: Side, start: number, count: number) => {
+    const follow = async ({ side, start }: Started, count: number) => {
       const rss: number[] = [];
       let peak = 0;
       for (let step = 1; step <= count; step++) {
         this.#say(this.#memoryWork, threads, `step ${step} of ${count}`);
         const timing = await side.run();
-        if (side === ours) this.#timeLeft.repeated(`memory ${threads}`, timing.seconds);
+        if (side === sides.ours[0].side) this.#timeLeft.repeated(`memory ${threads}`, timing.seconds);
         peak = timing.peak - start;
         if (step % Math.ceil(count / 20) === 0) rss.push(timing.rss - start);
       }
       return { peak, rss };
     };
-    if ((await this.#prepare(this.#memoryWork, threads, ours, peer)).fine) {
-      const theirs = peer ? await follow(peer, startOfPeer, Math.min(steps, PEER_MEMORY_STEPS)) : null;
-      this.#memory.push({ threads, steps, ours: await follow(ours, startOfOurs, steps), theirs });
+    for (const { mine } of await this.#prepare(this.#memoryWork, threads, sides)) {
+      const theirs = sides.peer ? await follow(sides.peer, Math.min(steps, PEER_MEMORY_STEPS)) : null;
+      this.#memory.push({ backend: nameOf(mine), threads, steps, ours: await follow(mine, steps), theirs });
     }
     this.#end();
   }

@@ -9,6 +9,8 @@ export interface Result {
   readonly title: string;
   readonly peer: string;
   readonly goal: number | null;
+  /** Ours: which one was measured. Records from before there was a choice do not say; it was simd. */
+  readonly backend?: string;
   readonly threads: number;
   /** Useful floating-point operations of one repetition. */
   readonly flops: number;
@@ -20,6 +22,7 @@ export interface Result {
 }
 
 export interface MemoryResult {
+  readonly backend?: string;
   readonly threads: number;
   readonly steps: number;
   /** Bytes above the start of the process: most so far, and after each twentieth of the steps. */
@@ -29,6 +32,7 @@ export interface MemoryResult {
 
 /** GFLOP/s of a float32 matrix product, and what each side runs on. */
 export interface Peak {
+  readonly backend?: string;
   readonly threads: number;
   readonly ours: number;
   readonly theirs: number | null;
@@ -56,7 +60,7 @@ export interface BenchRecord {
   readonly results: readonly Result[];
   readonly memory: readonly MemoryResult[];
   /** Works that were not timed, and why. */
-  readonly refused: readonly { readonly name: string; readonly threads: number; readonly reason: string }[];
+  readonly refused: readonly { readonly name: string; readonly backend?: string; readonly threads: number; readonly reason: string }[];
   /** False where it was interrupted. */
   readonly complete: boolean;
 }
@@ -79,7 +83,7 @@ export function recordName({ date, machine, peaks }: Pick<BenchRecord, 'date' | 
     .replace(/\((r|tm)\)/g, '')
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-|-$/g, '');
-  return `${date.slice(0, 10)}-${cpu}-${peaks.map(({ threads }) => threads).join('+')}.json`;
+  return `${date.slice(0, 10)}-${cpu}-${[...new Set(peaks.map(({ threads }) => threads))].join('+')}.json`;
 }
 
 /** Writes the record into a folder; returns its path. */

@@ -8,6 +8,8 @@ export interface Command {
   readonly program: string;
   readonly args: readonly string[];
   readonly threads: number;
+  /** Ours: the backend that is to compute; without it the environment or the package chooses. */
+  readonly backend?: string;
 }
 
 /** Kept of what a side prints: enough for the reason of a failure. */
@@ -27,6 +29,8 @@ export class Side {
         OMP_NUM_THREADS: threads,
         MKL_NUM_THREADS: threads,
         SEARCH_E1_THREADS: threads,
+        TF_NUM_INTRAOP_THREADS: threads, // whatever this process was told
+        ...(command.backend && { SEARCH_E1_BACKEND: command.backend }),
         TRL_EXPERIMENTAL_SILENCE: '1',
       },
       detached: process.platform !== 'win32', // Ctrl-C is the bench's to answer; a side ends when its input does

@@ -22,13 +22,20 @@ export function recordTables(record: BenchRecord): string {
       return `Peak of an fp32 matMul, ${threadsOf(threads)}: ours ${gflops(ours)}${torch}. ${backends.join('; ')}.`;
     }),
   ];
+  const measured = [...new Set(peaks.map(({ backend }) => backend))];
+  /** The backend's name before what is said of it, where there are several. */
+  const on = (backend: string | undefined) => (measured.length > 1 ? `${backend}, ` : '');
   const compared = results.filter(({ name }) => !name.startsWith('sweep'));
-  if (compared.length) parts.push(markdown(ratioRows(record, compared)));
-  const swept = results.filter(({ name }) => name.startsWith('sweep'));
-  if (swept.length) parts.push(markdown(sweepRows(record, swept)), sweepSentence(swept, mark));
-  if (memory.length) parts.push(memory.map((of) => memorySentence(of, mark)).join('\n'));
+  if (compared.length) parts.push(markdown(measured.length > 1 ? columnRows(record, compared, measured) : ratioRows(record, compared)));
+  for (const backend of measured) {
+    const swept = results.filter((result) => result.name.startsWith('sweep') && result.backend === backend);
+    if (swept.length) parts.push(markdown(sweepRows(record, swept, `${on(backend)}sweep`)), sweepSentence(swept, mark, on(backend)));
+  }
+  if (memory.length) parts.push(memory.map((of) => memorySentence(of, mark, on(of.backend))).join('\n'));
   if (refused.length)
-    parts.push(refused.map(({ name, threads, reason }) => `not timed: ${name}, ${threadsOf(threads)}: ${reason}`).join('\n'));
+    parts.push(
+      refused.map(({ name, backend, threads, reason }) => `not timed: ${name}, ${on(backend)}${threadsOf(threads)}: ${reason}`).join('\n'),
+    );
   return `${parts.join('\n\n')}\n`;
 }
 
@@ -56,9 +63,41 @@ function ratioRows(record: BenchRecord, results: readonly Result[]): Rows {
   ];
 }
 
-function sweepRows(record: BenchRecord, results: readonly Result[]): Rows {
+/** The same with a group of columns for each backend. */
+function columnRows(record: BenchRecord, results: readonly Result[], backends: readonly (string | undefined)[]): Rows {
+  const mark = markIn(record);
+  const cellsOf = (result: Result | undefined): string[] => {
+    if (!result) return ['–', '–', '–', '–'];
+    const { goal, ours, theirs } = result;
+    const ratio = theirs.length ? speedRatio(ours, theirs) : null;
+    return [
+      seconds(summarize(ours).median),
+      ratio ? `**${ratio.median.toFixed(2)}** (${ratio.least.toFixed(2)} – ${ratio.most.toFixed(2)})` : '–',
+      goal === null ? '–' : `${goal}${ratio ? mark(ratio.median >= goal) : ''}`,
+      share(record, result, 'ours'),
+    ];
+  };
+  const lines = [...new Map(results.map((result) => [`${result.name} ${result.threads}`, result])).values()];
   return [
-    ['sweep', 'threads', 'ours', 'GFLOP/s', 'cost of an operation', 'of peak, ours', 'peer', 'times as fast'],
+    ['work', 'threads', ...backends.flatMap((backend) => [`${backend}`, 'times as fast', 'goal', 'of peak']), 'peer', 'of peak', 'beside'],
+    ...lines.map(({ name, title, threads, theirs, peer }) => {
+      const of = backends.map((backend) => results.find((r) => r.name === name && r.threads === threads && r.backend === backend));
+      const one = of.find((result) => result) as Result;
+      return [
+        title,
+        String(threads),
+        ...of.flatMap(cellsOf),
+        theirs.length ? seconds(summarize(theirs).median) : '–',
+        share(record, one, 'theirs'),
+        peer,
+      ];
+    }),
+  ];
+}
+
+function sweepRows(record: BenchRecord, results: readonly Result[], heading: string): Rows {
+  return [
+    [heading, 'threads', 'ours', 'GFLOP/s', 'cost of an operation', 'of peak, ours', 'peer', 'times as fast'],
     ...results.map((result) => [
       `${result.name.replace('sweep: ', '')}: ${result.title}`,
       String(result.threads),
@@ -80,25 +119,25 @@ const markIn =
   (holds) =>
     size === 'small' ? '' : holds ? ' ✓' : ' ✗';
 
-function sweepSentence(results: readonly Result[], mark: Mark): string {
+function sweepSentence(results: readonly Result[], mark: Mark, on: string): string {
   return [...new Set(results.map(({ threads }) => threads))]
     .map((threads) => {
       const worst = Math.max(...results.filter((r) => r.threads === threads).map((r) => costGrowth(results, r)));
       const goal = `goal: at most ${COST_GROWTH_GOAL.toFixed(2)} x${mark(worst <= COST_GROWTH_GOAL)}`;
-      return `Over the sweep the cost of a useful operation grows to ${worst.toFixed(2)} x, ${threadsOf(threads)} (${goal}).`;
+      return `Over the sweep the cost of a useful operation grows to ${worst.toFixed(2)} x, ${on}${threadsOf(threads)} (${goal}).`;
     })
     .join('\n');
 }
 
-function memorySentence({ threads, steps, ours, theirs }: MemoryResult, mark: Mark): string {
+function memorySentence({ threads, steps, ours, theirs }: MemoryResult, mark: Mark, on: string): string {
   const growth = growthOfSecondHalf(ours.rss);
   const size = `at most ${megabytes(ours.peak)} above the start (goal: below ${megabytes(MEMORY_GOAL)}${mark(ours.peak < MEMORY_GOAL)})`;
   const flat = `${megabytes(growth)} more over the second half (goal: flat${mark(growth <= FLAT * ours.peak)})`;
-  return `Memory over ${steps} training steps, ${threadsOf(threads)}: ${size}, ${flat}${theirs ? `; PyTorch ${megabytes(theirs.peak)}` : ''}.`;
+  return `Memory over ${steps} training steps, ${on}${threadsOf(threads)}: ${size}, ${flat}${theirs ? `; PyTorch ${megabytes(theirs.peak)}` : ''}.`;
 }
 
-function share({ peaks }: BenchRecord, { threads, flops, ...times }: Result, side: 'ours' | 'theirs'): string {
-  const peak = peaks.find((p) => p.threads === threads)?.[side];
+function share({ peaks }: BenchRecord, { backend, threads, flops, ...times }: Result, side: 'ours' | 'theirs'): string {
+  const peak = peaks.find((p) => p.threads === threads && p.backend === backend)?.[side];
   if (!peak || times[side].length === 0) return '–';
   return `${((flops / summarize(times[side]).median / 1e9 / peak) * 100).toFixed(0)} %`;
 }

@@ -9,13 +9,15 @@ import type { Progress } from '../../bench/progress.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'search-e1-measure-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
+delete process.env.SEARCH_E1_BACKEND; // the sides here are none
 
 const script = join(folder, 'side.mjs');
 writeFileSync(
   script,
   `import { appendFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-const [, , name, log, loss, diesAfter] = process.argv;
+const [, , side, log, loss, diesAfter] = process.argv;
+const name = side === 'ours' ? process.env.SEARCH_E1_BACKEND || side : side;
 const send = (message) => process.stdout.write(JSON.stringify(message) + '\\n');
 let runs = 0;
 send({ versions: { [name]: '1' }, backend: name + ' with ' + process.env.OMP_NUM_THREADS, rss: 100, peak: 100 });
@@ -24,10 +26,10 @@ for await (const line of createInterface({ input: process.stdin })) {
   appendFileSync(log, name + ' ' + message.do + '\\n');
   if (message.do === 'make') send({ made: true });
   else if (message.do === 'matMul') send({ gflops: 10 });
-  else if (message.do === 'prepare') send({ check: { loss: [Number(loss)], gradNorm: [1] } });
+  else if (message.do === 'prepare') send({ check: { loss: [name === 'cpu' ? 9 : Number(loss)], gradNorm: [1] } });
   else if (message.do === 'drop') send({ dropped: true });
   else if (++runs > Number(diesAfter)) { console.error('out of memory'); process.exit(1); }
-  else send({ seconds: name === 'ours' ? 1 : 2, rss: 100 + runs, peak: 300 });
+  else send({ seconds: { ours: 1, peer: 2, tensorflow: 0.5 }[name] ?? 1, rss: 100 + runs, peak: 300 });
 }
 `,
 );
@@ -47,6 +49,7 @@ function measurement(plan: Partial<Plan>, { ours = 7, theirs = 7, diesAfter = 10
     size: 'small',
     threads: [1],
     only: ['training'],
+    backends: [],
     rounds: 3,
     ours: side('ours', ours),
     peer: side('peer', theirs),
@@ -61,7 +64,7 @@ describe('a measurement', () => {
     const { measured, asked } = measurement({});
     await measured.run();
     measured.stop();
-    const before = ['ours matMul', 'peer matMul', 'ours make', 'peer prepare', 'ours prepare'];
+    const before = ['peer matMul', 'ours matMul', 'ours make', 'peer prepare', 'ours prepare'];
     const rounds = Array.from({ length: 4 }, () => ['ours run', 'peer run']).flat();
     expect(asked()).toEqual([...before, ...rounds, 'ours drop', 'peer drop']);
     const { results, refused, complete, versions } = measured.record();
@@ -71,6 +74,29 @@ describe('a measurement', () => {
         [1, 1, 1],
         [2, 2, 2],
       ],
+    ]);
+  });
+
+  test('measures ours on several backends in turns, beside the same peer, and leaves out the one that is wrong', async () => {
+    const { measured, asked } = measurement({ backends: ['simd', 'tensorflow', 'cpu'], rounds: 1 });
+    await measured.run();
+    measured.stop();
+    const round = ['simd run', 'tensorflow run', 'peer run'];
+    expect(asked().slice(4)).toEqual([
+      ...['simd make', 'peer prepare', 'simd prepare', 'tensorflow prepare', 'cpu prepare'],
+      ...[...round, ...round],
+      ...['simd drop', 'tensorflow drop', 'cpu drop', 'peer drop'],
+    ]);
+    const { results, refused, peaks } = measured.record();
+    expect(results.map(({ backend, goal, ours, theirs }) => [backend, goal, ours, theirs])).toEqual([
+      ['simd', 0.6, [1], [2]],
+      ['tensorflow', 0.9, [0.5], [2]],
+    ]);
+    expect(refused).toMatchObject([{ name: 'training', backend: 'cpu', threads: 1 }]);
+    expect(peaks.map(({ backend, backends }) => [backend, backends])).toEqual([
+      ['simd', ['simd with 1', 'peer with 1']],
+      ['tensorflow', ['tensorflow with 1', 'peer with 1']],
+      ['cpu', ['cpu with 1', 'peer with 1']],
     ]);
   });
 

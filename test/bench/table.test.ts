@@ -28,6 +28,37 @@ describe('the table', () => {
     expect(cells('tokens').slice(5, 10)).toEqual(['**3.00**', '3.00 – 3.00', '2 ✓', '10 %', '2 %']);
   });
 
+  test('has columns for each backend where several were measured', () => {
+    const [simd] = sample.peaks;
+    const [training, , small, large] = sample.results;
+    const on = <T extends object>(backend: string, of: T) => ({ ...of, backend });
+    const several = recordTables({
+      ...sample,
+      peaks: [on('simd', simd), on('tensorflow', { ...simd, ours: 80 })],
+      results: [
+        on('simd', training),
+        on('tensorflow', { ...training, goal: 0.9, ours: [1, 2, 1] }),
+        on('simd', small),
+        on('simd', large),
+        on('tensorflow', { ...small, ours: [0.5] }),
+        on('tensorflow', { ...large, ours: [5] }),
+      ],
+      memory: sample.memory.slice(0, 1).map((memory) => on('tensorflow', memory)),
+      refused: [on('tensorflow', { name: 'lora', threads: 1, reason: 'wrong' })],
+    });
+    const rows = several.split('\n').filter((line) => /^\| (work|a step)/.test(line));
+    expect(rows.map((row) => row.split('|').map((cell) => cell.trim()))).toEqual([
+      // biome-ignore format: a table
+      ['', 'work', 'threads', 'simd', 'times as fast', 'goal', 'of peak', 'tensorflow', 'times as fast', 'goal', 'of peak', 'peer', 'of peak', 'beside', ''],
+      // biome-ignore format: a table
+      ['', 'a step', '1', '2.00 s', '**0.50** (0.50 – 0.75)', '0.6 ✗', '20 %', '1.00 s', '**1.00** (1.00 – 1.50)', '0.9 ✓', '25 %', '1.50 s', '13 %', 'PyTorch', ''],
+    ]);
+    expect(several).toContain('grows to 1.50 x, simd, 1 thread');
+    expect(several).toContain('grows to 1.00 x, tensorflow, 1 thread'); // 10e9 in 5 s beside 1e9 in 0.5 s
+    expect(several).toContain('Memory over 1000 training steps, tensorflow, 1 thread');
+    expect(several).toContain('not timed: lora, tensorflow, 1 thread: wrong');
+  });
+
   test('says by how much an operation becomes dearer over the sweep', () => {
     expect(cells('large')[5]).toBe('1.50 x'); // 10e9 in 15 s beside 1e9 in 1 s
     expect(text).toContain('grows to 1.50 x, 1 thread (goal: at most 1.33 x ✗)');
