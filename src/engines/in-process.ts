@@ -14,6 +14,7 @@ import type { Tokenizer } from '../policy/tokenizer.js';
 import { AdamW } from '../tensors/adamW.js';
 import { embedding } from '../tensors/embedding.js';
 import { forwardKl } from '../tensors/forward-kl.js';
+import { valueAndGradients } from '../tensors/gradients.js';
 import { linear } from '../tensors/linear.js';
 import { selectedLogProbs } from '../tensors/selected-log-probs.js';
 import type { Engine, Loss, LossReport, Paired, Scored, Snapshot, TokenValues, WeightsChoice } from './engine.js';
@@ -56,15 +57,15 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     }
   };
 
-  const addGradients = (fresh: Record<string, tf.Tensor>) => {
-    for (const [name, gradient] of Object.entries(fresh)) {
+  /** Adds one gradient a trainable variable, in their order. */
+  const addGradients = (fresh: readonly (tf.Tensor | undefined)[]) => {
+    [...policy.trainable.keys()].forEach((name, i) => {
+      const gradient = fresh[i];
+      if (!gradient) return;
       const before = gradients.get(name);
-      gradients.set(name, before ? tf.add(before, gradient) : tf.keep(gradient));
-      if (before) {
-        before.dispose();
-        gradient.dispose();
-      }
-    }
+      gradients.set(name, before ? tf.add(before, gradient) : gradient);
+      if (before) tf.dispose([before, gradient]);
+    });
   };
 
   const forgetGradients = () => {
@@ -121,26 +122,20 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
       const total = loss.data.reduce((sum, { scored }) => sum + scored.length, 0);
       if (total === 0) throw new Error(`${loss.name}: no token to score in ${loss.data.length} sequences`);
       const sums = new Map<string, number>();
-      const trainable = [...policy.trainable.values()];
-      const nameOf = new Map([...policy.trainable].map(([name, variable]) => [variable.name, name]));
       await microBatches(loss.data, async (indices) => {
         const chunk = indices.map((i) => loss.data[i]);
         const metrics: Record<string, tf.Scalar> = {};
-        const { value, grads } = tf.tidy(() => {
+        const { value, gradients: fresh } = tf.tidy(() => {
           // The teacher is the same weights with the adapter off: a second forward pass, no second copy, and outside the tape.
           const teacher = loss.reads === 'logits' ? teacherLogits(model('frozen'), chunk as readonly Paired[]) : null;
-          const result = tf.variableGrads(() => {
+          return valueAndGradients(() => {
             const { values, entropy } = tokenValues(policy, loss, chunk, teacher);
             for (const [name, each] of Object.entries({ ...values.metrics, ...(entropy && { entropy }) }))
               metrics[name] = tf.keep(tf.sum(each) as tf.Scalar);
             return tf.div(tf.sum(values.loss), total) as tf.Scalar;
-          }, trainable);
-          return {
-            value: result.value,
-            grads: Object.fromEntries(Object.entries(result.grads).map(([name, g]) => [nameOf.get(name) as string, g])),
-          };
+          }, [...policy.trainable.values()]);
         });
-        addGradients(grads);
+        addGradients(fresh);
         const add = async (name: string, tensor: tf.Tensor) => {
           sums.set(name, (sums.get(name) ?? 0) + (await tensor.data())[0]);
           tensor.dispose();
