@@ -1,28 +1,37 @@
 /**
  * The engine in process: TensorFlow.js on the active backend.
  *
- * Training batches are cut into micro-batches up to a budget of tokens; gradients are summed over them, each weighted so that the total is the
- * gradient of the mean over all scored tokens. Nothing is padded, what sequences begin with in common is computed once (`packing.ts`), and
- * logits exist for scored positions only.
+ * Training batches are cut into micro-batches that a memory budget holds (`micro-batches.ts`); gradients are summed over them, each weighted so that the
+ * total is the gradient of the mean over all scored tokens. Nothing is padded, what sequences begin with in common is computed once
+ * (`packing.ts`), and logits exist for scored positions only.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import type { Pass } from '../policy/activation-memory.js';
 import { assignWeights, loadOptimizer, saveOptimizer, savePolicy } from '../policy/checkpoint.js';
 import { type DecoderWeights, decode, headOf } from '../policy/decoder.js';
 import { generate } from '../policy/generate.js';
 import type { Policy } from '../policy/policy.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { AdamW } from '../tensors/adamW.js';
+import { capacity } from '../tensors/capacity.js';
+import { kernelSet } from '../tensors/dispatch.js';
 import { embedding } from '../tensors/embedding.js';
 import { forwardKl } from '../tensors/forward-kl.js';
 import { valueAndGradients } from '../tensors/gradients.js';
 import { linear } from '../tensors/linear.js';
 import { selectedLogProbs } from '../tensors/selected-log-probs.js';
 import type { Engine, Loss, LossReport, Paired, Scored, Snapshot, TokenValues, WeightsChoice } from './engine.js';
-import { cutIntoMicroBatches, pack } from './packing.js';
+import { cutIntoMicroBatches, defaultBudget, type MicroBatch } from './micro-batches.js';
+import { pack } from './packing.js';
 
 export interface InProcessOptions {
-  /** Tokens of one micro-batch, computed or scored: bounds memory, changes no result beyond rounding. */
-  readonly tokensPerMicroBatch?: number;
+  /**
+   * Bytes that a micro-batch may hold beside weights, gradients and moments: changes no result beyond rounding. Default: 128 MiB, or what a larger model
+   * needs for 1,024 tokens (webgpu: 4,096). Ours.
+   */
+  readonly memoryBudget?: number;
+  /** Whether activations are computed twice rather than kept. `auto`: for a sequence that alone passes the budget. Ours; Transformers: false. */
+  readonly gradientCheckpointing?: 'auto' | boolean;
   /** Copied beside every checkpoint, so that the folder is complete. */
   readonly tokenizerFolder?: string;
 }
@@ -38,7 +47,7 @@ interface FrozenWeights extends Snapshot {
 
 /** The engine over a policy that is already on the backend. The policy belongs to the engine from here on. */
 export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: InProcessOptions = {}): InProcessEngine {
-  const { tokensPerMicroBatch = 4096, tokenizerFolder } = options;
+  const { memoryBudget, gradientCheckpointing = 'auto', tokenizerFolder } = options;
   let optimizer = new AdamW(Object.fromEntries(policy.trainable));
   let gradients = new Map<string, tf.Tensor>();
   let snapshots = 0;
@@ -49,10 +58,18 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     return { config: policy.config, weights: (choice as FrozenWeights).weights };
   };
 
-  /** Runs `work` on micro-batches of `data`; `indices` are positions in `data`. */
-  const microBatches = async (data: readonly (Scored | Paired)[], work: (indices: readonly number[]) => Promise<void>) => {
-    for (const indices of cutIntoMicroBatches(data, tokensPerMicroBatch)) {
-      await work(indices);
+  /** Runs `work` on micro-batches of `data`. */
+  const microBatches = async (
+    data: readonly (Scored | Paired)[],
+    { reads, gradient = false }: { readonly reads: Pass['reads']; readonly gradient?: boolean },
+    work: (microBatch: MicroBatch) => Promise<void>,
+  ) => {
+    const { config, adapter } = policy;
+    const [kernels, rank] = [kernelSet(), adapter?.rank ?? 0];
+    const budget = memoryBudget ?? defaultBudget(config, kernels, rank);
+    const limits = { budget, gradientCheckpointing, capacity: capacity() };
+    for (const microBatch of cutIntoMicroBatches(data, { config, kernels, rank, gradient, reads }, limits)) {
+      await work(microBatch);
       await new Promise(setImmediate); // lets progress, interrupts and displays through
     }
   };
@@ -81,7 +98,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
     async forward(data, weights, temperature = 1) {
       const results = data.map(() => new Float32Array());
-      await microBatches(data, async (indices) => {
+      await microBatches(data, { reads: 'logProbs' }, async ({ indices }) => {
         const chunk = indices.map((i) => data[i]);
         const logProbs = tf.tidy(() => {
           const hidden = warmed(scoredHidden(model(weights), chunk), temperature);
@@ -97,7 +114,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
     async compare(data) {
       const results = data.map(() => ({ kl: new Float32Array(), teacher: new Float32Array(), student: new Float32Array() }));
-      await microBatches(data, async (indices) => {
+      await microBatches(data, { reads: 'logits' }, async ({ indices }) => {
         const chunk = indices.map((i) => data[i]);
         const tensors = tf.tidy(() => {
           const views = [
@@ -122,14 +139,14 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
       const total = loss.data.reduce((sum, { scored }) => sum + scored.length, 0);
       if (total === 0) throw new Error(`${loss.name}: no token to score in ${loss.data.length} sequences`);
       const sums = new Map<string, number>();
-      await microBatches(loss.data, async (indices) => {
+      await microBatches(loss.data, { reads: loss.reads, gradient: true }, async ({ indices, checkpoint }) => {
         const chunk = indices.map((i) => loss.data[i]);
         const metrics: Record<string, tf.Scalar> = {};
         const { value, gradients: fresh } = tf.tidy(() => {
           // The teacher is the same weights with the adapter off: a second forward pass, no second copy, and outside the tape.
-          const teacher = loss.reads === 'logits' ? teacherLogits(model('frozen'), chunk as readonly Paired[]) : null;
+          const teacher = loss.reads === 'logits' ? tf.tidy(() => teacherLogits(model('frozen'), chunk as readonly Paired[])) : null;
           return valueAndGradients(() => {
-            const { values, entropy } = tokenValues(policy, loss, chunk, teacher);
+            const { values, entropy } = tokenValues(policy, loss, chunk, { teacher, checkpoint });
             for (const [name, each] of Object.entries({ ...values.metrics, ...(entropy && { entropy }) }))
               metrics[name] = tf.keep(tf.sum(each) as tf.Scalar);
             return tf.div(tf.sum(values.loss), total) as tf.Scalar;
@@ -213,26 +230,26 @@ function tokenValues(
   policy: Policy,
   loss: Loss,
   chunk: readonly Scored[],
-  teacher: tf.Tensor2D | null,
+  { teacher, checkpoint }: { readonly teacher: tf.Tensor2D | null; readonly checkpoint: boolean },
 ): { values: TokenValues; entropy?: tf.Tensor1D } {
-  if (loss.reads === 'logits') return { values: loss.perToken(teacher as tf.Tensor2D, scoredLogits(policy, chunk)) };
-  const hidden = warmed(scoredHidden(policy, chunk), loss.temperature ?? 1);
+  if (loss.reads === 'logits') return { values: loss.perToken(teacher as tf.Tensor2D, scoredLogits(policy, chunk, checkpoint)) };
+  const hidden = warmed(scoredHidden(policy, chunk, checkpoint), loss.temperature ?? 1);
   const { logProbs, entropy } = selectedLogProbs(hidden, headOf(policy), targetsOf(chunk));
   return { values: loss.perToken(logProbs, chunk), entropy };
 }
 
 /** Hidden states [N, d] that predict the scored tokens of all sequences, in order. */
-function scoredHidden(model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D {
+function scoredHidden(model: DecoderWeights, data: readonly Scored[], checkpoint = false): tf.Tensor2D {
   const { tokens, positions, segments, states, stateOf } = pack(data);
-  const hidden = decode(model, tokens, [1, tokens.length], { positions, segments, rows: states }); // [1, R, d]
+  const hidden = decode(model, tokens, [1, tokens.length], { positions, segments, rows: states, checkpoint }); // [1, R, d]
   return embedding(tf.reshape(hidden, [states.length, model.config.hiddenSize]), tf.tensor1d(stateOf, 'int32')); // [N, d]
 }
 
 /** Hidden states whose logits are those of x divided by the temperature. */
 const warmed = (x: tf.Tensor2D, temperature: number): tf.Tensor2D => (temperature === 1 ? x : tf.div(x, temperature));
 
-const scoredLogits = (model: DecoderWeights, data: readonly Scored[]): tf.Tensor2D =>
-  linear(scoredHidden(model, data), headOf(model)) as tf.Tensor2D; // [N, V]
+const scoredLogits = (model: DecoderWeights, data: readonly Scored[], checkpoint = false): tf.Tensor2D =>
+  linear(scoredHidden(model, data, checkpoint), headOf(model)) as tf.Tensor2D; // [N, V]
 
 const teacherLogits = (model: DecoderWeights, data: readonly Paired[]): tf.Tensor2D =>
   scoredLogits(

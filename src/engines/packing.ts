@@ -7,7 +7,7 @@
  * sequences one at a time. (Prefix trees, as in SGLang's radix cache, here with a backward pass.)
  */
 import type { AttentionSegment, KeyRange } from '../tensors/attention.js';
-import type { Paired, Scored } from './engine.js';
+import type { Scored } from './engine.js';
 
 export interface Packed {
   readonly tokens: Int32Array; // [n]
@@ -90,27 +90,4 @@ function runs(rows: Int32Array): KeyRange[] {
     else ranges.push({ from: row, keys: 1 });
   }
   return ranges;
-}
-
-/**
- * Cuts sequences that have something scored into micro-batches of at most `budget` tokens, computed or scored, where a teacher's view counts for
- * itself; a longer sequence goes alone. Common beginnings stay together where they can.
- *
- * @returns positions in `data`
- */
-export function cutIntoMicroBatches(data: readonly (Scored | Paired)[], budget: number): number[][] {
-  const groups: number[][] = [];
-  let filled = [0, 0, 0];
-  for (const i of lexicographic(data)) {
-    const item = data[i];
-    if (item.scored.length === 0) continue;
-    const group = groups[groups.length - 1];
-    const alone = [tokensRead(item), 'teacher' in item ? tokensRead(item.teacher) : 0, item.scored.length];
-    const together = alone.map((tokens, view) => filled[view] + tokens);
-    if (group) together[0] -= sharedTokens(data[group[group.length - 1]], item);
-    if (group && Math.max(...together) <= budget) group.push(i);
-    else groups.push([i]);
-    filled = groups[groups.length - 1] === group ? together : alone;
-  }
-  return groups;
 }

@@ -11,8 +11,10 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { type AttentionSegment, attention } from '../tensors/attention.js';
+import { checkpointed } from '../tensors/checkpointed.js';
 import { type LinearWeights, TokenDecoder } from '../tensors/decode-tokens.js';
 import { embedding } from '../tensors/embedding.js';
+import { halfFormat } from '../tensors/half.js';
 import type { CacheStep } from '../tensors/kv-cache.js';
 import { linear } from '../tensors/linear.js';
 import { rmsNorm } from '../tensors/rms-norm.js';
@@ -41,9 +43,11 @@ export interface DecoderOptions {
   readonly cache?: CacheStep;
   /** Positions, counted through the batch, whose states are wanted. Default: all. */
   readonly rows?: Int32Array;
+  /** Whether a gradient keeps the blocks' inputs alone and computes each block again; not with a cache. */
+  readonly checkpoint?: boolean;
 }
 
-/** Final hidden states of `tokens` [B, T] (row-major ids): [B, T, d], or [1, R, d] of R `rows`. Call inside tf.tidy or tf.variableGrads. */
+/** Final hidden states of `tokens` [B, T] (row-major ids): [B, T, d], or [1, R, d] of R `rows`. Call inside tf.tidy or valueAndGradients. */
 export function decode(
   model: DecoderWeights,
   tokens: Int32Array,
@@ -52,10 +56,13 @@ export function decode(
 ): tf.Tensor3D {
   const { config, weights } = model;
   const { heads, kvHeads, headDim, hiddenSize: d } = config;
-  const { cache, keyMask, segments = cache?.segments } = options;
-  const rows = options.rows && tf.tensor1d(options.rows, 'int32');
+  const { cache, segments = cache?.segments, checkpoint = false } = options;
   const positions = options.positions ?? cache?.positions ?? Int32Array.from({ length: T }, (_, t) => t);
-  const tables = rotaryTables(positions, headDim, rotaryOf(config)); // [T or B*T, hd]
+  const constants = {
+    ...rotaryTables(positions, headDim, rotaryOf(config)), // [T or B*T, hd]
+    keyMask: options.keyMask,
+    rows: options.rows && tf.tensor1d(options.rows, 'int32'),
+  };
   const weight = (name: string) => {
     const w = weights.get(name);
     if (!w) throw new Error(`the policy has no weight ${name}`);
@@ -66,9 +73,7 @@ export function decode(
   let h = tf.reshape(embedding(weight('model.embed_tokens.weight') as tf.Tensor2D, tf.tensor1d(tokens, 'int32')), [B, T, d]); // [B, T, d]
   for (let layer = 0; layer < config.layers; layer++) {
     const at = `model.layers.${layer}`;
-    const before = h;
-    // What no gradient needs is given back after each block.
-    h = tf.tidy(() => {
+    const block = (before: tf.Tensor, { keyMask, rows, ...tables }: typeof constants) => {
       const x = rmsNorm(before, weight(`${at}.input_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // [B, T, d]
       const q = rotary(tf.reshape(project(x, `${at}.self_attn.q_proj`), [B, T, heads, headDim]), tables); // [B, T, H, hd]
       const k = rotary(tf.reshape(project(x, `${at}.self_attn.k_proj`), [B, T, kvHeads, headDim]), tables); // [B, T, Hkv, hd]
@@ -80,7 +85,9 @@ export function decode(
       const y = rmsNorm(middle, weight(`${at}.post_attention_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // as middle
       const inner = swiglu(project(y, `${at}.mlp.gate_proj`), project(y, `${at}.mlp.up_proj`)); // [B, T, inner], or [1, R, inner]
       return project(inner, `${at}.mlp.down_proj`, middle); // as middle
-    });
+    };
+    // What no gradient needs is given back after each block.
+    h = tf.tidy(() => (checkpoint ? checkpointed(block, h, { constants, trained: trainedIn(model, at) }) : block(h, constants)));
   }
   return rmsNorm(h, weight('model.norm.weight') as tf.Tensor1D, config.rmsNormEpsilon) as tf.Tensor3D; // [B, T, d], or [1, R, d]
 }
@@ -90,6 +97,10 @@ function pick(x: tf.Tensor, rows: tf.Tensor1D | undefined): tf.Tensor {
   const width = x.shape[x.shape.length - 1];
   return rows ? tf.reshape(embedding(tf.reshape(x, [-1, width]) as tf.Tensor2D, rows), [1, -1, width]) : x;
 }
+
+/** What is trained of a block: its adapter where there is one, else its weights, if they are floats. */
+const trainedIn = ({ weights, adapter }: DecoderWeights, block: string): tf.Tensor[] =>
+  [...(adapter?.variables ?? weights)].flatMap(([name, weight]) => (name.startsWith(`${block}.`) && !halfFormat(weight) ? [weight] : []));
 
 /** The output head [V, d]: the embedding table where the two are tied. */
 export function headOf({ config, weights }: DecoderWeights): tf.Tensor2D {

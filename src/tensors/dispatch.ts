@@ -43,6 +43,11 @@ export function useKernels(on: boolean): void {
 /** Whether the active backend has this kernel and may use it. */
 export const hasKernel = (name: KernelName): boolean => enabled && Boolean(tf.getKernel(name, tf.getBackend()));
 
+/** Whose kernels compute; with `none` the formulas do, in more steps that hold more. */
+export type KernelSet = 'simd' | 'webgpu' | 'none';
+
+export const kernelSet = (): KernelSet => (hasKernel('SearchE1Linear') ? (tf.getBackend() as KernelSet) : 'none');
+
 /** Whether a gradient is being taken: what a kernel computes for it alone is wanted. */
 export const isRecording = (): boolean => tf.engine().state.gradientDepth > 0;
 

@@ -49,6 +49,7 @@ export function valueAndGradients<T extends tf.Tensor>(
 /** Runs `f` with the tape on; all but its value and what was saved is disposed, and where it throws, that too. */
 function record<T extends tf.Tensor>(f: () => T): { value: T; tape: readonly TapeNode[] } {
   const engine = tf.engine() as unknown as Recorder;
+  const around = engine.state.activeTape; // of TensorFlow.js, if this is within one of its own gradients
   if (tf.engine().state.gradientDepth > 0) throw new Error('valueAndGradients: a gradient is being recorded already');
   engine.startTape();
   const tape = engine.state.activeTape as TapeNode[];
@@ -59,7 +60,7 @@ function record<T extends tf.Tensor>(f: () => T): { value: T; tape: readonly Tap
     throw error;
   } finally {
     engine.endTape();
-    engine.state.activeTape = null;
+    engine.state.activeTape = around;
   }
 }
 

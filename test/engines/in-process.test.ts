@@ -37,9 +37,9 @@ describe.each([
 
   test.each([
     ['one sequence a micro-batch', 1],
-    ['all in one micro-batch', 4096],
-  ])('cross entropy, its gradients and their norm equal PyTorch: %s', async (_, tokensPerMicroBatch) => {
-    const engine = inProcessEngine(policy, noTokenizer, { tokensPerMicroBatch });
+    ['all in one micro-batch', 1e9],
+  ])('cross entropy, its gradients and their norm equal PyTorch: %s', async (_, memoryBudget) => {
+    const engine = inProcessEngine(policy, noTokenizer, { memoryBudget });
     const { reports, gradients, gradNorm } = await gradientsThrough(engine, [crossEntropyLoss(data)], policy.weights);
     const { loss, grads, grad_total_norm } = f.cross_entropy;
     expect(reports[0].tokens).toBe(32);
@@ -50,8 +50,8 @@ describe.each([
   });
 
   test('log-probabilities of the scored tokens, and the mean entropy, equal Transformers in any order and micro-batch', async () => {
-    for (const tokensPerMicroBatch of [1, 4096]) {
-      const engine = inProcessEngine(policy, noTokenizer, { tokensPerMicroBatch });
+    for (const memoryBudget of [1, 1e9]) {
+      const engine = inProcessEngine(policy, noTokenizer, { memoryBudget });
       const reversed = await engine.forward([...data].reverse());
       data.forEach(({ scored, tokens }, b) => {
         const offset = f.input_ids[b].length - tokens.length;
@@ -119,8 +119,8 @@ describe('on simd', () => {
       await trainedAdapter();
       const variables = policy.adapter?.variables as ReadonlyMap<string, tf.Variable>;
       const whole = await gradientsThrough(engine, [loss()], variables);
-      for (const tokensPerMicroBatch of [1, 20, 30]) {
-        const cut = await gradientsThrough(inProcessEngine(policy, noTokenizer, { tokensPerMicroBatch }), [loss()], variables);
+      for (const memoryBudget of [1, 150_000, 250_000]) {
+        const cut = await gradientsThrough(inProcessEngine(policy, noTokenizer, { memoryBudget }), [loss()], variables);
         expect(cut.reports[0].loss).toBeCloseTo(whole.reports[0].loss, 5);
         expect(cut.reports[0].tokens).toBe(whole.reports[0].tokens);
         for (const [metric, value] of Object.entries(whole.reports[0].metrics))
@@ -169,9 +169,9 @@ describe('on simd', () => {
       },
     });
     const expected = await engine.forward(data);
-    for (const tokensPerMicroBatch of [1, 25, 4096]) {
+    for (const memoryBudget of [1, 120_000, 1e9]) {
       const seen = new Map<Scored, number[]>();
-      const cut = inProcessEngine(policy, noTokenizer, { tokensPerMicroBatch });
+      const cut = inProcessEngine(policy, noTokenizer, { memoryBudget });
       await cut.forwardBackward(probe(seen));
       data.forEach((item, i) => {
         expectArraysClose(seen.get(item) as number[], expected[i], 1e-5, `sequence ${i}`);

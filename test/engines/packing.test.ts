@@ -3,9 +3,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
-import type { Paired, Scored } from '../../src/engines/engine.js';
+import type { Scored } from '../../src/engines/engine.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
-import { cutIntoMicroBatches, LEAST_SHARED, pack, tokensRead } from '../../src/engines/packing.js';
+import { LEAST_SHARED, pack } from '../../src/engines/packing.js';
 import { grpoLoss } from '../../src/grpo/loss.js';
 import { forwardKlLoss } from '../../src/ofsd/loss.js';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
@@ -13,6 +13,7 @@ import type { Policy } from '../../src/policy/policy.js';
 import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { fixtureFolder, gradientsThrough, noTokenizer } from '../policy/xs.js';
+import { batches } from './batches.js';
 
 let policy: Policy;
 beforeAll(async () => {
@@ -20,28 +21,6 @@ beforeAll(async () => {
   policy = await loadPolicy(fixtureFolder('xs_tied'));
 });
 afterAll(() => policy.dispose());
-
-/** Groups of siblings: each goes its own way from some token of one before it on, or begins anew. */
-const batches = fc
-  .record({
-    seed: fc.nat(1000),
-    siblings: fc.array(fc.record({ length: fc.integer({ min: 2, max: 60 }), parting: fc.nat(60), from: fc.nat(20) }), {
-      minLength: 1,
-      maxLength: 7,
-    }),
-  })
-  .map(({ seed, siblings }) => {
-    const source = random(seed, 'siblings');
-    const data: Scored[] = [];
-    for (const { length, parting, from } of siblings) {
-      const other = data[from % (data.length + 1)]; // undefined: begins anew
-      const common = other?.tokens.slice(0, Math.min(parting, length)) ?? [];
-      const tokens = [...common, ...Array.from({ length: length - common.length }, () => source.integer(256))];
-      const scored = tokens.flatMap((_, t) => (t > 0 && source.uniform() < 0.4 ? [t] : []));
-      data.push({ tokens, scored: scored.length ? scored : [tokens.length - 1] });
-    }
-    return data;
-  });
 
 test('every scored token is predicted from a row that has read exactly what comes before it', () => {
   fc.assert(
@@ -86,24 +65,6 @@ test('what siblings begin with is computed once, in whatever order they come', (
   expect(pack([siblings[0], siblings[0]]).tokens.length).toBe(43);
 });
 
-test('micro-batches hold every sequence with something scored once, within the budget unless alone', () => {
-  fc.assert(
-    fc.property(batches, fc.integer({ min: 1, max: 150 }), fc.boolean(), (data, budget, withTeacher) => {
-      const items = data.map((item, i): Scored | Paired => (withTeacher ? { ...item, teacher: data[(i + 1) % data.length] } : item));
-      const all = [...items, { tokens: [1, 2], scored: [] }];
-      const groups = cutIntoMicroBatches(all, budget);
-      expect(groups.flat().sort((a, b) => a - b)).toEqual([...data.keys()]);
-      for (const group of groups.filter(({ length }) => length > 1)) {
-        const chunk = group.map((i) => items[i]);
-        expect(pack(chunk).tokens.length).toBeLessThanOrEqual(budget);
-        expect(chunk.reduce((sum, { scored }) => sum + scored.length, 0)).toBeLessThanOrEqual(budget);
-        for (const { teacher } of chunk as Paired[]) if (teacher) expect(tokensRead(teacher)).toBeLessThanOrEqual(budget);
-      }
-    }),
-    { numRuns: 100, seed: 1 },
-  );
-});
-
 /** The largest difference of two gradients, relative to the norm of the second. */
 const apart = (a: ReadonlyMap<string, Float32Array>, b: ReadonlyMap<string, Float32Array>) => {
   let [difference, norm] = [0, 0];
@@ -144,7 +105,7 @@ const losses = (data: readonly Scored[]) => {
 test.each(['cross entropy', 'GRPO', 'forward KL'] as const)(
   'loss and gradients of a packed batch are those of its sequences one at a time: %s',
   async (name) => {
-    const [packed, single] = [4096, 1].map((tokensPerMicroBatch) => inProcessEngine(policy, noTokenizer, { tokensPerMicroBatch }));
+    const [packed, single] = [1e9, 1].map((memoryBudget) => inProcessEngine(policy, noTokenizer, { memoryBudget }));
     if (name === 'forward KL') {
       packed.addAdapter({ rank: 3, alpha: 6, seed: 2 });
       const [b] = [...(policy.adapter?.variables ?? [])].filter(([variable]) => variable.includes('B'));

@@ -34,7 +34,7 @@ const prompts = [
 ];
 
 const newEngine = (): InProcessEngine =>
-  inProcessEngine(Policy.initialize(config, random(1, 'weights'), { scale: 0.3 }), {} as Tokenizer, { tokensPerMicroBatch: 24 });
+  inProcessEngine(Policy.initialize(config, random(1, 'weights'), { scale: 0.3 }), {} as Tokenizer, { memoryBudget: 60_000 });
 
 /** Draws greedily, scores, takes one optimiser step. */
 async function step(engine: InProcessEngine) {

@@ -78,7 +78,7 @@ beforeEach(async () => {
       );
   }
 });
-const engineOf = (tokensPerMicroBatch = 4096) => inProcessEngine(policy, noTokenizer, { tokensPerMicroBatch });
+const engineOf = (memoryBudget = 1e9) => inProcessEngine(policy, noTokenizer, { memoryBudget });
 
 describe('the forward KL loss', () => {
   const data = [

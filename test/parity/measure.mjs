@@ -38,7 +38,7 @@ const load = await seconds(async () => {
   policy = await loadPolicy(folder, { storage: options.storage });
 });
 const afterLoad = process.memoryUsage.rss();
-const engine = inProcessEngine(policy, loadTokenizer(folder), { tokensPerMicroBatch: 128 });
+const engine = inProcessEngine(policy, loadTokenizer(folder), { memoryBudget: 3e8 });
 const source = random(1, 'prompt');
 const ids = (length) => Array.from({ length }, () => source.integer(150_000));
 const prompt = ids(promptLength);

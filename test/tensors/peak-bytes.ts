@@ -1,22 +1,61 @@
-/** The most that a piece of work holds on the simd backend. */
+/** The most that a piece of work holds on the simd or the cpu backend. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { SimdBackend } from '../../src/tensors/simd/backend.js';
+import type { Heap } from '../../src/tensors/simd/heap.js';
+
+interface Storage {
+  set(dataId: object, value: { readonly values: unknown }): void;
+  delete(dataId: object): boolean;
+  get(dataId: object): { readonly values: unknown };
+}
 
 /** Bytes in use at the worst moment of the work, above those in use when it began. */
-export function peakBytes(work: () => unknown): number {
-  const { heap } = tf.backend() as unknown as SimdBackend;
-  const start = heap.bytesInUse;
-  let most = start;
-  const allocate = heap.allocate;
-  heap.allocate = (bytes) => {
-    const at = allocate.call(heap, bytes);
-    most = Math.max(most, heap.bytesInUse);
-    return at;
+export async function peakBytes(work: () => unknown): Promise<number> {
+  const backend = tf.backend() as unknown as { readonly heap?: Heap; readonly data: Storage };
+  let [now, most] = [0, 0];
+  const watched = backend.heap ? watchHeap(backend.heap) : watchStorage(backend.data);
+  watched.onChange = (change) => {
+    now += change;
+    most = Math.max(most, now);
   };
   try {
-    work();
+    await work();
   } finally {
-    heap.allocate = allocate;
+    watched.stop();
   }
-  return most - start;
+  return most;
+}
+
+interface Watched {
+  onChange: (bytes: number) => void;
+  stop(): void;
+}
+
+function watchHeap(heap: Heap): Watched {
+  const { allocate, release } = heap;
+  const watched: Watched = { onChange: () => undefined, stop: () => void Object.assign(heap, { allocate, release }) };
+  const counted = <R>(work: () => R): R => {
+    const before = heap.bytesInUse;
+    const result = work();
+    watched.onChange(heap.bytesInUse - before);
+    return result;
+  };
+  heap.allocate = (bytes) => counted(() => allocate.call(heap, bytes));
+  heap.release = (start) => counted(() => release.call(heap, start));
+  return watched;
+}
+
+/** Of the cpu backend: tensors that share values are stored once. */
+function watchStorage(data: Storage): Watched {
+  const { set, delete: remove } = data;
+  const watched: Watched = { onChange: () => undefined, stop: () => void Object.assign(data, { set, delete: remove }) };
+  const bytes = (values: unknown) => (ArrayBuffer.isView(values) ? values.byteLength : Array.isArray(values) ? 4 * values.length : 0);
+  data.set = (dataId, value) => {
+    watched.onChange(bytes(value.values));
+    set.call(data, dataId, value);
+  };
+  data.delete = (dataId) => {
+    watched.onChange(-bytes(data.get(dataId).values));
+    return remove.call(data, dataId);
+  };
+  return watched;
 }

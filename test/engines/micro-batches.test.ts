@@ -1,0 +1,222 @@
+/** What a micro-batch is expected to hold, held to what it does hold; and the cut that follows from it. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
+import type { Loss, Paired, Scored } from '../../src/engines/engine.js';
+import { inProcessEngine } from '../../src/engines/in-process.js';
+import { cutIntoMicroBatches, defaultBudget, type MicroBatchLimits } from '../../src/engines/micro-batches.js';
+import { forwardKlLoss } from '../../src/ofsd/loss.js';
+import type { Pass } from '../../src/policy/activation-memory.js';
+import type { PolicyConfig } from '../../src/policy/config.js';
+import { Policy } from '../../src/policy/policy.js';
+import { qwen25Configs } from '../../src/policy/qwen2.5.js';
+import { random } from '../../src/random.js';
+import { startBackend } from '../../src/tensors/backend.js';
+import { noTokenizer } from '../policy/xs.js';
+import { peakBytes } from '../tensors/peak-bytes.js';
+import { batches } from './batches.js';
+
+const config = (over: Partial<PolicyConfig> = {}): PolicyConfig => ({
+  vocabSize: 300,
+  hiddenSize: 32,
+  intermediateSize: 80,
+  layers: 3,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 8,
+  ropeTheta: 10_000,
+  rmsNormEpsilon: 1e-6,
+  tiedEmbeddings: true,
+  maxPositions: 10_000,
+  endIds: [],
+  padId: null,
+  ...over,
+});
+
+const unlimited = { free: Number.POSITIVE_INFINITY, largestTensor: Number.POSITIVE_INFINITY };
+const limits = (over: Partial<MicroBatchLimits> = {}): MicroBatchLimits => ({
+  budget: 1e12,
+  gradientCheckpointing: 'auto',
+  capacity: unlimited,
+  ...over,
+});
+const training: Omit<Pass, 'checkpoint'> = { config: config(), kernels: 'simd', rank: 0, gradient: true, reads: 'logProbs' };
+
+const item = (length: number, scored: number, seed = 1): Scored => {
+  const source = random(seed, 'tokens');
+  return {
+    tokens: Array.from({ length }, () => source.integer(256)),
+    scored: Array.from({ length: scored }, (_, i) => length - scored + i),
+  };
+};
+
+test('micro-batches hold every sequence with something scored once, within the budget unless alone', () => {
+  fc.assert(
+    fc.property(batches, fc.integer({ min: 1, max: 3e6 }), fc.boolean(), (data, budget, withTeacher) => {
+      const pass = { ...training, reads: withTeacher ? ('logits' as const) : ('logProbs' as const) };
+      const items = data.map((item, i): Scored | Paired => (withTeacher ? { ...item, teacher: data[(i + 1) % data.length] } : item));
+      const cut = cutIntoMicroBatches([...items, { tokens: [1, 2], scored: [] }], pass, limits({ budget }));
+      expect(cut.flatMap(({ indices }) => indices).sort((a, b) => a - b)).toEqual([...data.keys()]);
+      for (const { indices, bytes, checkpoint } of cut) {
+        if (indices.length > 1) expect(bytes).toBeLessThanOrEqual(budget);
+        expect(checkpoint && indices.length > 1).toBe(false);
+      }
+      // Two neighbours that would fit together are not apart.
+      for (let i = 1; i < cut.length; i++) {
+        const both = [...cut[i - 1].indices, cut[i].indices[0]].map((at) => items[at]);
+        const [{ bytes }] = cutIntoMicroBatches(both, pass, limits());
+        expect(bytes).toBeGreaterThan(budget);
+      }
+    }),
+    { numRuns: 100, seed: 1 },
+  );
+});
+
+describe('a sequence that is too long for the budget', () => {
+  const deep = { ...training, config: config({ layers: 8 }) };
+  const [long, short] = [item(400, 20), item(30, 20)];
+  const [{ bytes: plain }] = cutIntoMicroBatches([long], deep, limits());
+  const [{ bytes: least }] = cutIntoMicroBatches([long], deep, limits({ gradientCheckpointing: true }));
+
+  test('goes alone with checkpointed activations, if these are allowed and a gradient is taken', () => {
+    expect(least).toBeLessThan(0.6 * plain);
+    const budget = (plain + least) / 2;
+    const cut = (pass: Partial<Pass>, gradientCheckpointing: MicroBatchLimits['gradientCheckpointing']) =>
+      cutIntoMicroBatches([long, short], { ...deep, ...pass }, limits({ budget, gradientCheckpointing }))
+        .sort((a, b) => a.indices[0] - b.indices[0])
+        .map(({ checkpoint }) => checkpoint);
+    expect(cut({}, 'auto')).toEqual([true, false]);
+    expect(cut({}, true)).toEqual([true]); // both fit together
+    expect(cut({}, false)).toEqual([false, false]);
+    expect(cut({ gradient: false }, true)).toEqual([false]); // a forward pass holds less
+  });
+
+  test('is refused with the numbers where the backend cannot hold it, whatever the budget', () => {
+    const with_ = (capacity: Partial<typeof unlimited>) => () =>
+      cutIntoMicroBatches([long], deep, limits({ budget: plain / 2, capacity: { ...unlimited, ...capacity } }));
+    expect(with_({ free: least + 1 })).not.toThrow();
+    const megabytes = Math.ceil(least / 1e6);
+    expect(with_({ free: least / 2 })).toThrow(
+      `a sequence of 399 tokens, 20 of them scored, needs about ${megabytes} MB with checkpointed activations, and the backend has ${Math.ceil(least / 2e6)} MB left`,
+    );
+    expect(with_({ largestTensor: 4 * 399 * 80 - 1 })).toThrow('needs a tensor of 1 MB');
+  });
+
+  test('is refused by the engine before anything is computed', async () => {
+    await startBackend({ backend: 'simd' });
+    const huge = { ...item(50, 20), tokens: Array.from({ length: 3_000_000 }, () => 1), scored: [2_999_999] };
+    const engine = inProcessEngine(Policy.initialize(config(), random(1)), noTokenizer);
+    let seen = 0;
+    const loss = { ...crossEntropyLoss([short, huge]), perToken: () => seen++ } as unknown as Loss;
+    await expect(engine.forwardBackward(loss)).rejects.toThrow(/a sequence of 2999999 tokens, 1 of them scored, needs about \d+ MB/);
+    expect(seen).toBe(0);
+    engine.dispose();
+  });
+});
+
+test('logits that pass the largest tensor are cut, however large the budget', () => {
+  const pairs = Array.from({ length: 6 }, (_, i): Paired => ({ ...item(40, 10, i), teacher: item(50, 10, i) }));
+  const wide = 4 * 10 * 2000; // logits of one
+  const cut = (most: number) =>
+    cutIntoMicroBatches(
+      pairs,
+      { ...training, config: config({ vocabSize: 2000 }), reads: 'logits', rank: 2 },
+      limits({ capacity: { ...unlimited, largestTensor: most } }),
+    );
+  expect(cut(6 * wide)).toHaveLength(1);
+  expect(cut(2 * wide).map(({ indices }) => indices.length)).toEqual([2, 2, 2]);
+});
+
+test('the default budget is 128 MiB for small models, grows with larger ones, and leaves room on simd', () => {
+  expect(defaultBudget(config(), 'simd', 0)).toBe(2 ** 27);
+  const half = qwen25Configs['0.5b'];
+  const [onSimd, onCard] = [defaultBudget(half, 'simd', 8), defaultBudget(half, 'webgpu', 8)];
+  expect(onSimd).toBeGreaterThan(5e8);
+  expect(onSimd).toBeLessThanOrEqual((2 ** 32 - 4 * 494_032_768) / 2);
+  expect(onCard).toBeGreaterThan(2 * onSimd);
+});
+
+/** Models of odd shapes. */
+const models = fc.record({
+  layers: fc.integer({ min: 2, max: 5 }),
+  kvHeads: fc.integer({ min: 1, max: 3 }),
+  group: fc.integer({ min: 1, max: 3 }),
+  headDim: fc.constantFrom(4, 8, 16),
+  width: fc.integer({ min: 2, max: 12 }),
+  inner: fc.integer({ min: 2, max: 40 }),
+  vocabSize: fc.integer({ min: 1, max: 1200 }),
+  tiedEmbeddings: fc.boolean(),
+});
+
+/** Bytes: each of some hundred tensors takes a multiple of 64. */
+const ROUNDING = 2 ** 14;
+
+/** Sequences of these models, some of which begin alike. */
+const lengths = fc.array(
+  fc.record({
+    length: fc.integer({ min: 60, max: 400 }),
+    scored: fc.double({ min: 0.05, max: 1, noNaN: true }),
+    begins: fc.integer({ min: 0, max: 40 }),
+  }),
+  { minLength: 2, maxLength: 6 },
+);
+
+test.each([
+  ['simd', 'simd', { numRuns: 40, shorter: 1, most: 1.5 }],
+  ['cpu', 'none', { numRuns: 8, shorter: 12, most: 2.5 }],
+] as const)('on %s a micro-batch holds no more than expected, and not much less', async (backend, kernels, { numRuns, shorter, most }) => {
+  await startBackend({ backend, threads: 1 });
+  await fc.assert(
+    fc.asyncProperty(
+      models,
+      lengths,
+      fc.constantFrom(0, 3, 9),
+      fc.constantFrom('cross entropy', 'forward KL', 'forward pass', 'comparison'),
+      fc.boolean(),
+      async ({ group, width, inner, vocabSize, ...model }, lengths, rank, kind, gradientCheckpointing) => {
+        const shape = config({
+          ...model,
+          vocabSize: 256 + Math.ceil(vocabSize / shorter),
+          heads: group * model.kvHeads,
+          hiddenSize: 4 * width,
+          intermediateSize: 4 * inner,
+        });
+        const data = lengths.map(({ length: longest, scored, begins }, i): Scored => {
+          const length = Math.ceil(longest / shorter);
+          const own = item(length, Math.max(1, Math.floor(scored * (length - 1))), i);
+          return { ...own, tokens: [...item(begins, 0, 99).tokens, ...own.tokens].slice(0, length) };
+        });
+        const pairs = data.map((each, i): Paired => {
+          const more = item(20, 1, 100 + i).tokens;
+          return { ...each, teacher: { tokens: [...more, ...each.tokens], scored: each.scored.map((t) => t + 20) } };
+        });
+        const engine = inProcessEngine(Policy.initialize(shape, random(1)), noTokenizer, { memoryBudget: 1e12, gradientCheckpointing });
+        if (rank) engine.addAdapter({ rank, alpha: 1, seed: 1 });
+        const works: Record<typeof kind, { run: () => Promise<unknown>; data: readonly Scored[]; pass: Pick<Pass, 'gradient' | 'reads'> }> =
+          {
+            'cross entropy': {
+              run: () => engine.forwardBackward(crossEntropyLoss(data)),
+              data,
+              pass: { gradient: true, reads: 'logProbs' },
+            },
+            'forward KL': {
+              run: () => engine.forwardBackward(forwardKlLoss(pairs, { clamp: 1 })),
+              data: pairs,
+              pass: { gradient: true, reads: 'logits' },
+            },
+            'forward pass': { run: () => engine.forward(data), data, pass: { gradient: false, reads: 'logProbs' } },
+            comparison: { run: () => engine.compare(pairs), data: pairs, pass: { gradient: false, reads: 'logits' } },
+          };
+        const { run, data: read, pass } = works[kind];
+        await run(); // threads keep the memory they work in
+        const held = await peakBytes(run);
+        const cut = cutIntoMicroBatches(read, { config: shape, kernels, rank, ...pass }, limits({ gradientCheckpointing }));
+        expect(cut).toHaveLength(1);
+        expect(cut[0].bytes).toBeGreaterThanOrEqual(held - ROUNDING);
+        expect(cut[0].bytes).toBeLessThanOrEqual(most * held);
+        engine.dispose();
+      },
+    ),
+    { numRuns, seed: 1, endOnFailure: true }, // a smaller example says no more, and takes minutes
+  );
+});
