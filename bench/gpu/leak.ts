@@ -15,9 +15,12 @@ export interface MemoryTrace {
   }[];
 }
 
+/** Bytes that hold one or two of a step’s sequences, so that gradients are summed over micro-batches. */
+const BUDGET = 900_000;
+
 /** The first sample is taken after a tenth of the steps: pools are full by then. */
 export async function traceMemory(work: Work, steps: number, say: (text: string) => void): Promise<MemoryTrace> {
-  const { engine, prompts } = openEngine(work);
+  const { engine, prompts } = openEngine(work, { memoryBudget: BUDGET, gradientCheckpointing: true });
   const every = Math.max(1, Math.floor(steps / 20));
   const samples: MemoryTrace['samples'][number][] = [];
   for (let step = 1; step <= steps; step++) {

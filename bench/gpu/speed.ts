@@ -1,6 +1,6 @@
 /** What a backend does in a second: matrix products, memory, and the parts of a GRPO step. */
 import * as tf from '@tensorflow/tfjs-core';
-import { type GrpoDatum, grpoLoss, type InProcessEngine, inProcessEngine, type Tokenizer } from '../../src/index.js';
+import { type GrpoDatum, grpoLoss, type InProcessEngine, type InProcessOptions, inProcessEngine, type Tokenizer } from '../../src/index.js';
 import { random } from '../../src/random.js';
 import { secondsPerCall } from '../../src/tensors/measure.js';
 import { randomPolicy, type Work } from './shapes.js';
@@ -45,11 +45,14 @@ export async function bandwidth(megabytes: number, times: number): Promise<numbe
 const noTokenizer = {} as Tokenizer;
 
 /** An engine over random weights, and random prompts for it. */
-export function openEngine(work: Work): { readonly engine: InProcessEngine; readonly prompts: readonly (readonly number[])[] } {
+export function openEngine(
+  work: Work,
+  options: InProcessOptions = {},
+): { readonly engine: InProcessEngine; readonly prompts: readonly (readonly number[])[] } {
   const stream = random(3, 'prompts');
   const draw = () => Math.floor(stream.uniform() * work.config.vocabSize);
   const prompts = Array.from({ length: work.sequences }, () => Array.from({ length: work.prompt }, draw));
-  return { engine: inProcessEngine(randomPolicy(work.config), noTokenizer), prompts };
+  return { engine: inProcessEngine(randomPolicy(work.config), noTokenizer, options), prompts };
 }
 
 /** A GRPO step over random prompts: draw, score with the reference, loss and gradient, AdamW. The first of `rounds` + 1 is not counted. */

@@ -12,12 +12,21 @@ import { describeRun, summarizeRun } from './evolution-summary.js';
 import { evolutionTasks } from './evolution-tasks.js';
 import { givenBy, type Io, interruptible, UsageError } from './io.js';
 import { openBackend, openEngine } from './open-policy.js';
-import { addCommonOptions, type CommonFlags, checkSameOptions, examples, integer } from './options.js';
+import {
+  addCommonOptions,
+  type CommonFlags,
+  checkSameOptions,
+  examples,
+  integer,
+  type MemoryFlags,
+  memoryBudget,
+  memoryOption,
+} from './options.js';
 import { printableJson } from './printable.js';
 import { runTasks } from './tasks.js';
 
 /** What a run is begun with, and resumed with. */
-interface RunFlags extends EvolutionFlags {
+interface RunFlags extends EvolutionFlags, MemoryFlags {
   readonly rounds: number;
   readonly seed: number;
   readonly prefer: SiblingSettings['prefer'];
@@ -45,6 +54,7 @@ const RUN_FLAGS = [
   'clamp',
   'evalQuestions',
   'policy',
+  'memory',
 ] as const satisfies readonly (keyof RunFlags)[];
 
 export function defineEvolve(command: Command, io: Io): void {
@@ -60,7 +70,8 @@ export function defineEvolve(command: Command, io: Io): void {
     .option('--seed <n>', 'everything that is drawn is drawn from it', integer(0), 1);
   addEvolutionOptions(command)
     .addOption(preferOption())
-    .option('--eval-questions <n>', 'questions of each mini set to evaluate on, before and after every stage; 0 for none', integer(0), 20);
+    .option('--eval-questions <n>', 'questions of each mini set to evaluate on, before and after every stage; 0 for none', integer(0), 20)
+    .addOption(memoryOption());
   addCommonOptions(command)
     .addHelpText(
       'after',
@@ -82,7 +93,7 @@ async function runEvolve(flags: Flags, command: Command, io: Io): Promise<void> 
   const backend = await openBackend(io, flags);
   const { world, environment, evaluation } = await openClassroom(chosen.evalQuestions);
   const questions = evaluation(chosen.evalQuestions);
-  const engine = await openEngine(chosen.policy);
+  const engine = await openEngine(chosen.policy, memoryBudget(chosen));
   try {
     const run = await givenBy('--name', () => RunFolder.open(path, configOf(chosen, settings), { resume: flags.resume }));
     await noteSession(path, backend, io);

@@ -1,7 +1,7 @@
 /** The backend and the policy that a command works with, said on stderr before anything is computed. */
 import { type Command, Option } from 'commander';
 import type { Engine } from '../engines/engine.js';
-import { inProcessEngine } from '../engines/in-process.js';
+import { type InProcessOptions, inProcessEngine } from '../engines/in-process.js';
 import { loadAdapter } from '../policy/adapter-files.js';
 import { loadPolicy } from '../policy/checkpoint.js';
 import type { LoadProgress } from '../policy/shards.js';
@@ -26,7 +26,8 @@ export async function openBackend(io: Io, { backend }: Pick<CommonFlags, 'backen
 }
 
 /** An engine over a checkpoint folder; without one the base policy that comes with the package. */
-export const openEngine = (folder: string | undefined): Promise<Engine> => givenBy('--policy', () => openPolicy(folder));
+export const openEngine = (folder: string | undefined, options?: InProcessOptions): Promise<Engine> =>
+  givenBy('--policy', () => openPolicy(folder, options));
 
 /** How the policy is called in results. */
 export const policyName = (folder: string | undefined): string => folder ?? 'base policy';

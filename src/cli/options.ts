@@ -45,6 +45,22 @@ export function checkSameOptions<Flags extends object>(
 /** Examples below the help. */
 export const examples = (lines: readonly string[]): string => `\nExamples:\n${lines.map((line) => `  $ search-e1 ${line}`).join('\n')}`;
 
+/** `--memory`, of commands that train. */
+export interface MemoryFlags {
+  /** MB; undefined: the engine's default. */
+  readonly memory?: number;
+}
+
+export const memoryOption = () =>
+  new Option(
+    '--memory <MB>',
+    'what training may hold of a batch at a time, beside weights, gradients and moments (default: 134, for larger models more)',
+  ).argParser(positive());
+
+/** As the engine takes it. */
+export const memoryBudget = ({ memory }: MemoryFlags): { readonly memoryBudget?: number } =>
+  memory === undefined ? {} : { memoryBudget: 1e6 * memory };
+
 /** An integer of at least `least`. */
 export function integer(least: number): (text: string) => number {
   return (text) => {

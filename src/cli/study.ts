@@ -11,12 +11,22 @@ import { type Classroom, openClassroom } from './classroom.js';
 import { addEvolutionOptions, type EvolutionFlags, evolutionSettings } from './evolution-settings.js';
 import { givenBy, type Io, interruptible, UsageError } from './io.js';
 import { openBackend, openEngine, policyName } from './open-policy.js';
-import { addCommonOptions, type CommonFlags, examples, integer, integerList, oneOrMore } from './options.js';
+import {
+  addCommonOptions,
+  type CommonFlags,
+  examples,
+  integer,
+  integerList,
+  type MemoryFlags,
+  memoryBudget,
+  memoryOption,
+  oneOrMore,
+} from './options.js';
 import { printableJson } from './printable.js';
 import { checkClaims, describeStudy, type StoredStudy } from './study-summary.js';
 import { runTasks, type Task } from './tasks.js';
 
-interface Flags extends EvolutionFlags, CommonFlags {
+interface Flags extends EvolutionFlags, MemoryFlags, CommonFlags {
   readonly seeds: readonly number[];
   readonly arms: readonly StudyArm[];
   readonly out: string;
@@ -35,7 +45,7 @@ export function defineStudy(command: Command, io: Io): void {
     .option('--out <folder>', 'where the records go, one seed-N.json each', join('datasets', 'runs', 'study'))
     .option('--policy <folder>', 'checkpoint to start from (default: the base policy that comes with the package)')
     .option('--force', 'measure again what is there');
-  addEvolutionOptions(command).option('--eval-questions <n>', 'questions of each mini set', integer(1), 100);
+  addEvolutionOptions(command).option('--eval-questions <n>', 'questions of each mini set', integer(1), 100).addOption(memoryOption());
   addCommonOptions(command)
     .addHelpText(
       'after',
@@ -100,7 +110,7 @@ async function measure(
   const scratch = join(flags.out, `.seed-${seed}-grpo`);
   try {
     return await study(
-      () => openEngine(flags.policy),
+      () => openEngine(flags.policy, memoryBudget(flags)),
       scratch,
       environment,
       world.train,
@@ -153,6 +163,7 @@ function commandLine(seed: number, flags: Flags): string {
     ['--ofsd-learning-rate', flags.ofsdLearningRate],
     ['--clamp', flags.clamp],
     ['--eval-questions', flags.evalQuestions],
+    ['--memory', flags.memory],
     ['--backend', flags.backend],
   ] as const;
   return `search-e1 study ${options.flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${value}`])).join(' ')}`;

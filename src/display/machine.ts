@@ -73,7 +73,7 @@ export function showMachine(inspection: Inspection, fits: readonly ModelFit[] = 
 }
 
 const FITS_CAPTION =
-  'fits: writing 8 sequences of 4,096 tokens; training a LoRA adapter of rank 64, or all weights, 4,096 tokens a micro-batch; in float32, and with frozen matrices kept in 16 bits';
+  'fits: writing 8 sequences of 4,096 tokens; training a LoRA adapter of rank 64, or all weights, 1,024 tokens a micro-batch; in float32, and with frozen matrices kept in 16 bits';
 
 const processorLine = ({ processor, cores, memory, free }: Inspection): string =>
   `${processor}, ${cores} ${cores === 1 ? 'core' : 'cores'}, ${size(memory)} of memory, ${size(free)} free`;

@@ -2,9 +2,10 @@
  * What a policy of a given shape takes in memory: to write with, to train an adapter of, to train whole. Arithmetic on a config, so that it can be
  * known before anything is downloaded.
  *
- * Weights, gradients and AdamW's moments are counted; what the gradient keeps of a micro-batch is the sum of what each layer's operations save. Left out
- * are a backend's own pools and fragments: some ten per cent.
+ * Weights, gradients and AdamW's moments are counted, and what a micro-batch holds (`activation-memory.ts`) with this project's kernels. Left out are a
+ * backend's own pools and fragments: some ten per cent.
  */
+import { activationBytes } from './activation-memory.js';
 import { countParameters, type PolicyConfig, weightShapes } from './config.js';
 import { ADAPTED } from './lora.js';
 
@@ -27,7 +28,7 @@ export interface ModelSizeOptions {
   readonly sequences?: number;
   /** Tokens of each, prompt included. */
   readonly length?: number;
-  /** Tokens of a micro-batch; the engine's default is 4,096. */
+  /** Tokens of a micro-batch: of large models the engine's default budget holds about so many. */
   readonly tokensPerMicroBatch?: number;
   /** Of those, how many are scored: each has a row of logits as wide as the vocabulary. */
   readonly scored?: number;
@@ -38,24 +39,25 @@ const BYTES = 4;
 
 export function modelSize(
   config: PolicyConfig,
-  { sequences = 8, length = 4096, tokensPerMicroBatch = 4096, scored = 1024, rank = 64 }: ModelSizeOptions = {},
+  { sequences = 8, length = 4096, tokensPerMicroBatch = 1024, scored = 256, rank = 64 }: ModelSizeOptions = {},
 ): ModelSize {
-  const { hiddenSize: d, intermediateSize: inner, layers, heads, kvHeads, headDim, vocabSize } = config;
+  const { layers, kvHeads, headDim } = config;
   const shapes = [...weightShapes(config)];
   const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
   const parameters = countParameters(config);
   const halved = shapes.filter(([, shape]) => shape.length === 2 && shape[1] % 2 === 0).reduce((sum, [, shape]) => sum + sizeOf(shape), 0);
   const adapted = shapes.filter(([name]) => ADAPTED.test(name)).reduce((sum, [, [out, inputs]]) => sum + rank * (out + inputs), 0);
   const cache = sequences * length * layers * 2 * kvHeads * headDim;
-  // Of a token a block keeps: its input and middle, both normed; q, k before and after rotary, v, what attention read; gate, up and their product.
-  const kept = tokensPerMicroBatch * layers * (4 * d + 3 * heads * headDim + 3 * kvHeads * headDim + 3 * inner);
-  const logits = 2 * scored * vocabSize;
+  const tokens = tokensPerMicroBatch;
+  const read = { tokens, keys: tokens, scores: tokens ** 2, longest: tokens, scored };
+  const held = (rank: number) =>
+    activationBytes({ config, kernels: 'simd', rank, gradient: true, reads: 'logProbs', checkpoint: false }, read).bytes;
   return {
     parameters,
     largestWeight: BYTES * Math.max(...shapes.map(([, shape]) => sizeOf(shape))),
     halfSaves: (BYTES / 2) * halved,
     writing: BYTES * (parameters + cache),
-    adapter: BYTES * (parameters + 4 * adapted + kept + logits),
-    whole: BYTES * (5 * parameters + kept + logits),
+    adapter: BYTES * (parameters + 4 * adapted) + held(rank),
+    whole: BYTES * 5 * parameters + held(0),
   };
 }

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { datasetPath } from '../datasets.js';
-import { type InProcessEngine, inProcessEngine } from '../engines/in-process.js';
+import { type InProcessEngine, type InProcessOptions, inProcessEngine } from '../engines/in-process.js';
 import { loadPolicy, savePolicy } from '../policy/checkpoint.js';
 import { Policy } from '../policy/policy.js';
 import { loadTokenizer } from '../policy/tokenizer.js';
@@ -23,8 +23,8 @@ import { discardUnfinished, finishUnfinished, keepUnfinished, openUnfinished, un
 export const basePolicyFolder = (): string => datasetPath('tinypedia', 'base-policy');
 
 /** An engine over a checkpoint folder that holds its tokenizer; default the base policy. A backend must be active (`startBackend`). */
-export async function openPolicy(folder: string = basePolicyFolder()): Promise<InProcessEngine> {
-  return inProcessEngine(await loadPolicy(folder), loadTokenizer(folder), { tokenizerFolder: folder });
+export async function openPolicy(folder: string = basePolicyFolder(), options: InProcessOptions = {}): Promise<InProcessEngine> {
+  return inProcessEngine(await loadPolicy(folder), loadTokenizer(folder), { tokenizerFolder: folder, ...options });
 }
 
 /** Optimiser steps between two states that are kept on disk: well under a minute of work that a kill may cost, for 5 MB written. */

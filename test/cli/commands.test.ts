@@ -100,10 +100,11 @@ describe('search-e1 evolve', () => {
     expect([other.code, other.stderr]).toEqual([2, expect.stringContaining('--rounds 2: the run')]);
   });
 
-  it('trains a checkpoint made elsewhere, and evaluates nothing where nothing is asked', async () => {
-    const args = ['evolve', '--policy', tiny, '--name', 'tiny', ...BUDGET, '--grpo-steps', 1, '--eval-questions', 0];
+  it('trains a checkpoint made elsewhere within little memory, and evaluates nothing where nothing is asked', async () => {
+    const args = ['evolve', '--policy', tiny, '--name', 'tiny', ...BUDGET, '--grpo-steps', 1, '--eval-questions', 0, '--memory', 0.1];
     const { code, stdout } = await searchE1(args);
     expect([code, stdout]).toEqual([0, expect.stringContaining('Nothing was evaluated')]);
+    expect(JSON.parse(readFileSync(at('runs', 'tiny', 'config.json'), 'utf8')).flags.memory).toBe(0.1);
     expect(readdirSync(at('runs', 'tiny', 'checkpoints', '1-ofsd'))).toEqual(
       expect.arrayContaining(['config.json', 'model.safetensors', 'tokenizer.json']),
     );

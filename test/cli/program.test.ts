@@ -55,6 +55,7 @@ describe('a user’s mistake', () => {
     [['evolve', '--group-size', 1], '--group-size'],
     [['evolve', '--learning-rate', '-1'], '--learning-rate'],
     [['evolve', '--clamp', '0'], '--clamp'],
+    [['evolve', '--memory', '0'], '--memory'],
     [['evolve', '--prefer', 'right'], '--prefer'],
     [['evolve', '--seed', '-3'], '--seed'],
     [['evolve', '--backend', 'cuda'], '--backend'],

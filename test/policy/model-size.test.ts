@@ -21,13 +21,14 @@ describe('modelSize', () => {
     expect(largestWeight).toBe(4 * 151_936 * 896);
   });
 
-  test('counts five copies of the weights where all are trained, and one where an adapter is', () => {
+  test('counts five copies of the weights where all are trained, and one where an adapter is, beside a micro-batch', () => {
     const config = qwen25Configs['0.5b'];
     const none = { tokensPerMicroBatch: 0, scored: 0 };
     const { parameters, whole, adapter } = modelSize(config, none);
-    expect(whole).toBe(4 * 5 * parameters);
+    // A micro-batch of nothing has gradients all the same, and those of the tied table twice more while they are added up.
+    expect(whole).toBe(4 * (5 * parameters + parameters + 2 * 151_936 * 896));
     expect(modelSize(config, { ...none, rank: 2 }).adapter - modelSize(config, { ...none, rank: 1 }).adapter).toBe(
-      4 * 4 * 24 * (2 * (896 + 896) + 2 * (128 + 896) + 3 * (4864 + 896)), // q and o, k and v, the three of the MLP
+      4 * 5 * 24 * (2 * (896 + 896) + 2 * (128 + 896) + 3 * (4864 + 896)), // q and o, k and v, the three of the MLP
     );
     expect(adapter).toBeLessThan(whole);
   });
