@@ -18,6 +18,7 @@ import { kernelSet } from '../tensors/dispatch.js';
 import { embedding } from '../tensors/embedding.js';
 import { forwardKl } from '../tensors/forward-kl.js';
 import { valueAndGradients } from '../tensors/gradients.js';
+import { halfFormat } from '../tensors/half.js';
 import { linear } from '../tensors/linear.js';
 import { selectedLogProbs } from '../tensors/selected-log-probs.js';
 import type { Engine, Loss, LossReport, Paired, Scored, Snapshot, TokenValues, WeightsChoice } from './engine.js';
@@ -64,11 +65,11 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     { reads, gradient = false }: { readonly reads: Pass['reads']; readonly gradient?: boolean },
     work: (microBatch: MicroBatch) => Promise<void>,
   ) => {
-    const { config, adapter } = policy;
-    const [kernels, rank] = [kernelSet(), adapter?.rank ?? 0];
-    const budget = memoryBudget ?? defaultBudget(config, kernels, rank);
+    const half = [...policy.weights.values()].some((weight) => halfFormat(weight));
+    const pass = { config: policy.config, kernels: kernelSet(), half, rank: policy.adapter?.rank ?? 0 };
+    const budget = memoryBudget ?? defaultBudget(pass);
     const limits = { budget, gradientCheckpointing, capacity: capacity() };
-    for (const microBatch of cutIntoMicroBatches(data, { config, kernels, rank, gradient, reads }, limits)) {
+    for (const microBatch of cutIntoMicroBatches(data, { ...pass, gradient, reads }, limits)) {
       await work(microBatch);
       await new Promise(setImmediate); // lets progress, interrupts and displays through
     }

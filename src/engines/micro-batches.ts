@@ -6,7 +6,7 @@
  * cut depends on the data, the model, the kernels and the budget, not on the number of threads or on what else is in memory: a run can be repeated.
  */
 import { activationBytes, type Held, type MicroBatchSize, type Pass, type ReadSize } from '../policy/activation-memory.js';
-import { countParameters, type PolicyConfig } from '../policy/config.js';
+import { countParameters } from '../policy/config.js';
 import type { Capacity } from '../tensors/capacity.js';
 import type { KernelSet } from '../tensors/dispatch.js';
 import type { Paired, Scored } from './engine.js';
@@ -110,13 +110,12 @@ const SIMD_BYTES = 2 ** 32;
 
 /**
  * Bytes where none are named: what the kernels need to be busy, and on simd no more than half of what weights, gradients and moments leave of its memory. Ours.
- *
- * @param rank of the adapter that is trained; 0: all weights are
  */
-export function defaultBudget(config: PolicyConfig, kernels: KernelSet, rank: number): number {
+export function defaultBudget(pass: Pick<Pass, 'config' | 'kernels' | 'half' | 'rank'>): number {
+  const { config, kernels, rank } = pass;
   const tokens = TOKENS[kernels];
   const size = { tokens, keys: tokens, scores: tokens ** 2 / 4, longest: tokens, scored: tokens / 4 };
-  const wanted = activationBytes({ config, kernels, rank, gradient: true, reads: 'logProbs', checkpoint: false }, size).bytes;
+  const wanted = activationBytes({ ...pass, gradient: true, reads: 'logProbs', checkpoint: false }, size).bytes;
   const room = kernels === 'simd' ? (SIMD_BYTES - 4 * (rank === 0 ? 5 : 1) * countParameters(config)) / 2 : Number.POSITIVE_INFINITY;
   return Math.max(LEAST_BUDGET, Math.min(wanted, room));
 }

@@ -33,6 +33,8 @@ export interface MicroBatchSize extends ReadSize {
 export interface Pass {
   readonly config: PolicyConfig;
   readonly kernels: KernelSet;
+  /** Whether frozen matrices are kept in 16 bits (`tensors/half.ts`): their products are formulas. */
+  readonly half: boolean;
   /** Rank of the adapter that is trained; 0: all weights are. */
   readonly rank: number;
   /** Whether a gradient is taken. */
@@ -63,17 +65,15 @@ export function activationBytes(pass: Pass, size: MicroBatchSize): Held {
   const atHead = logitFloats(pass, scored);
   const states = (view: ReadSize) => Math.min(scored, view.tokens); // that the last block goes on with
 
+  // A view that is read without a gradient leaves the blocks' inputs, rotary tables, the last norm's results and the scored rows until all is done.
+  const left = (view: ReadSize) => (layers * d + 2 * headDim) * view.tokens + 2 * d * states(view) + (2 * d + 12) * scored;
+  const made = (view: ReadSize) => (layers > 1 ? blockFloats(pass, view) : blockFloats(pass, view, states(view))).made;
+
   let most: number;
   if (!gradient) {
-    // Both views are read before anything is given back: the blocks' inputs, rotary tables, the last norm's results, the scored rows.
     const views = [size, ...(teacher ? [teacher] : [])];
-    const left = views.reduce(
-      (sum, view) => sum + (layers * d + 2 * headDim) * view.tokens + 2 * d * states(view) + (2 * d + 12) * scored,
-      0,
-    );
     const both = reads === 'logits' ? 2 * logits : 0;
-    const made = (view: ReadSize) => (layers > 1 ? blockFloats(pass, view) : blockFloats(pass, view, states(view))).made;
-    most = left + Math.max(both + atHead, ...views.map(made));
+    most = views.reduce((sum, view) => sum + left(view), 0) + Math.max(both + atHead, ...views.map(made));
   } else {
     const [block, last] = [blockFloats(pass, size), blockFloats(pass, size, states(size))];
     const trained = trainedFloats(config, rank);
@@ -91,9 +91,7 @@ export function activationBytes(pass: Pass, size: MicroBatchSize): Held {
       kept(Math.max(0, layers - 2)) + entering(first) + head + (trained - head) / layers,
       entering(first) + trained + 2 * head,
     ];
-    const asTeacher = teacher
-      ? activationBytes({ ...pass, gradient: false, reads: 'logProbs' }, { ...teacher, scored }).bytes / BYTES + logits
-      : 0;
+    const asTeacher = teacher ? left(teacher) + Math.max(made(teacher), logits) : 0;
     most = Math.max(around + Math.max(...moments), asTeacher);
   }
   const parts = reads === 'logits' ? logits : Math.min(logits, LOGITS_AT_A_TIME[kernels]);
@@ -109,15 +107,16 @@ const BYTES = 4;
  *
  * @param m tokens that are wanted after attention: all but in the last block
  */
-function blockFloats({ config, kernels, rank }: Pass, { tokens: n, keys, scores }: ReadSize, m = n) {
+function blockFloats({ config, kernels, half, rank }: Pass, { tokens: n, keys, scores }: ReadSize, m = n) {
   const { hiddenSize: d, intermediateSize: inner, heads, headDim, kvHeads } = config;
   const [q, kv] = [heads * headDim, kvHeads * headDim];
   const picked = m < n ? m * (q + d) : 0;
+  // Of formulas with an adapter: the product, what the adapter adds before and after it is scaled, their sum.
+  const adapted = rank ? n * (4 * (q + 2 * kv) + 6 * rank) + m * (4 * (2 * d + 2 * inner) + 8 * rank) : 0;
   if (kernels === 'none') {
     // Nearly every intermediate result of the formulas: both norms' quotients, sums before a bias and before a residual, heads turned and scaled, scores twice.
     const matrices = PADDED * heads * scores;
     const gathered = PADDED * (2 * q * n + 2 * kv * keys);
-    const adapted = rank ? n * (4 * (q + 2 * kv) + 6 * rank) + m * (4 * (2 * d + 2 * inner) + 8 * rank) : 0;
     const kept = n * (3 * d + 4 * q + 4 * kv) + m * (5 * d + 5 * inner) + picked + adapted + gathered + 2 * matrices;
     return {
       kept,
@@ -127,17 +126,22 @@ function blockFloats({ config, kernels, rank }: Pass, { tokens: n, keys, scores 
   }
   // Input and middle, both normed; q and k before rotary; what attention reads and writes; gate, up, their product; root mean squares, log-sum-exps.
   const attended = kernels === 'simd' ? n * (2 * q + 2 * kv + heads) : n * q + PADDED * (2 * q * n + 2 * kv * keys + heads * n);
-  const kept = n * (2 * d + q + kv + 1 + 3 * rank) + attended + picked + m * (2 * d + 3 * inner + 1 + 4 * rank);
+  const products = half ? adapted + n * (q + 2 * kv) + 2 * m * d : n * 3 * rank + m * 4 * rank;
+  const kept = n * (2 * d + q + kv + 1) + attended + picked + m * (2 * d + 3 * inner + 1) + products;
   // Gradients of gate and up; or, when these and what they needed are gone, of what attention read and wrote.
   const attending = (kernels === 'simd' ? 1 : 2 * PADDED) * (2 * q * n + 2 * kv * (kernels === 'simd' ? n : keys));
   const backward = n * (3 * d + 3 * rank) + m * (d + 4 * rank) + Math.max(2 * inner * m, attending - 3 * inner * m);
   return { kept, made: kept + d * m, backward };
 }
 
+/** As `tensors/selected-log-probs.ts` cuts the logits of a head in 16 bits, and how many arrays of them there are. */
+const HALF_LOGITS = 8 * 2 ** 23;
+
 /** Floats as wide as the vocabulary that exist together at the head, beside a teacher's logits and, where no gradient is taken, both views'. */
-function logitFloats({ config: { vocabSize }, kernels, gradient, reads }: Pass, scored: number): number {
+function logitFloats({ config: { vocabSize }, kernels, half, gradient, reads }: Pass, scored: number): number {
   const logits = scored * vocabSize;
   if (kernels === 'none') return (!gradient ? 9 : reads === 'logits' ? 22 : 15) * logits; // counted on cpu: every step of the formulas
+  if (half && !(reads === 'logits' && gradient)) return Math.min(8 * logits, HALF_LOGITS);
   if (reads === 'logits' && gradient) return 2 * logits; // the student's, and their gradient
   if (kernels === 'simd' && !gradient) return 0; // computed and forgotten some rows at a time
   return Math.min(logits + 3 * scored, LOGITS_AT_A_TIME[kernels]);

@@ -51,7 +51,7 @@ export function modelSize(
   const tokens = tokensPerMicroBatch;
   const read = { tokens, keys: tokens, scores: tokens ** 2, longest: tokens, scored };
   const held = (rank: number) =>
-    activationBytes({ config, kernels: 'simd', rank, gradient: true, reads: 'logProbs', checkpoint: false }, read).bytes;
+    activationBytes({ config, kernels: 'simd', half: false, rank, gradient: true, reads: 'logProbs', checkpoint: false }, read).bytes;
   return {
     parameters,
     largestWeight: BYTES * Math.max(...shapes.map(([, shape]) => sizeOf(shape))),
