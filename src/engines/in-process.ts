@@ -49,6 +49,7 @@ interface FrozenWeights extends Snapshot {
 /** The engine over a policy that is already on the backend. The policy belongs to the engine from here on. */
 export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: InProcessOptions = {}): InProcessEngine {
   const { memoryBudget, gradientCheckpointing = 'auto', tokenizerFolder } = options;
+  if (memoryBudget !== undefined && !(memoryBudget > 0)) throw new RangeError(`memoryBudget: expected bytes above 0, got ${memoryBudget}`);
   let optimizer = new AdamW(Object.fromEntries(policy.trainable));
   let gradients = new Map<string, tf.Tensor>();
   let snapshots = 0;

@@ -3,7 +3,7 @@
  *
  * Sequences are put together as long as what training holds of them (`policy/activation-memory.ts`) stays within the budget; the gradients are summed, so the cut
  * changes no result beyond rounding. A sequence that is too long for the budget goes alone, and with checkpointed activations, which hold the least. The
- * cut depends on the data, the model, the kernels and the budget, not on the number of threads or on what else is in memory: a run can be repeated.
+ * cut depends on the data, the model, the kernels and the budget, and while there is as much memory left not on what else is in it, nor on the number of threads: a run can be repeated.
  */
 import { activationBytes, type Held, type MicroBatchSize, type Pass, type ReadSize } from '../policy/activation-memory.js';
 import { countParameters } from '../policy/config.js';
@@ -40,7 +40,7 @@ export function cutIntoMicroBatches(
 ): MicroBatch[] {
   const always = pass.gradient && gradientCheckpointing === true;
   const held = (size: MicroBatchSize, checkpoint: boolean) => activationBytes({ ...pass, checkpoint }, size);
-  const fits = ({ bytes, largest }: Held) => bytes <= budget && largest <= capacity.largestTensor;
+  const fits = ({ bytes, largest }: Held) => bytes <= Math.min(budget, capacity.free) && largest <= capacity.largestTensor;
   /** The teacher's view counts where whole distributions are compared. */
   const view = (item: Scored | Paired) => ({ item, teacher: pass.reads === 'logits' && 'teacher' in item ? item.teacher : undefined });
   const groups: { readonly indices: number[]; size: MicroBatchSize }[] = [];

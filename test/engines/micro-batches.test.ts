@@ -104,8 +104,19 @@ describe('a sequence that is too long for the budget', () => {
     expect(with_({ largestTensor: 4 * 399 * 80 - 1 })).toThrow('needs a tensor of 1 MB');
   });
 
-  test('is refused by the engine before anything is computed', async () => {
+  test('and several are never put together beyond what is left, though the budget is larger', () => {
+    const several = Array.from({ length: 6 }, (_, i) => item(200, 20, i));
+    const [{ bytes }] = cutIntoMicroBatches(several.slice(0, 2), training, limits());
+    const cut = cutIntoMicroBatches(several, training, limits({ capacity: { ...unlimited, free: bytes } }));
+    expect(cut.map(({ indices }) => indices.length)).toEqual([2, 2, 2]);
+  });
+
+  test('is refused by the engine before anything is computed, as is a budget that is none', async () => {
     await startBackend({ backend: 'simd' });
+    for (const memoryBudget of [0, -1, Number.NaN])
+      expect(() => inProcessEngine(Policy.initialize(config(), random(1)), noTokenizer, { memoryBudget })).toThrow(
+        /memoryBudget: expected/,
+      );
     const huge = { ...item(50, 20), tokens: Array.from({ length: 3_000_000 }, () => 1), scored: [2_999_999] };
     const engine = inProcessEngine(Policy.initialize(config(), random(1)), noTokenizer);
     let seen = 0;
