@@ -100,7 +100,7 @@ function checkCapacity({ bytes, largest }: Held, size: MicroBatchSize, { free, l
 }
 
 /** Tokens that a micro-batch of a large model has at the default budget: fewer would leave the kernels too little to share; more brings no speed on a processor. */
-const TOKENS: Readonly<Record<KernelSet, number>> = { simd: 1024, none: 1024, webgpu: 4096 };
+const TOKENS: Readonly<Record<KernelSet, number>> = { simd: 1024, tensorflow: 1024, none: 1024, webgpu: 4096 };
 
 /** Bytes (128 MiB) that even a small model's micro-batch may hold: some 3,500 tokens of a million parameters. */
 const LEAST_BUDGET = 2 ** 27;

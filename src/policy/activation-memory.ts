@@ -51,8 +51,13 @@ export interface Held {
   readonly largest: number;
 }
 
-/** Of the logits that the gradient of log-probabilities needs, simd keeps or computes so many at a time, webgpu computes. */
-const LOGITS_AT_A_TIME: Readonly<Record<KernelSet, number>> = { simd: 2 ** 25, webgpu: 2 ** 26, none: Number.POSITIVE_INFINITY };
+/** Of the logits that the gradient of log-probabilities needs, simd keeps or computes so many at a time, webgpu computes, tensorflow keeps all. */
+const LOGITS_AT_A_TIME: Readonly<Record<KernelSet, number>> = {
+  simd: 2 ** 25,
+  webgpu: 2 ** 26,
+  tensorflow: Number.POSITIVE_INFINITY,
+  none: Number.POSITIVE_INFINITY,
+};
 
 /** Padding that batches of sequences of like size may have (`tensors/attention.ts`). */
 const PADDED = 4 / 3;

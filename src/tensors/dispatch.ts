@@ -44,7 +44,7 @@ export function useKernels(on: boolean): void {
 export const hasKernel = (name: KernelName): boolean => enabled && Boolean(tf.getKernel(name, tf.getBackend()));
 
 /** Whose kernels compute; with `none` the formulas do, in more steps that hold more. */
-export type KernelSet = 'simd' | 'webgpu' | 'none';
+export type KernelSet = 'simd' | 'tensorflow' | 'webgpu' | 'none';
 
 export const kernelSet = (): KernelSet => (hasKernel('SearchE1Linear') ? (tf.getBackend() as KernelSet) : 'none');
 
