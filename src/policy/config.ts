@@ -2,10 +2,11 @@
  * `config.json` of a Qwen2 checkpoint.
  *
  * Transformers 5 writes `rope_parameters.rope_theta` and `dtype`; the published Qwen2.5 files hold `rope_theta` and `torch_dtype` at the top.
- * Both are read. What the decoder does not compute (rope scalings other than YaRN, layers with a sliding window) is refused, never ignored.
+ * Both are read. What the decoder does not compute (rope scalings other than YaRN) is refused, never ignored.
  */
 import { z } from 'zod';
 import { attentionFactorOf, type Yarn } from './rope.js';
+import type { SlidingWindow } from './sliding-window.js';
 
 export interface PolicyConfig {
   readonly vocabSize: number;
@@ -22,6 +23,8 @@ export interface PolicyConfig {
   readonly ropeTheta: number;
   /** Rotary positions stretched for long contexts; absent in the published Qwen2.5 files. */
   readonly yarn?: Yarn;
+  /** Layers that do not read all that comes before; absent in the published Qwen2.5 files, which name a window but do not use it. */
+  readonly slidingWindow?: SlidingWindow;
   readonly rmsNormEpsilon: number;
   /** True where the output head is the embedding table. */
   readonly tiedEmbeddings: boolean;
@@ -88,16 +91,7 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
   const headDim = c.head_dim ?? c.hidden_size / c.num_attention_heads;
   const problems: string[] = [];
   const yarn = yarnOf([c.rope_parameters, c.rope_scaling], c.max_position_embeddings, problems);
-  for (const type of new Set(c.layer_types))
-    if (type !== 'full_attention') problems.push(`layer type "${type}": only "full_attention" is computed`);
-  if (c.layer_types && c.layer_types.length !== c.num_hidden_layers)
-    problems.push(`layer_types names ${c.layer_types.length} layers of ${c.num_hidden_layers}`);
-  // Transformers: without layer_types, the layers from max_window_layers on slide (28 where it is not given).
-  const firstSliding = c.max_window_layers ?? 28;
-  if (c.use_sliding_window && c.sliding_window !== null && !c.layer_types && firstSliding < c.num_hidden_layers)
-    problems.push(
-      `use_sliding_window true: layers ${firstSliding} to ${c.num_hidden_layers - 1} attend within a window of ${c.sliding_window ?? 4096} tokens, which is not computed`,
-    );
+  const slidingWindow = slidingWindowOf(c, problems);
   if (c.num_attention_heads % kvHeads !== 0)
     problems.push(`${c.num_attention_heads} query heads do not divide among ${kvHeads} key/value heads`);
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) problems.push(`head size ${headDim}: rotary embeddings need an even whole number`);
@@ -112,12 +106,34 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
     headDim,
     ropeTheta: c.rope_parameters?.rope_theta ?? c.rope_theta ?? 10000,
     ...(yarn && { yarn }),
+    ...(slidingWindow && { slidingWindow }),
     rmsNormEpsilon: c.rms_norm_eps,
     tiedEmbeddings: c.tie_word_embeddings,
     maxPositions: c.max_position_embeddings,
     endIds: c.eos_token_id == null ? [] : [c.eos_token_id].flat(),
     padId: c.pad_token_id ?? null,
   };
+}
+
+/** As Transformers' Qwen2Config: 4,096 tokens where no window is named, and without `layer_types` the layers from `max_window_layers` (28) on. */
+function slidingWindowOf(c: z.infer<typeof schema>, problems: string[]): SlidingWindow | undefined {
+  const tokens = c.use_sliding_window ? (c.sliding_window === undefined ? 4096 : c.sliding_window) : null;
+  if (c.layer_types && c.layer_types.length !== c.num_hidden_layers)
+    problems.push(`layer_types names ${c.layer_types.length} layers of ${c.num_hidden_layers}`);
+  for (const type of new Set(c.layer_types))
+    if (type !== 'full_attention' && type !== 'sliding_attention')
+      problems.push(`layer type "${type}": only "full_attention" and "sliding_attention" are computed`);
+  const slides = (layer: number) =>
+    c.layer_types ? c.layer_types[layer] === 'sliding_attention' : tokens !== null && layer >= (c.max_window_layers ?? 28);
+  const layers = Array.from({ length: c.num_hidden_layers }, (_, layer) => layer).filter(slides);
+  if (layers.length === 0) return undefined;
+  if (tokens === null) {
+    problems.push(
+      `layer type "sliding_attention" without a window: use_sliding_window is ${c.use_sliding_window}, sliding_window ${c.sliding_window}`,
+    );
+    return undefined;
+  }
+  return { tokens, layers };
 }
 
 /** YaRN's settings where one of the two places asks for it, with Transformers' defaults; what cannot be computed goes to `problems`. */
@@ -161,6 +177,17 @@ function ropeToJson({ ropeTheta, yarn }: PolicyConfig): Record<string, unknown> 
   return { rope_theta: ropeTheta, rope_parameters: { ...fields, rope_theta: ropeTheta }, rope_scaling: fields };
 }
 
+function slidingWindowToJson({ slidingWindow, layers }: PolicyConfig): Record<string, unknown> {
+  if (!slidingWindow) return { use_sliding_window: false };
+  const slides = new Set(slidingWindow.layers);
+  return {
+    use_sliding_window: true,
+    sliding_window: slidingWindow.tokens,
+    max_window_layers: slidingWindow.layers[0],
+    layer_types: Array.from({ length: layers }, (_, layer) => (slides.has(layer) ? 'sliding_attention' : 'full_attention')),
+  };
+}
+
 /** The `config.json` that Transformers, old and new, opens as Qwen2ForCausalLM. */
 export function configToJson(config: PolicyConfig, dtype: 'float32' | 'float16' | 'bfloat16' = 'float32'): Record<string, unknown> {
   return {
@@ -178,7 +205,7 @@ export function configToJson(config: PolicyConfig, dtype: 'float32' | 'float16' 
     ...ropeToJson(config),
     tie_word_embeddings: config.tiedEmbeddings,
     hidden_act: 'silu',
-    use_sliding_window: false,
+    ...slidingWindowToJson(config),
     attention_dropout: 0,
     bos_token_id: null,
     eos_token_id: config.endIds.length === 1 ? config.endIds[0] : config.endIds.length ? [...config.endIds] : null,

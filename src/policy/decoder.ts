@@ -7,7 +7,7 @@
  *     hidden = rmsNorm(h);   logits = hidden head^T
  *
  * As Transformers' Qwen2Model (biases on q, k and v only). Logits are not computed here: losses and samplers ask for them at the few positions
- * they need, and name these beforehand, as all other positions leave the last block once their keys and values are there. Left out: dropout, sliding windows.
+ * they need, and name these beforehand, as all other positions leave the last block once their keys and values are there. Left out: dropout.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { type AttentionSegment, attention } from '../tensors/attention.js';
@@ -24,6 +24,7 @@ import type { PolicyConfig } from './config.js';
 import { adapterName, type LoraAdapter } from './lora.js';
 import type { WeightMap } from './policy.js';
 import { rotaryOf } from './rope.js';
+import { withinWindow } from './sliding-window.js';
 
 export interface DecoderWeights {
   readonly config: PolicyConfig;
@@ -68,6 +69,14 @@ export function decode(
     if (!w) throw new Error(`the policy has no weight ${name}`);
     return w;
   };
+  const { slidingWindow } = config;
+  const sequences = segments ?? Array.from({ length: B }, (_, row) => ({ queries: T, keys: T, from: row * T }));
+  const windowed = slidingWindow && withinWindow(sequences, slidingWindow.tokens);
+  const sliding = new Set(windowed ? slidingWindow.layers : []);
+  if (windowed && keyMask)
+    throw new RangeError(
+      `${T} tokens exceed the sliding window of ${slidingWindow.tokens}: a padded batch is not computed beyond it, segments are`,
+    );
   const project = (x: tf.Tensor, name: string, plus?: tf.Tensor) => projection(model, x, name, plus);
 
   let h = tf.reshape(embedding(weight('model.embed_tokens.weight') as tf.Tensor2D, tf.tensor1d(tokens, 'int32')), [B, T, d]); // [B, T, d]
@@ -79,7 +88,11 @@ export function decode(
       const k = rotary(tf.reshape(project(x, `${at}.self_attn.k_proj`), [B, T, kvHeads, headDim]), tables); // [B, T, Hkv, hd]
       const v: tf.Tensor4D = tf.reshape(project(x, `${at}.self_attn.v_proj`), [B, T, kvHeads, headDim]); // [B, T, Hkv, hd]
       const read = cache ? cache.append(layer, k, v) : { k, v }; // [B, T, Hkv, hd], or all that the cache holds
-      const mixed = tf.reshape(attention(q, read.k, read.v, { keyMask, segments }), [B, T, heads * headDim]); // [B, T, H*hd]
+      const inOneRow = (x: tf.Tensor4D): tf.Tensor4D => tf.reshape(x, [1, x.shape[0] * x.shape[1], x.shape[2], x.shape[3]]);
+      const attended = sliding.has(layer)
+        ? attention(inOneRow(q), inOneRow(read.k), inOneRow(read.v), { segments: windowed })
+        : attention(q, read.k, read.v, { keyMask, segments });
+      const mixed = tf.reshape(attended, [B, T, heads * headDim]); // [B, T, H*hd]
       const wanted = layer === config.layers - 1 ? rows : undefined; // from here on a position is on its own
       const middle = project(pick(mixed, wanted), `${at}.self_attn.o_proj`, pick(before, wanted)); // [B, T, d], or [1, R, d]
       const y = rmsNorm(middle, weight(`${at}.post_attention_layernorm.weight`) as tf.Tensor1D, config.rmsNormEpsilon); // as middle
@@ -108,12 +121,14 @@ export function headOf({ config, weights }: DecoderWeights): tf.Tensor2D {
 }
 
 /**
- * The same decoder for one token of each sequence at a time, up to the logits; null where there is no kernel for it (`tensors/decode-tokens.ts`).
+ * The same decoder for one token of each sequence at a time, up to the logits; null where there is no kernel for it (`tensors/decode-tokens.ts`), as
+ * where sequences outgrow a sliding window.
  *
  * @param positions how many there may be
  */
 export function tokenDecoder(model: DecoderWeights, positions: number): TokenDecoder | null {
   const { config, weights } = model;
+  if (config.slidingWindow && positions > config.slidingWindow.tokens) return null;
   const vector = (name: string) => weights.get(name) as tf.Tensor1D;
   const blocks = Array.from({ length: config.layers }, (_, layer) => {
     const at = `model.layers.${layer}`;

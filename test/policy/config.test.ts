@@ -69,6 +69,25 @@ describe('config.json', () => {
     }
   });
 
+  test.each([
+    ['from max_window_layers on', { max_window_layers: 22 }, { tokens: 32768, layers: [22, 23] }],
+    ['of 4,096 tokens where none is named', { max_window_layers: 23, sliding_window: undefined }, { tokens: 4096, layers: [23] }],
+    [
+      'from layer 28 on where nothing else is said',
+      { max_window_layers: undefined, num_hidden_layers: 30 },
+      { tokens: 32768, layers: [28, 29] },
+    ],
+    [
+      'in the layers that layer_types names',
+      { num_hidden_layers: 3, layer_types: ['sliding_attention', 'full_attention', 'sliding_attention'] },
+      { tokens: 32768, layers: [0, 2] },
+    ],
+  ])('may have sliding windows %s, and keeps them when written', (_, change, expected) => {
+    const config = parseConfig({ ...published, use_sliding_window: true, ...change });
+    expect(config.slidingWindow).toEqual(expected);
+    expect(parseConfig(JSON.parse(JSON.stringify(configToJson(config))))).toEqual(config);
+  });
+
   test('may ask for sliding windows beyond its layers, which slide nowhere', () => {
     for (const change of [{ max_window_layers: 24 }, { sliding_window: null }, { layer_types: Array(24).fill('full_attention') }])
       expect(parseConfig({ ...published, use_sliding_window: true, ...change })).toEqual(parseConfig(published));
@@ -117,11 +136,11 @@ describe('config.json', () => {
     const asked = {
       ...published,
       rope_scaling: { type: 'llama3', factor: 4 },
-      use_sliding_window: true,
+      layer_types: Array(24).fill('sliding_attention'),
       num_key_value_heads: 3,
       head_dim: 7,
     };
-    expect(() => parseConfig(asked)).toThrow(/rope type "llama3"[\s\S]*use_sliding_window[\s\S]*14 query heads[\s\S]*head size 7/);
+    expect(() => parseConfig(asked)).toThrow(/rope type "llama3"[\s\S]*use_sliding_window is false[\s\S]*14 query heads[\s\S]*head size 7/);
   });
 
   test.each([
@@ -135,11 +154,11 @@ describe('config.json', () => {
     ['heads that are rotated in part', { rope_parameters: { partial_rotary_factor: 0.5 } }, /partial_rotary_factor 0\.5/],
     ['layer types of another number of layers', { layer_types: ['full_attention'] }, /names 1 layers of 24/],
     [
-      'layers that slide by default',
-      { use_sliding_window: true, max_window_layers: null, num_hidden_layers: 30 },
-      /layers 28 to 29 attend within a window of 32768 tokens/,
+      'sliding layers without a window',
+      { num_hidden_layers: 1, layer_types: ['sliding_attention'] },
+      /"sliding_attention" without a window/,
     ],
-    ['layers with sliding attention', { layer_types: ['full_attention', 'sliding_attention'] }, /sliding_attention/],
+    ['other layer types', { num_hidden_layers: 1, layer_types: ['chunked_attention'] }, /layer type "chunked_attention"/],
     ['heads that do not divide the width', { num_attention_heads: 13, num_key_value_heads: 13 }, /head size/],
   ])('refuses %s', (_, change, message) => {
     expect(() => parseConfig({ ...published, ...change })).toThrow(message);
