@@ -5,6 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
+import { pack } from '../../src/engines/packing.js';
 import { loadAdapter, saveAdapter } from '../../src/policy/adapter-files.js';
 import { loadPolicy, savePolicy } from '../../src/policy/checkpoint.js';
 import { type DecoderOptions, decode, headOf } from '../../src/policy/decoder.js';
@@ -63,23 +64,49 @@ describe.each(Array.from({ length: MODELS }, (_, i) => i))('model %i', (i) => {
         policy,
         batch.rows.map((row) => [...row, ...pad(row)]),
       );
-      const leftPadded = logits(
-        policy,
-        batch.rows.map((row) => [...pad(row), ...row]),
-        {
-          positions: Int32Array.from(batch.rows.flatMap((row) => [...pad(row), ...row.keys()])),
-          keyMask: tf.tensor2d(batch.rows.map((row) => [...pad(row), ...row.map(() => 1)])),
-        },
-      );
+      // Beyond a sliding window padded keys are refused: sequences are packed instead.
+      const cuts = width > (policy.config.slidingWindow?.tokens ?? width);
+      const padded = () =>
+        logits(
+          policy,
+          batch.rows.map((row) => [...pad(row), ...row]),
+          {
+            positions: Int32Array.from(batch.rows.flatMap((row) => [...pad(row), ...row.keys()])),
+            keyMask: tf.tensor2d(batch.rows.map((row) => [...pad(row), ...row.map(() => 1)])),
+          },
+        );
+      if (cuts) expect(padded).toThrow(/exceed the sliding window/);
+      const leftPadded = cuts ? null : padded();
       batch.rows.forEach((row, b) => {
         const V = policy.config.vocabSize;
         alone = Math.max(alone, far(logits(policy, [row]), of(`logits.${b}`)));
         right = Math.max(right, far(rightPadded.subarray(b * width * V, (b * width + row.length) * V), of(`logits.${b}`)));
-        left = Math.max(left, far(leftPadded.subarray(((b + 1) * width - row.length) * V, (b + 1) * width * V), of(`logits.${b}`)));
+        if (leftPadded)
+          left = Math.max(left, far(leftPadded.subarray(((b + 1) * width - row.length) * V, (b + 1) * width * V), of(`logits.${b}`)));
       });
       say(`${backend}: logits`, alone, LOGITS);
       say(`${backend}: logits, padded on the right`, right, LOGITS);
-      say(`${backend}: logits, padded on the left`, left, LOGITS);
+      if (leftPadded) say(`${backend}: logits, padded on the left`, left, LOGITS);
+    });
+
+    test('packed into one row, where what two rows begin with is read once', () => {
+      const { vocabSize: V } = policy.config;
+      const whole = batch.rows.map((row) => ({ tokens: [...row, 0], scored: [...row.keys()].map((t) => t + 1) })); // a state for every token
+      const { tokens, positions, segments, rows } = pack(whole);
+      expect(tokens.length).toBeLessThan(batch.rows.flat().length);
+      const all = logits(policy, [[...tokens]], { positions, segments });
+      const found = [...rows].map((row) => all.subarray(row * V, (row + 1) * V));
+      let at = 0;
+      const differences = batch.rows.map((row, b) => {
+        const theirs = of(`logits.${b}`);
+        return Math.max(...row.map((_, t) => far(found[at++], theirs.subarray(t * V, (t + 1) * V))));
+      });
+      say(`${backend}: logits, packed`, Math.max(...differences), LOGITS);
+      say(
+        `${backend}: gradients, packed, relative to their norm`,
+        worst(packedGradients(policy, data, policy.weights), (name) => of(`grad.${name}`)),
+        GRADIENTS,
+      );
     });
 
     test('log-probabilities through the engine, and greedy continuations through its cache, token for token', async () => {
@@ -196,26 +223,32 @@ function gradients(
   data: readonly { readonly tokens: readonly number[]; readonly scored: readonly number[] }[],
   variables: ReadonlyMap<string, tf.Variable>,
 ): [string, Float32Array][] {
-  const count = data.reduce((sum, { scored }) => sum + scored.length, 0);
-  const { value, grads } = tf.variableGrads(() => {
+  return gradientsOf(variables, () => {
+    const count = data.reduce((sum, { scored }) => sum + scored.length, 0);
     const losses = data.map(({ tokens, scored }) => {
-      const hidden = decode(policy, Int32Array.from(tokens), [1, tokens.length]);
-      const all = linear(tf.reshape(hidden, [tokens.length, policy.config.hiddenSize]), headOf(policy)) as tf.Tensor2D;
-      const rows = tf.tensor1d(
-        scored.map((t) => t - 1),
-        'int32',
+      const hidden = tf.reshape(decode(policy, Int32Array.from(tokens), [1, tokens.length]), [tokens.length, policy.config.hiddenSize]);
+      const rows = scored.map((t) => t - 1);
+      const mean = crossEntropy(
+        policy,
+        hidden as tf.Tensor2D,
+        rows,
+        scored.map((t) => tokens[t]),
       );
-      const chosen = tf.oneHot(
-        tf.tensor1d(
-          scored.map((t) => tokens[t]),
-          'int32',
-        ),
-        policy.config.vocabSize,
-      );
-      return tf.sum(tf.mul(tf.logSoftmax(tf.gather(all, rows)), chosen));
+      return tf.mul(mean, scored.length / count);
     });
-    return tf.div(tf.neg(tf.addN(losses)), count) as tf.Scalar;
-  }, [...variables.values()]);
+    return tf.addN(losses) as tf.Scalar;
+  });
+}
+
+/** Mean of -log p of the chosen tokens, each read off one row of the hidden states [n, d]. */
+function crossEntropy(policy: Policy, hidden: tf.Tensor2D, rows: ArrayLike<number>, chosen: readonly number[]): tf.Scalar {
+  const states = tf.gather(hidden, tf.tensor1d(Int32Array.from(rows), 'int32'));
+  const targets = tf.oneHot(tf.tensor1d(Int32Array.from(chosen), 'int32'), policy.config.vocabSize);
+  return tf.neg(tf.div(tf.sum(tf.mul(tf.logSoftmax(linear(states, headOf(policy))), targets)), chosen.length)) as tf.Scalar;
+}
+
+function gradientsOf(variables: ReadonlyMap<string, tf.Variable>, loss: () => tf.Scalar): [string, Float32Array][] {
+  const { value, grads } = tf.variableGrads(loss, [...variables.values()]);
   value.dispose();
   return [...variables].map(([name, variable]) => {
     const gradient = grads[variable.name];
@@ -233,6 +266,23 @@ function far(a: ArrayLike<number>, b: ArrayLike<number>): number {
     most = Math.max(most, Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference);
   }
   return most;
+}
+
+/** The same, all rows in one. */
+function packedGradients(
+  policy: Policy,
+  data: readonly { readonly tokens: readonly number[]; readonly scored: readonly number[] }[],
+  variables: ReadonlyMap<string, tf.Variable>,
+): [string, Float32Array][] {
+  return gradientsOf(variables, () => {
+    const { tokens, positions, segments, rows } = pack(data);
+    const hidden = tf.reshape(decode(policy, tokens, [1, tokens.length], { positions, segments }), [
+      tokens.length,
+      policy.config.hiddenSize,
+    ]);
+    const chosen = data.flatMap(({ tokens, scored }) => scored.map((t) => tokens[t]));
+    return crossEntropy(policy, hidden as tf.Tensor2D, rows, chosen);
+  });
 }
 
 /**

@@ -25,7 +25,13 @@ def draw_config(rng, i):
     rope = {"rope_type": "default", "rope_theta": rng.choice([1e4, 1e6])}
     if i == 1:
         rope = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 16}
-    return Qwen2Config(vocab_size=rng.randrange(50, 400), hidden_size=hidden, intermediate_size=2 * rng.randrange(8, 80), num_hidden_layers=rng.randrange(1, 5),
+    # Shorter than the rows, so that it cuts: the last layers slide, or every second one.
+    layers = rng.randrange(1, 5) if i != 4 else rng.randrange(2, 5)
+    window = {}
+    if i == 4:
+        window = {"use_sliding_window": True, "sliding_window": rng.randrange(2, 12)}
+        window |= rng.choice([{"max_window_layers": rng.randrange(layers)}, {"layer_types": [("sliding_attention", "full_attention")[n % 2] for n in range(layers)]}])
+    return Qwen2Config(**window, vocab_size=rng.randrange(50, 400), hidden_size=hidden, intermediate_size=2 * rng.randrange(8, 80), num_hidden_layers=layers,
                        num_attention_heads=heads, num_key_value_heads=kv, head_dim=head_dim, max_position_embeddings=256, rope_parameters=rope,
                        tie_word_embeddings=i % 2 == 0, rms_norm_eps=rng.choice([1e-5, 1e-6]), attention_dropout=0.0, bos_token_id=None, eos_token_id=[1, 2], pad_token_id=0)
 
@@ -75,6 +81,7 @@ def draw(folder, rng, gen, i):
     V = config.vocab_size
     # Without the padding token: PyTorch gives its embedding no gradient, wherever it stands.
     rows = [[rng.randrange(1, V) for _ in range(rng.randrange(6, 60))] for _ in range(4)]
+    rows[3] = rows[2][:20] + [rng.randrange(1, V) for _ in range(rng.randrange(1, 20))]  # two that begin alike, as siblings do
     scored = [sorted(rng.sample(range(1, len(row)), rng.randrange(1, len(row)))) for row in rows]
     out = {}
     with torch.no_grad():
@@ -122,7 +129,7 @@ def draw(folder, rng, gen, i):
     save_file({k: v.detach().float().contiguous() for k, v in out.items()}, folder / "expected.safetensors")
     (folder / "batch.json").write_text(json.dumps({"rows": rows, "scored": scored, "continuations": continuations, "loss": float(loss), "losses": losses, "half": half,
                                                    "about": f"{config.num_hidden_layers} layers, {config.num_attention_heads}/{config.num_key_value_heads} heads of {config.head_dim}, width {config.hidden_size}, "
-                                                            f"{'tied' if config.tie_word_embeddings else 'untied'}, {config.rope_parameters['rope_type']}, {'bfloat16' if i == 2 else 'float16' if half else 'float32'}"}))
+                                                            f"{'tied' if config.tie_word_embeddings else 'untied'}, {config.rope_parameters['rope_type']}, {f'window {config.sliding_window}, ' if config.sliding_window else ''}{'bfloat16' if i == 2 else 'float16' if half else 'float32'}"}))
 
 
 def opened(folder):
