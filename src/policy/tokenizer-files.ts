@@ -15,7 +15,16 @@ import { z } from 'zod';
 export interface TokenizerDefinition {
   readonly model: { readonly type?: string; readonly vocab: unknown; readonly merges?: unknown };
   readonly added_tokens: readonly AddedToken[];
+  readonly normalizer?: { readonly type?: string } | null;
+  readonly pre_tokenizer?: PreTokenizerStep | null;
   readonly decoder?: { readonly type?: string } | null;
+}
+
+/** How a text is cut: by a pattern, or step after step. */
+export interface PreTokenizerStep {
+  readonly type?: string;
+  readonly pattern?: { readonly Regex?: unknown } | null;
+  readonly pretokenizers?: readonly (PreTokenizerStep | null | undefined)[];
 }
 
 export interface AddedToken {

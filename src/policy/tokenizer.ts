@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { BYTE_ALPHABET } from './bpe-trainer.js';
 import { chatTemplate, type RenderChat } from './chat-template.js';
-import { type AddedToken, readTokenizerFiles, type TokenizerDefinition } from './tokenizer-files.js';
+import { type AddedToken, type PreTokenizerStep, readTokenizerFiles, type TokenizerDefinition } from './tokenizer-files.js';
+import { normalizeAsLibrary, withFixedClasses } from './unicode.js';
 
 export interface Tokenizer {
   /** Entries, added tokens included. */
@@ -46,7 +47,7 @@ export interface TokenizerOptions {
  */
 export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOptions = {}): Tokenizer {
   const { definition, config, endIds, chatTemplate: template } = readTokenizerFiles(folder);
-  const inner = new HuggingFaceTokenizer(definition, { ...config });
+  const inner = libraryTokenizer(definition, config);
   const nameOf = (key: string): string | undefined => {
     const named = config[key] as string | { content?: string } | null | undefined;
     return (typeof named === 'string' ? named : named?.content) ?? undefined;
@@ -82,6 +83,19 @@ export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOpt
     ...(isByteLevel(definition) ? byteLevelDecoding(vocabulary, definition.added_tokens) : plainDecoding(inner)),
     ...(template !== null && { renderChat: chatTemplate(template, Object.fromEntries(specials)) }),
   };
+}
+
+/** The library's tokenizer, with Hugging Face's own Unicode tables in place of the engine's. */
+function libraryTokenizer(definition: TokenizerDefinition, config: Readonly<Record<string, unknown>>): HuggingFaceTokenizer {
+  const inner = new HuggingFaceTokenizer({ ...definition, pre_tokenizer: withFixedSplits(definition.pre_tokenizer) }, { ...config });
+  if (definition.normalizer?.type === 'NFC' && inner.normalizer) inner.normalizer.normalize = normalizeAsLibrary;
+  return inner;
+}
+
+function withFixedSplits(step: PreTokenizerStep | null | undefined): PreTokenizerStep | null | undefined {
+  const { pattern, pretokenizers } = step ?? {};
+  if (Array.isArray(pretokenizers)) return { ...step, pretokenizers: pretokenizers.map(withFixedSplits) };
+  return typeof pattern?.Regex === 'string' ? { ...step, pattern: { Regex: withFixedClasses(pattern.Regex) } } : step;
 }
 
 type Decoding = Pick<Tokenizer, 'decode' | 'stream'>;

@@ -2,8 +2,8 @@
 
     python tokenizer.py <vocabulary folder> <datasets folder> <output folder> <seed>
 
-Writes tokenizer.json and tokenizer_config.json, strings.jsonl (text, ids, decoded text), and tables.json: how the library's Unicode tables class
-every code point and which ones its NFC moves as combining marks. A lone half of a surrogate pair stands for U+FFFD, as no UTF-8 holds it.
+Writes tokenizer.json and tokenizer_config.json, and strings.jsonl (text, ids, decoded text). A lone half of a surrogate pair stands for U+FFFD, as no
+UTF-8 holds it.
 """
 import gzip
 import json
@@ -11,7 +11,7 @@ import random
 import sys
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers import Tokenizer
 from transformers import AddedToken
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
@@ -56,6 +56,8 @@ RANGES = {
     "rtl": [(0x590, 0x700), (0x7C0, 0x860), (0x200E, 0x2010), (0x202A, 0x202F), (0x2066, 0x206A)],
     "indic": [(0x900, 0xE00), (0xE00, 0xF00), (0xF00, 0x1000), (0x1000, 0x10A0)],
     "planes": [(0x80, 0xD800), (0xE000, 0x110000)],
+    "newer": [(0x61, 0x7B), (0x300, 0x345), (0x860, 0x8E0), (0xC3C, 0xC3D), (0x1AB0, 0x1B00), (0x1DF5, 0x1DFB), (0xA7C0, 0xA800), (0x10570, 0x105FF), (0x10D00, 0x10F90), (0x11200, 0x12000), (0x16100, 0x16DF0),
+              (0x1DF00, 0x1E030), (0x1E4D0, 0x1E600), (0x1FBF0, 0x1FBFA), (0x2B739, 0x323B0), (0x0, 0x110000)],
     "halves": [(0xD800, 0xE000), (0x20, 0x7F), (0x1F600, 0x1F650)],
     "controls": [(0x0, 0x20), (0x7F, 0xA1), (0x2000, 0x2030), (0xFEFF, 0xFF00), (0x61, 0x7B)],
 }
@@ -78,24 +80,6 @@ def draw(kind):
     return "".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(rng.randrange(1, 24)))
 
 
-def tables():
-    """Class of every code point in the library's regular expressions, and the code points that its NFC moves or replaces."""
-    split = {name: pre_tokenizers.Split(Regex(pattern), "removed") for name, pattern in (("L", r"\p{L}"), ("N", r"\p{N}"), ("S", r"\s"))}
-    classes, nfc, normalizer = [], [], normalizers.NFC()
-    for code in range(0x110000):
-        char = "\ufffd" if 0xD800 <= code < 0xE000 else chr(code)
-        classes.append(next((name for name, each in split.items() if not each.pre_tokenize_str(char)), "-"))
-        # A mark is put before one of a higher class (0345 has 240), and behind one of a lower (0334 has 1).
-        if any(normalizer.normalize_str(probe) != probe for probe in (char, f"a\u0345{char}", f"a{char}\u0334")):
-            nfc.append(code)
-    runs, last = [], None
-    for code, name in enumerate(classes):
-        if name != last:
-            runs.append([code, name])
-            last = name
-    return {"classes": runs, "nfc": nfc}
-
-
 tokenizer = make()
 texts = list(dict.fromkeys(real_texts()))
 kinds = list(RANGES) + ["code", "spaces", "words", "mixed"]
@@ -106,4 +90,3 @@ with open(OUT / "strings.jsonl", "w") as file:
         part = texts[start:start + 1000]
         for text, encoding in zip(part, tokenizer.encode_batch([whole(t) for t in part], add_special_tokens=False)):
             file.write(json.dumps({"text": text, "ids": encoding.ids, "decoded": tokenizer.decode(encoding.ids, skip_special_tokens=False)}) + "\n")
-(OUT / "tables.json").write_text(json.dumps(tables()))
