@@ -104,7 +104,7 @@ export function listenedTo(engine: Engine, writer: Pick<EpisodeWriter, 'own' | '
         async onToken(sequence, token) {
           writer.own(token);
           const reply = await options.onToken(sequence, token);
-          if (typeof reply !== 'string') writer.shown(reply);
+          if (typeof reply === 'object') writer.shown('takeBack' in reply ? reply.shown : reply);
           return reply;
         },
       }),

@@ -17,8 +17,22 @@ import { linear } from '../tensors/linear.js';
 import { type DecoderWeights, decode, headOf, tokenDecoder } from './decoder.js';
 import { drawTokens, type SamplingLimits } from './sampling.js';
 
-/** What the environment does after a sampled token: nothing, end the sequence, or put its own tokens in (shown, never scored). */
-export type Reply = 'continue' | 'end' | readonly number[];
+/** What the environment does after a sampled token: nothing, end the sequence, put its own tokens in (shown, never scored), or rewrite what was sampled. */
+export type Reply = 'continue' | 'end' | readonly number[] | Rewrite;
+
+/** What Search-R1 does after a turn: its text is cut and tokenised again, and of a long sequence only the end is read on. */
+export interface Rewrite {
+  /** Tokens sampled last that are taken back. */
+  readonly takeBack: number;
+  /** The policy's own in their place. */
+  readonly own: readonly number[];
+  /** The environment's after them. */
+  readonly shown: readonly number[];
+  /** From here on only so many of the last tokens are read, prompt included, as if the sequence began there. Default: as before. */
+  readonly readLast?: number;
+  /** Whether the sequence ends. */
+  readonly end: boolean;
+}
 
 export interface GenerateOptions extends SamplingLimits {
   /** 0 is greedy. Paper and Search-R1: 1 in training, 0 in evaluation. */
@@ -40,7 +54,10 @@ export interface SampledSequence {
   /** After the prompt, own and forced. */
   readonly tokens: number[];
   readonly own: boolean[];
-  /** log p of own tokens at the sampling temperature (at temperature 1 when greedy), 0 elsewhere; nats. */
+  /**
+   * log p of own tokens at the sampling temperature (at temperature 1 when greedy), 0 elsewhere; nats. NaN where a rewrite put in a token that was not sampled,
+   * or had the beginning forgotten before it was.
+   */
   readonly logProbs: number[];
   /** True where `maxTokens` cut it. */
   readonly truncated: boolean;
@@ -63,6 +80,8 @@ interface Sequence {
   readonly prompt: Prompt;
   /** Prompt, then everything written so far. */
   readonly known: number[];
+  /** How many tokens of that are no longer read. */
+  forgotten: number;
   readonly own: boolean[];
   readonly logProbs: number[];
   readonly uniform: () => number;
@@ -83,7 +102,7 @@ export async function generate(
     byText.set(tokens.join(), prompt);
     prompt.waiting++;
     const { uniform } = random(options.seed, 'sample', index);
-    return { index, prompt, known: [...tokens], own: [], logProbs: [], uniform, searching: false, truncated: false };
+    return { index, prompt, known: [...tokens], forgotten: 0, own: [], logProbs: [], uniform, searching: false, truncated: false };
   });
   if (sequences.length > 0) await new Batch(model, sequences, options).run();
   return sequences.map(({ known, prompt, own, logProbs, truncated }) => ({
@@ -176,6 +195,7 @@ class Batch {
       this.#inSlot[slot] = sequence;
       this.#promptInSlot[slot] = prompt;
       if (leads) {
+        this.#forget(prompt); // no slot holds it any more: it is read again
         this.#cache.truncate(slot, 0);
         toRead += prompt.tokens.length;
         continue;
@@ -208,7 +228,7 @@ class Batch {
   }
 
   #unread({ sequence, slot }: Placed): number[] {
-    return sequence.known.slice(this.#cache.length(slot));
+    return sequence.known.slice(sequence.forgotten + this.#cache.length(slot));
   }
 
   /** Logits [N, V] after one token each: what most steps are, with an operation of its own where the backend has it. */
@@ -220,7 +240,7 @@ class Batch {
 
   /** Logits [R, V] after pieces of any length, read in one pass, and after the prompts of those that begin. */
   #readPieces(pieces: readonly Placed[], begins: readonly Placed[]): tf.Tensor2D {
-    const leaders = new Map(pieces.flatMap(({ sequence, slot }) => (this.#cache.length(slot) === 0 ? [[sequence.prompt, slot]] : [])));
+    const leaders = new Map(pieces.flatMap(({ sequence, slot }) => (hasBegun(sequence) ? [] : [[sequence.prompt, slot]])));
     const logits = tf.tidy(() => {
       const hidden = pieces.length > 0 ? [this.#decodePieces(pieces)] : []; // [pieces, d]
       const rowOf = new Map<Prompt, number>(); // of the prompts' last tokens
@@ -262,7 +282,7 @@ class Batch {
   /** Adds a sampled token; what the environment says to it is added at once or when it comes. */
   #take(placed: Placed, token: number, logProb: number): void {
     const { sequence } = placed;
-    write(sequence, token, true, logProb);
+    write(sequence, token, true, sequence.forgotten > 0 ? Number.NaN : logProb);
     const reply = this.options.onToken(sequence.index, token);
     if (!(reply instanceof Promise)) {
       this.#answer(placed, reply);
@@ -280,20 +300,47 @@ class Batch {
       .finally(() => this.#wake());
   }
 
-  #answer({ sequence, slot }: Placed, reply: Reply): void {
+  #answer(placed: Placed, reply: Reply): void {
+    const { sequence, slot } = placed;
     const { maxTokens, onProgress } = this.options;
-    if (reply !== 'end' && reply !== 'continue') for (const token of reply) write(sequence, token, false, 0);
-    const truncated = reply !== 'end' && sequence.own.length >= maxTokens;
+    const rewrites = typeof reply === 'object' && 'takeBack' in reply;
+    if (rewrites) this.#rewrite(placed, reply);
+    else if (typeof reply === 'object') for (const token of reply) write(sequence, token, false, 0);
+    const ended = rewrites ? reply.end : reply === 'end';
+    const truncated = !ended && sequence.own.length >= maxTokens;
     if (truncated) {
       sequence.truncated = true;
       sequence.own.length = maxTokens;
       sequence.logProbs.length = maxTokens;
       sequence.known.length = sequence.prompt.tokens.length + maxTokens;
     }
-    if (reply !== 'end' && !truncated) return;
+    if (!ended && !truncated) return;
     this.#inSlot[slot] = null;
     this.#finished++;
     onProgress?.(this.#finished, this.#total);
+  }
+
+  /** What the new tokens have in common with the sampled ones stays as it was sampled and read. */
+  #rewrite({ sequence, slot }: Placed, { takeBack, own, shown, readLast = Number.POSITIVE_INFINITY }: Rewrite): void {
+    const { known } = sequence;
+    const start = known.length - takeBack;
+    let same = start;
+    while (same < known.length && known[same] === own[same - start]) same++;
+    const written = same - sequence.prompt.tokens.length;
+    known.length = same;
+    sequence.own.length = written;
+    sequence.logProbs.length = written;
+    for (const token of own.slice(same - start)) write(sequence, token, true, Number.NaN);
+    for (const token of shown) write(sequence, token, false, 0);
+    const forgotten = Math.max(sequence.forgotten, known.length - readLast);
+    const read = this.#cache.length(slot);
+    // The last token is always read again: what comes next is predicted from it.
+    if (forgotten === sequence.forgotten) this.#cache.truncate(slot, Math.min(read, same - forgotten, known.length - forgotten - 1));
+    else {
+      this.#cache.truncate(slot, 0);
+      this.#promptInSlot[slot] = null;
+    }
+    sequence.forgotten = forgotten;
   }
 
   /** All sequences are waiting for the environment: until one hears from it, or the signal fires. */
@@ -308,6 +355,9 @@ class Batch {
     prompt.last = null;
   }
 }
+
+/** Whether anything follows its prompt. */
+const hasBegun = ({ known, prompt }: Sequence): boolean => known.length > prompt.tokens.length;
 
 function write(sequence: Sequence, token: number, own: boolean, logProb: number): void {
   sequence.known.push(token);

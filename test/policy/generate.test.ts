@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
 import * as decoder from '../../src/policy/decoder.js';
-import { type GenerateOptions, generate, type Reply, type SampledSequence } from '../../src/policy/generate.js';
+import { type GenerateOptions, generate, type Reply, type Rewrite, type SampledSequence } from '../../src/policy/generate.js';
 import { createAdapter } from '../../src/policy/lora.js';
 import type { Policy } from '../../src/policy/policy.js';
 import { startBackend } from '../../src/tensors/backend.js';
@@ -244,5 +244,82 @@ describe('on simd', () => {
   test('nothing to sample is nothing sampled, an empty prompt is refused', async () => {
     expect(await generate(policy, [], defaults)).toEqual([]);
     await expect(generate(policy, [[1], []], defaults)).rejects.toThrow(/prompt 1 is empty/);
+  });
+
+  describe('an environment that rewrites turns and forgets beginnings', () => {
+    const TURN = 5;
+    const TURNS = 4;
+    /** Keeps some of a turn, changes some, adds tokens and reads the last twelve; what is kept depends on the turn alone. */
+    const rewritten = (turn: readonly number[], count: number): Rewrite => ({
+      takeBack: turn.length,
+      own: [turn.slice(0, 2), turn, turn.slice(0, 1).concat(9, 8), []][count % 4],
+      shown: [[11, 12, 13], [], [14], [15, 16]][(count + turn[0]) % 4],
+      readLast: count >= 2 ? 12 : undefined,
+      end: count === TURNS,
+    });
+    const rewriting = (late: boolean) => {
+      const turns = prompts.map((): number[] => []);
+      const counts = prompts.map(() => 0);
+      return (sequence: number, token: number): Reply | Promise<Reply> => {
+        turns[sequence].push(token);
+        if (turns[sequence].length < TURN) return 'continue';
+        const reply = rewritten(turns[sequence], ++counts[sequence]);
+        turns[sequence] = [];
+        return late && sequence % 2 ? new Promise((resolve) => setImmediate(() => resolve(reply))) : reply;
+      };
+    };
+    /** The same by whole passes over what is to be read, one sequence at a time. */
+    const bySteps = (prompt: readonly number[]): SampledSequence => {
+      let known = [...prompt];
+      let [own, logProbs]: [boolean[], number[]] = [[], []];
+      let forgotten = 0;
+      for (let count = 1; ; count++) {
+        const start = known.length;
+        const turn: number[] = [];
+        const given: number[] = [];
+        for (let t = 0; t < TURN; t++) {
+          const context = [...known, ...turn].slice(forgotten);
+          const row = tf.tidy(() => {
+            const hidden = tf.reshape(decoder.decode(policy, Int32Array.from(context), [1, context.length]), [context.length, -1]);
+            return tf
+              .logSoftmax(tf.matMul(tf.slice(hidden, [context.length - 1, 0], [1, -1]), decoder.headOf(policy), false, true))
+              .dataSync();
+          });
+          turn.push(row.indexOf(Math.max(...row)));
+          given.push(forgotten > 0 ? Number.NaN : row[turn[t]]);
+        }
+        const reply = rewritten(turn, count);
+        const same = reply.own.findIndex((token, i) => token !== turn[i]);
+        known = [...known, ...reply.own, ...reply.shown];
+        own = [...own, ...reply.own.map(() => true), ...reply.shown.map(() => false)];
+        logProbs = [...logProbs, ...reply.own.map((_, i) => (same >= 0 && i >= same ? Number.NaN : given[i])), ...reply.shown.map(() => 0)];
+        forgotten = Math.max(forgotten, known.length - (reply.readLast ?? Number.POSITIVE_INFINITY));
+        expect(known.length).toBeGreaterThanOrEqual(start);
+        if (reply.end) return { tokens: known.slice(prompt.length), own, logProbs, truncated: false };
+      }
+    };
+
+    test.each([
+      [1, false],
+      [3, true],
+      [40, false],
+    ])('gets what whole passes over the rewritten context give, %i at a time', async (batchSize, late) => {
+      const before = tf.memory().numTensors;
+      const sampled = await generate(policy, prompts, { ...defaults, temperature: 0, maxTokens: 60, batchSize, onToken: rewriting(late) });
+      const expected = new Map(questions.map((question) => [question, bySteps(question)]));
+      sampled.forEach((sequence, i) => {
+        const { logProbs, ...rest } = expected.get(prompts[i]) as SampledSequence;
+        expect({ ...sequence, logProbs: [] }).toEqual({ ...rest, logProbs: [] });
+        expectArraysClose(
+          sequence.logProbs.map((p) => (Number.isNaN(p) ? 1 : p)),
+          logProbs.map((p) => (Number.isNaN(p) ? 1 : p)),
+          2e-5,
+          `${i}`,
+        );
+      });
+      expect(tf.memory().numTensors).toBe(before);
+      const marks = sampled.flatMap(({ logProbs }) => logProbs.map(Number.isNaN));
+      expect(new Set(marks)).toEqual(new Set([true, false]));
+    });
   });
 });

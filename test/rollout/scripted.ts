@@ -1,6 +1,6 @@
 /** Policies that write what a test tells them, in the real environment. */
 import type { Engine } from '../../src/engines/engine.js';
-import type { SampledSequence } from '../../src/policy/generate.js';
+import type { Reply, SampledSequence } from '../../src/policy/generate.js';
 import { loadTokenizer } from '../../src/policy/tokenizer.js';
 import { classroomProtocol, type Protocol } from '../../src/rollout/protocol.js';
 import type { Environment } from '../../src/rollout/rollout.js';
@@ -13,9 +13,6 @@ export const tokenizer = loadTokenizer('datasets/tinypedia/tokenizer');
  * A script that the environment ends early is left unread; one that is used up before that is a mistake of the test.
  */
 export function scriptedEngine(scripts: readonly (string | readonly number[])[]): Engine {
-  const unused = () => {
-    throw new Error('a scripted engine only samples');
-  };
   return {
     tokenizer,
     async sample(prompts, { onToken, maxTokens }) {
@@ -32,6 +29,7 @@ export function scriptedEngine(scripts: readonly (string | readonly number[])[])
             sequence.logProbs.push(-(k + 1) / 100);
             const reply = await onToken(index, ids[k]);
             if (reply === 'end') return sequence;
+            if (typeof reply === 'object' && 'takeBack' in reply) throw new Error('this engine does not rewrite: see rewritingEngine');
             for (const forced of reply === 'continue' ? [] : reply) {
               sequence.tokens.push(forced);
               sequence.own.push(false);
@@ -45,20 +43,65 @@ export function scriptedEngine(scripts: readonly (string | readonly number[])[])
         }),
       );
     },
-    forward: unused,
-    compare: unused,
-    forwardBackward: unused,
-    optimStep: unused,
-    resetOptimizer: unused,
-    snapshot: unused,
-    addAdapter: unused,
-    mergeAdapter: unused,
-    dropAdapter: unused,
-    save: unused,
-    load: unused,
-    dispose: unused,
+    ...unscripted,
   };
 }
+
+/**
+ * An engine for protocols that rewrite what was sampled: one sequence, a script a turn, of which the rest is left unread once the environment rewrites.
+ *
+ * @param contexts takes what is read before each turn
+ */
+export function rewritingEngine(turns: readonly (readonly number[])[], contexts: (readonly number[])[] = []): Engine {
+  return {
+    tokenizer,
+    async sample([prompt], { onToken }): Promise<SampledSequence[]> {
+      const known = [...prompt];
+      const own: boolean[] = [];
+      let forgotten = 0;
+      for (const script of turns) {
+        contexts.push(known.slice(forgotten));
+        let reply: Reply = 'continue';
+        for (const token of script) {
+          known.push(token);
+          own.push(true);
+          reply = await onToken(0, token);
+          if (reply !== 'continue') break;
+        }
+        if (typeof reply !== 'object' || !('takeBack' in reply))
+          throw new Error(`expected a turn to be rewritten, got ${JSON.stringify(reply)}`);
+        known.length -= reply.takeBack;
+        own.length -= reply.takeBack;
+        known.push(...reply.own, ...reply.shown);
+        own.push(...reply.own.map(() => true), ...reply.shown.map(() => false));
+        forgotten = Math.max(forgotten, known.length - (reply.readLast ?? Number.POSITIVE_INFINITY));
+        if (reply.end)
+          return [{ tokens: known.slice(prompt.length), own, logProbs: own.map((each) => (each ? -0.01 : 0)), truncated: false }];
+      }
+      throw new Error(`${turns.length} turns are used up and the episode goes on`);
+    },
+    ...unscripted,
+  };
+}
+
+const unused = () => {
+  throw new Error('a scripted engine only samples');
+};
+
+const unscripted = {
+  forward: unused,
+  compare: unused,
+  forwardBackward: unused,
+  optimStep: unused,
+  resetOptimizer: unused,
+  snapshot: unused,
+  addAdapter: unused,
+  mergeAdapter: unused,
+  dropAdapter: unused,
+  save: unused,
+  load: unused,
+  dispose: unused,
+};
 
 /** An environment that finds the given text for every query, and keeps the queries. */
 export function shelf(text: string, protocol: Partial<Protocol> = {}): Environment & { readonly queries: string[] } {
