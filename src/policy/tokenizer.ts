@@ -19,8 +19,8 @@ export interface Tokenizer {
   readonly padId: number;
   /** Ids of a text; text of a special token becomes that token. Half a surrogate pair becomes U+FFFD, any other text decodes to itself. */
   encode(text: string): number[];
-  /** Special tokens are kept: tags are text here. */
-  decode(ids: readonly number[]): string;
+  /** Special tokens are kept, as tags are text here, unless `skipSpecialTokens` asks to leave out what the tokenizer calls special: ends, padding, turns. */
+  decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
   /** Decodes tokens as they come: the pieces joined are `decode` of all ids, and none ends within a character. */
   stream(): TokenStream;
   /** A conversation in the words of the folder's chat template; absent where it has none. */
@@ -66,7 +66,12 @@ export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOpt
     return name === undefined ? [] : [[key, name] as const];
   });
 
+  const special = new Set([
+    ...definition.added_tokens.flatMap((token) => (token.special ? [token.id] : [])),
+    ...specials.flatMap(([, name]) => inner.token_to_id(name) ?? []),
+  ]);
   const vocabulary = inner.get_vocab();
+  const { decode, stream } = isByteLevel(definition) ? byteLevelDecoding(vocabulary, definition.added_tokens) : plainDecoding(inner);
   const ids = new Map<string, readonly number[]>();
   return {
     size: vocabulary.size,
@@ -80,7 +85,8 @@ export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOpt
       if (cacheSize > 0) ids.set(text, encoded);
       return [...encoded];
     },
-    ...(isByteLevel(definition) ? byteLevelDecoding(vocabulary, definition.added_tokens) : plainDecoding(inner)),
+    decode: (ids, { skipSpecialTokens = false } = {}) => decode(skipSpecialTokens ? ids.filter((id) => !special.has(id)) : ids),
+    stream,
     ...(template !== null && { renderChat: chatTemplate(template, Object.fromEntries(specials)) }),
   };
 }
@@ -98,7 +104,10 @@ function withFixedSplits(step: PreTokenizerStep | null | undefined): PreTokenize
   return typeof pattern?.Regex === 'string' ? { ...step, pattern: { Regex: withFixedClasses(pattern.Regex) } } : step;
 }
 
-type Decoding = Pick<Tokenizer, 'decode' | 'stream'>;
+interface Decoding {
+  decode(ids: readonly number[]): string;
+  stream(): TokenStream;
+}
 
 const isByteLevel = ({ decoder }: TokenizerDefinition): boolean => decoder?.type === 'ByteLevel';
 

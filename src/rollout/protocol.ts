@@ -16,8 +16,10 @@ export interface Protocol {
   readonly maxTurnTokens: number;
   /** Tokens of an observation before it is cut. Search-R1: 500. */
   readonly maxObservationTokens: number;
-  /** Tokens of a prompt, the last ones, that are read; default all. Search-R1: 2048. */
+  /** Tokens of a prompt, the last ones, that are kept; default all. Search-R1: 2048. */
   readonly maxPromptTokens?: number;
+  /** Tokens of prompt and episode, the last ones, that a turn begins with; default all. Search-R1: 4096. */
+  readonly maxContextTokens?: number;
   /** Tokens after the prompt, own and retrieved, at which an episode ends. Search-R1: 4096; classroom: 400. */
   readonly maxTokens: number;
   /** Where sampled, not greedy, the likeliest tokens that hold this probability together; default 1, all of them. Search-R1: 0.95. */
@@ -32,6 +34,13 @@ export interface Protocol {
   readonly invalidFeedback: string;
   /** What a turn's own text asks for. */
   parseAction(ownText: string): Action;
+  /** Whether a turn is over once its own text is this, or ends with this; default: at the first closing search or answer tag. */
+  readonly endsTurn?: (ownText: string) => boolean;
+  /**
+   * What of a turn's text is kept. Given, a turn is read without special tokens, and what is kept of it is tokenised again, as Search-R1 does; default: the tokens
+   * that were sampled stay as they are.
+   */
+  readonly keptText?: (ownText: string) => string;
   /** The answer that is scored, where it is not that of the turn which ended the episode: from the texts of the prompt and of all that came after. */
   readonly scoredAnswer?: (prompt: string, episode: string) => string | null;
 }

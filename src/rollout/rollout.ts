@@ -4,15 +4,16 @@
  * A turn ends at the first `</search>` or `</answer>` in the policy's own text, at an end-of-sequence token, or at the turn's token limit. A search is
  * answered with passages, anything else that is not an answer with feedback; both use up a turn. After `maxTurns` of them one closing turn is left, in which
  * only an answer counts (Search-R1: max_turns steps and one final generation). Token in, token out: the sampled ids are kept as they are, and what the
- * environment put in is marked as not the policy's own.
+ * environment put in is marked as not the policy's own. A protocol may ask for Search-R1's own way instead, which cuts a turn's text and tokenises it again.
  */
 import type { Engine, WeightsChoice } from '../engines/engine.js';
-import type { Reply } from '../policy/generate.js';
+import type { Reply, Rewrite } from '../policy/generate.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { exactMatch } from '../reward/exact-match.js';
 import type { Searcher } from '../search/passage.js';
 import { endsTurn, type Protocol } from './protocol.js';
 import type { Question } from './question.js';
+import { ownTokens } from './scored.js';
 import type { Group, Trajectory, Turn, TurnContent } from './trajectory.js';
 
 /** What a policy acts in. */
@@ -53,18 +54,23 @@ export async function rollout(
     onTurn,
     ...rest
   } = options;
-  const { maxPromptTokens = Number.POSITIVE_INFINITY, scoredAnswer, topP } = environment.protocol;
-  const prompts = questions.map((question, index) => engine.tokenizer.encode(promptOf(question, index)).slice(-maxPromptTokens));
-  const episodes = questions.map((_, index) => new Episode(environment, engine.tokenizer, (turn, text) => onTurn?.(index, turn, text)));
-  const sequences = await engine.sample(prompts, {
+  const { protocol } = environment;
+  const { maxPromptTokens = Number.POSITIVE_INFINITY, maxContextTokens = Number.POSITIVE_INFINITY, scoredAnswer, topP } = protocol;
+  const asked = questions.map((question, index) => engine.tokenizer.encode(promptOf(question, index)));
+  const read = asked.map((prompt) => prompt.slice(-maxContextTokens));
+  const prompts = asked.map((prompt) => prompt.slice(-Math.min(maxPromptTokens, maxContextTokens)));
+  const episodes = questions.map(
+    (_, index) => new Episode(environment, engine.tokenizer, maxTokens, (turn, text) => onTurn?.(index, turn, text)),
+  );
+  const sequences = await engine.sample(read, {
     ...rest,
     temperature,
     seed,
-    maxTokens,
+    maxTokens: protocol.keptText ? maxTokens + protocol.maxTurnTokens : maxTokens,
     topP,
     onToken: (index, token) => episodes[index].take(token),
   });
-  return sequences.map(({ tokens, own, logProbs, truncated }, index) => {
+  const trajectories = sequences.map(({ tokens, own, logProbs, truncated }, index): Trajectory => {
     const { turns, finish } = episodes[index];
     const answer = scoredAnswer
       ? scoredAnswer(engine.tokenizer.decode(prompts[index]), engine.tokenizer.decode(tokens))
@@ -74,13 +80,28 @@ export async function rollout(
       prompt: prompts[index],
       tokens,
       own,
-      logProbs,
+      logProbs: prompts[index].length === read[index].length ? logProbs : logProbs.map((p, t) => (own[t] ? Number.NaN : p)),
       turns,
       searches: turns.filter((turn) => turn.kind === 'search').length,
       answer,
       finish: truncated ? 'length' : finish,
       reward: answer === null ? 0 : exactMatch(answer, questions[index].goldenAnswers),
     };
+  });
+  return temperature === 1 ? withLogProbs(engine, trajectories, rest.weights) : trajectories;
+}
+
+/** Fills in the log-probabilities of tokens that were not sampled as they are kept: those of the whole sequence, which is what is trained on. */
+async function withLogProbs(engine: Engine, trajectories: readonly Trajectory[], weights?: WeightsChoice): Promise<Trajectory[]> {
+  const unknown = trajectories.filter(({ logProbs }) => logProbs.some(Number.isNaN));
+  if (unknown.length === 0) return [...trajectories];
+  const forward = await engine.forward(unknown.map(ownTokens), weights);
+  const known = new Map(unknown.map((trajectory, i) => [trajectory, forward[i]]));
+  return trajectories.map((trajectory) => {
+    const ownLogProbs = known.get(trajectory)?.values();
+    if (!ownLogProbs) return trajectory;
+    const { own, logProbs } = trajectory;
+    return { ...trajectory, logProbs: logProbs.map((p, t) => (own[t] ? (ownLogProbs.next().value as number) : p)) };
   });
 }
 
@@ -108,58 +129,72 @@ class Episode {
   readonly turns: Turn[] = [];
   answer: string | null = null;
   finish: Trajectory['finish'] = 'turns';
-  #length = 0;
   #turnStart = 0;
   #turnTokens: number[] = [];
 
   constructor(
     private readonly environment: Environment,
     private readonly tokenizer: Tokenizer,
+    private readonly maxTokens: number,
     private readonly onTurn: (turn: Turn, ownText: string) => void,
   ) {}
 
   take(token: number): Reply | Promise<Reply> {
-    this.#length++;
     this.#turnTokens.push(token);
-    const { maxTurnTokens, maxTurns } = this.environment.protocol;
+    const { maxTurnTokens, maxTurns, endsTurn: isOver = endsTurn, keptText } = this.environment.protocol;
+    const decode = (ids: readonly number[]) => this.tokenizer.decode(ids, { skipSpecialTokens: keptText !== undefined });
     const ended = this.tokenizer.endIds.includes(token);
-    const tail = this.tokenizer.decode(this.#turnTokens.slice(-TAG_TOKENS));
-    if (!ended && !endsTurn(tail) && this.#turnTokens.length < maxTurnTokens) return 'continue';
-    const text = this.tokenizer.decode(this.#turnTokens);
+    if (!ended && !isOver(decode(this.#turnTokens.slice(-TAG_TOKENS))) && this.#turnTokens.length < maxTurnTokens) return 'continue';
+    const written = decode(this.#turnTokens);
+    const text = keptText ? keptText(written) : written;
     const action = this.environment.protocol.parseAction(text);
     const closing = this.turns.length >= maxTurns;
     if (action.kind === 'answer') {
       this.answer = action.content;
       this.finish = 'answer';
-      this.#close({ kind: 'answer', answer: action.content }, text);
-      return 'end';
+      return this.#close({ kind: 'answer', answer: action.content }, text, null);
     }
     if (action.kind === 'search' && !closing) return this.#search(action.content, text);
-    this.#close({ kind: 'invalid', reason: action.kind === 'search' ? 'a search in the closing turn' : action.reason }, text);
-    if (!closing) return this.#show(this.environment.protocol.invalidFeedback);
+    const invalid = { kind: 'invalid', reason: action.kind === 'search' ? 'a search in the closing turn' : action.reason } as const;
+    if (!closing) return this.#close(invalid, text, this.environment.protocol.invalidFeedback);
     this.finish = ended ? 'end' : 'turns';
-    return 'end';
+    return this.#close(invalid, text, null);
   }
 
   async #search(query: string, text: string): Promise<Reply> {
     const { protocol, searcher } = this.environment;
     const [passages] = await searcher.search([query], protocol.passagesPerSearch);
-    this.#close({ kind: 'search', query, passages }, text);
-    return this.#show(protocol.observation(passages));
+    return this.#close({ kind: 'search', query, passages }, text, protocol.observation(passages));
   }
 
-  #close(what: TurnContent, text: string): void {
-    const closed: Turn = { start: this.#turnStart, end: this.#length, ...what };
-    this.turns.push(closed);
+  /** Ends a turn; what the environment says, cut to the protocol's length, begins the next, and null ends the episode. */
+  #close(what: TurnContent, text: string, said: string | null): Reply {
+    const { maxObservationTokens, keptText } = this.environment.protocol;
+    const sampled = this.#turnTokens;
+    const shown = said === null ? [] : this.tokenizer.encode(said).slice(0, maxObservationTokens);
+    const rewrite = keptText && this.#rewrite(this.tokenizer.encode(text), shown, said === null);
+    const [start, end] = [this.#turnStart, this.#turnStart + (rewrite?.own ?? sampled).length];
+    this.#turnStart = end + (rewrite?.shown ?? shown).length;
     this.#turnTokens = [];
-    this.onTurn(closed, text);
+    const turn: Turn = { start, end, ...what };
+    this.turns.push(turn);
+    this.onTurn(turn, text);
+    return rewrite ?? (said === null ? 'end' : shown);
   }
 
-  /** The environment's tokens, cut to the protocol's length. */
-  #show(text: string): readonly number[] {
-    const tokens = this.tokenizer.encode(text).slice(0, this.environment.protocol.maxObservationTokens);
-    this.#length += tokens.length;
-    this.#turnStart = this.#length;
-    return tokens;
+  /** The turn as Search-R1 keeps it: no padding token stands between others, and what exceeds the episode's length is dropped. */
+  #rewrite(own: readonly number[], shown: readonly number[], last: boolean): Rewrite {
+    const room = this.maxTokens - this.#turnStart;
+    const [said, heard] = [own, shown].map((ids) => ids.filter((id) => id !== this.tokenizer.padId));
+    const length = said.length + heard.length;
+    const full = length > room || (length === room && !last);
+    if (full) this.finish = 'length';
+    return {
+      takeBack: this.#turnTokens.length,
+      own: said.slice(0, room),
+      shown: heard.slice(0, Math.max(0, room - said.length)),
+      readLast: this.environment.protocol.maxContextTokens,
+      end: last || full,
+    };
   }
 }

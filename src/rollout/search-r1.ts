@@ -10,9 +10,13 @@
  *   is therefore scored on the prompt's "Beijing", or on the "and" of the feedback, and an answer tag in a passage counts.
  * - Sampling is cut to the likeliest 95 % in training.
  *
- * What differs: there a turn is written to its end (500 tokens), cut as text and tokenised again. Here it ends at the first closing tag, and the
- * tokens that were sampled are those that are kept, an end-of-sequence token included; so text after `</answer>` is never written, and what is left of an
- * overlong context is not dropped from its beginning.
+ * A turn is written to its first `</search>`, to an end-of-sequence token, or for 500 tokens: `</answer>` does not end it, as a `</search>` further on decides
+ * where it is cut. Of its text, special tokens left out, what the cut leaves is tokenised again: the policy never sees what came behind it, nor an end token. A turn
+ * begins with the last 4,096 tokens, which are then read from position 0. What is kept, and scored and trained on, is the prompt's last 2,048 and 4,096 after it,
+ * at the end of the turn that fills these: what Search-R1 writes after that it drops. Log-probabilities of tokens that were not sampled so are
+ * read off the whole sequence, as it does for all.
+ *
+ * What differs: there an over-long prompt is an error, and the padding token is dropped from a prompt once something follows it.
  */
 import type { RenderChat } from '../policy/chat-template.js';
 import { extractAnswerSearchR1 } from '../reward/extract-answer.js';
@@ -74,6 +78,7 @@ export function searchR1Protocol(renderChat?: RenderChat): Protocol {
     maxTurnTokens: 500,
     maxObservationTokens: 500,
     maxPromptTokens: 2048,
+    maxContextTokens: 4096,
     maxTokens: 4096,
     topP: 0.95,
     prompt: (question) => chat(searchR1Instruction(question)),
@@ -85,6 +90,8 @@ export function searchR1Protocol(renderChat?: RenderChat): Protocol {
     observation: searchR1Observation,
     invalidFeedback: INVALID,
     parseAction: searchR1Action,
+    endsTurn: (text) => text.includes('</search>'),
+    keptText: cutResponse,
     scoredAnswer: (prompt, episode) => extractAnswerSearchR1(prompt + episode),
   };
 }

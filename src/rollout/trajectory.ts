@@ -18,7 +18,10 @@ export interface Trajectory {
   readonly tokens: readonly number[];
   /** True where the policy wrote the token; false for passages and feedback, which no loss may see. Same length as `tokens`. */
   readonly own: readonly boolean[];
-  /** log p of each own token when it was sampled, in nats, at the sampling temperature; 0 where not own. Same length as `tokens`. */
+  /**
+   * log p of each own token when it was sampled, in nats, at the sampling temperature; 0 where not own. Same length as `tokens`. Where a protocol rewrites turns, tokens
+   * that were not sampled as they stand here have that of the whole sequence at temperature 1, and NaN at any other: nothing is trained on those.
+   */
   readonly logProbs: readonly number[];
   readonly turns: readonly Turn[];
   /** Searches that were carried out. */

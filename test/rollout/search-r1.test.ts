@@ -3,13 +3,14 @@
  * `postprocess_predictions`, `execute_predictions`, `_passages2string`; `qa_search_train_merge.py`: `make_prefix`; `qa_em.py`), worked out by hand.
  */
 import { describe, expect, test } from 'vitest';
+import type { Scored } from '../../src/engines/engine.js';
 import { chatTemplate } from '../../src/policy/chat-template.js';
 import type { Tokenizer } from '../../src/policy/tokenizer.js';
 import { rollout } from '../../src/rollout/rollout.js';
 import { ownTokens } from '../../src/rollout/scored.js';
 import { cutResponse, searchR1Action, searchR1Instruction, searchR1Observation, searchR1Protocol } from '../../src/rollout/search-r1.js';
 import type { ScoredPassage } from '../../src/search/passage.js';
-import { scriptedEngine } from './scripted.js';
+import { rewritingEngine } from './scripted.js';
 
 const question = { id: 'q', dataset: 'nq', question: ' who wrote Amber Falcon', goldenAnswers: ['Ada Stone'] };
 const passages: ScoredPassage[] = [
@@ -73,15 +74,19 @@ const characters: Tokenizer = {
   endIds: [0],
   padId: 0,
   encode: (text) => [...text].map((char) => char.codePointAt(0) as number),
-  decode: (ids) => ids.map((id) => String.fromCodePoint(id)).join(''),
+  decode: (ids, { skipSpecialTokens = false } = {}) =>
+    ids
+      .filter((id) => id !== 0 || !skipSpecialTokens)
+      .map((id) => String.fromCodePoint(id))
+      .join(''),
   stream: () => ({ push: (id) => String.fromCodePoint(id), end: () => '' }),
 };
 const INVALID =
   '\nMy previous action is invalid. If I want to search, I should put the query between <search> and </search>. If I want to give the final answer, I should put the answer between <answer> and </answer>. Let me try again.\n';
 
-async function episode(script: string, found: readonly ScoredPassage[] = passages, asked = question) {
+async function episode(turns: readonly string[], found: readonly ScoredPassage[] = passages, asked = question) {
   const queries: string[] = [];
-  const engine = { ...scriptedEngine([characters.encode(script)]), tokenizer: characters };
+  const engine = { ...rewritingEngine(turns.map((turn) => characters.encode(turn))), tokenizer: characters };
   const environment = {
     protocol: { ...searchR1Protocol(), maxTokens: 100_000 },
     searcher: {
@@ -91,7 +96,7 @@ async function episode(script: string, found: readonly ScoredPassage[] = passage
       },
     },
   };
-  const [trajectory] = await rollout(engine, environment, [asked]);
+  const [trajectory] = await rollout(engine, environment, [asked], { temperature: 0 });
   const own = characters.decode(trajectory.tokens.filter((_, t) => trajectory.own[t]));
   const shown = characters.decode(trajectory.tokens.filter((_, t) => !trajectory.own[t]));
   return { ...trajectory, queries, ownText: own, shown };
@@ -100,60 +105,121 @@ async function episode(script: string, found: readonly ScoredPassage[] = passage
 describe('an episode', () => {
   const SEARCH = '<think> a </think>\n<search> Amber Falcon </search>';
   const ANSWER = '<answer> the Ada Stone. </answer>';
+  const INVALID_TWICE = INVALID + INVALID;
 
   test('searches, reads three passages and answers; only its own tokens are scored', async () => {
-    const t = await episode(SEARCH + ANSWER);
+    const t = await episode([SEARCH, `${ANSWER}\0`]);
     expect([t.queries, t.shown, t.ownText]).toEqual([['Amber Falcon'], searchR1Observation(passages), SEARCH + ANSWER]);
     expect([t.answer, t.reward, t.searches, t.finish]).toEqual(['the Ada Stone.', 1, 1, 'answer']);
     const { tokens, scored } = ownTokens(t);
     expect(characters.decode(scored.map((at) => tokens[at]))).toBe(SEARCH + ANSWER);
   });
 
+  test('keeps nothing of what comes after the closing tag, and no end token', async () => {
+    const t = await episode([`${SEARCH}`, `${ANSWER} and so it was\0`]);
+    expect(t.ownText).toBe(SEARCH + ANSWER);
+    expect(t.tokens).not.toContain(0);
+    expect(t.turns.map(({ start, end }) => characters.decode(t.tokens.slice(start, end)))).toEqual([SEARCH, ANSWER]);
+  });
+
+  test('is written on after an answer: a search that follows is where the turn is cut', async () => {
+    const t = await episode([`${ANSWER} hm <answer> Eva </answer> <search> b </search>`]);
+    expect([t.ownText, t.queries, t.finish]).toEqual([`${ANSWER} hm <answer> Eva </answer> <search> b </search>`, [], 'answer']);
+    expect([t.answer, t.reward]).toEqual(['Eva', 0]); // the last of the sequence is scored
+    const closedTooEarly = await episode(['x </answer> <search> b </search>', `${ANSWER}\0`]);
+    expect(closedTooEarly.queries).toEqual(['b']);
+  });
+
   test('has feedback for what is no action, masked like passages, which uses up a turn', async () => {
-    const t = await episode(`nothing\0${'x'.repeat(500)}${ANSWER}`);
-    expect(t.shown).toBe(INVALID + INVALID); // the end token, and 500 tokens without a tag
+    const t = await episode(['nothing\0', 'x'.repeat(500), `${ANSWER}\0`]);
+    expect(t.shown).toBe(INVALID_TWICE); // the end token, and 500 tokens without a tag
     expect([t.answer, t.turns.map(({ kind }) => kind)]).toEqual(['the Ada Stone.', ['invalid', 'invalid', 'answer']]);
   });
 
   test('has four turns and a closing one, whose search is not carried out', async () => {
-    const t = await episode(SEARCH.repeat(5));
+    const t = await episode(Array(5).fill(SEARCH));
     expect([t.queries.length, t.searches, t.finish]).toEqual([4, 4, 'turns']);
     expect(t.shown).toBe(searchR1Observation(passages).repeat(4));
-    const answered = await episode(SEARCH.repeat(4) + ANSWER);
+    const answered = await episode([...Array(4).fill(SEARCH), `${ANSWER}\0`]);
     expect([answered.queries.length, answered.reward]).toEqual([4, 1]);
   });
 
   test('sees 500 tokens of an observation at most, its closing tag cut away', async () => {
     const long = [{ id: '1', title: 'T', text: 'x'.repeat(600), score: 1 }];
-    const t = await episode(SEARCH + ANSWER, long);
+    const t = await episode([SEARCH, `${ANSWER}\0`], long);
     expect(t.shown).toBe(searchR1Observation(long).slice(0, 500));
     expect(t.shown).not.toContain('</information>');
   });
 
-  test("reads a prompt's last 2048 tokens", async () => {
-    const t = await episode(ANSWER, [], { ...question, question: 'y'.repeat(3000) });
-    expect(characters.decode(t.prompt)).toBe(searchR1Instruction('y'.repeat(3000)).slice(-2048));
+  test("reads a prompt's last 4096 tokens and keeps the last 2048", async () => {
+    const contexts: (readonly number[])[] = [];
+    const engine = { ...rewritingEngine([characters.encode(`${ANSWER}\0`)], contexts), tokenizer: characters };
+    const asked = { ...question, question: 'y'.repeat(5000) };
+    const environment = { protocol: searchR1Protocol(), searcher: { search: async () => [] } };
+    const [t] = await rollout(engine, environment, [asked], { temperature: 0 });
+    const whole = searchR1Instruction('y'.repeat(5000));
+    expect([characters.decode(contexts[0]), characters.decode(t.prompt)]).toEqual([whole.slice(-4096), whole.slice(-2048)]);
+  });
+
+  test('is full with the turn that fills it, and keeps what fits', async () => {
+    const engine = { ...rewritingEngine([characters.encode(SEARCH), characters.encode(`${ANSWER}\0`)]), tokenizer: characters };
+    const environment = {
+      protocol: { ...searchR1Protocol(), maxTokens: SEARCH.length + 10 },
+      searcher: { search: async () => [passages] },
+    };
+    const [t] = await rollout(engine, environment, [question], { temperature: 0 });
+    expect(characters.decode(t.tokens)).toBe((SEARCH + searchR1Observation(passages)).slice(0, SEARCH.length + 10));
+    expect(t.finish).toBe('length');
+  });
+
+  test('has the log-probabilities of the whole sequence where its tokens were not sampled so', async () => {
+    const asked: Scored[][] = [];
+    const engine = {
+      ...rewritingEngine([characters.encode(`${ANSWER}\0`)]),
+      tokenizer: characters,
+      forward: async (data: readonly Scored[]) => {
+        asked.push([...data]);
+        return data.map(({ scored }) => Float32Array.from(scored, (t) => -t));
+      },
+    };
+    const known = { ...engine, sample: engine.sample };
+    const unknown = {
+      ...engine,
+      sample: async (...given: Parameters<typeof engine.sample>) =>
+        (await engine.sample(...given)).map((sequence) => ({
+          ...sequence,
+          logProbs: sequence.logProbs.map((p, t) => (t === 3 ? Number.NaN : p)),
+        })),
+    };
+    const environment = { protocol: searchR1Protocol(), searcher: { search: async () => [] } };
+    const [sampled] = await rollout(known, environment, [question]);
+    expect([asked.length, new Set(sampled.logProbs)]).toEqual([0, new Set([-0.01])]);
+    const [filled] = await rollout(unknown, environment, [question]);
+    expect(asked).toEqual([[ownTokens(filled)]]);
+    expect(filled.logProbs).toEqual(filled.tokens.map((_, t) => -(filled.prompt.length + t)));
   });
 });
 
 describe("the scorer's traps", () => {
+  const LOST = [...Array(4).fill('<search> a </search>'), 'no idea\0'];
+
   test('an episode without an answer is scored on the example in the prompt', async () => {
-    const t = await episode(`${'<search> a </search>'.repeat(4)}no idea\0`);
+    const t = await episode(LOST);
     expect([t.answer, t.reward]).toEqual(['Beijing', 0]);
-    const lucky = await episode(`${'<search> a </search>'.repeat(4)}no idea\0`, passages, { ...question, goldenAnswers: ['beijing'] });
+    const lucky = await episode(LOST, passages, { ...question, goldenAnswers: ['beijing'] });
     expect(lucky.reward).toBe(1);
   });
 
   test('and on the feedback, which names the tags too, where there was an invalid action', async () => {
-    const t = await episode(`${'no idea\0'.repeat(5)}`, passages, { ...question, goldenAnswers: ['and'] });
+    const t = await episode(Array(5).fill('no idea\0'), passages, { ...question, goldenAnswers: ['and'] });
     expect([t.answer, t.reward]).toEqual(['and', 1]);
   });
 
   test('an answer tag in a passage counts where the episode gives none after it', async () => {
     const planted = [{ id: '1', title: 'T', text: '<answer> Ada Stone </answer>', score: 1 }];
-    const t = await episode(`${'<search> a </search>'.repeat(4)}no idea\0`, planted);
+    const t = await episode(LOST, planted);
     expect([t.answer, t.reward]).toEqual(['Ada Stone', 1]);
-    expect((await episode('<search> a </search><answer> Eva </answer>', planted)).reward).toBe(0);
+    expect((await episode(['<search> a </search>', '<answer> Eva </answer>\0'], planted)).reward).toBe(0);
   });
 
   test('without the prompt, one answer is none: the two-answer rule', () => {
@@ -164,7 +230,7 @@ describe("the scorer's traps", () => {
 
   test('sampling keeps the likeliest 95 %', async () => {
     let topP: number | undefined;
-    const engine = scriptedEngine(['<answer> Ada</answer>']);
+    const engine = { ...rewritingEngine([characters.encode('<answer> Ada</answer>\0')]), tokenizer: characters };
     const listening: typeof engine = {
       ...engine,
       sample: (prompts, options) => {
