@@ -8,7 +8,7 @@ import { copyFile, mkdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdamWState } from '../tensors/adamW.js';
-import { halfFormat } from '../tensors/half.js';
+import { type HalfFormat, halfFormat, narrowToHalves, widenHalves } from '../tensors/half.js';
 import { configToJson, type PolicyConfig, parseConfig, weightShapes } from './config.js';
 import { Policy } from './policy.js';
 import { openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
@@ -61,19 +61,18 @@ export async function savePolicy(
   if (policy.adapter) throw new Error('the policy has an adapter on: merge or drop it before saving');
   await mkdir(folder, { recursive: true });
   const tensors = new Map<string, StoredTensor>();
-  const formats = new Set<string>();
+  const format = [...policy.weights.values()].map(halfFormat).find((each) => each !== undefined);
   for (const [name, shape] of weightShapes(policy.config)) {
     const weight = policy.weights.get(name) as tf.Variable;
-    const dtype = halfFormat(weight);
-    if (dtype) formats.add(dtype);
-    tensors.set(name, {
-      shape,
-      dtype,
-      values: async () => (dtype ? halvesOf(await weight.data()) : ((await weight.data()) as Float32Array)),
-    });
+    if (halfFormat(weight)) tensors.set(name, { shape, dtype: halfFormat(weight), values: async () => halvesOf(await weight.data()) });
+    else {
+      const halves = format && shape.length === 1 ? exactHalves(await weight.data<'float32'>(), format) : null;
+      if (halves) tensors.set(name, { shape, dtype: format, values: halves });
+      else tensors.set(name, { shape, values: async () => (await weight.data()) as Float32Array });
+    }
   }
   await writeSafetensors(join(folder, 'model.safetensors'), tensors);
-  const dtype = formats.has('BF16') ? 'bfloat16' : formats.has('F16') ? 'float16' : 'float32';
+  const dtype = format === 'BF16' ? 'bfloat16' : format === 'F16' ? 'float16' : 'float32';
   await writeWhole(join(folder, 'config.json'), JSON.stringify(configToJson(policy.config, dtype), null, 2));
   const { endIds, padId } = policy.config;
   const generation = tokenizerFolder ? await generationConfig(tokenizerFolder) : {};
@@ -84,6 +83,15 @@ export async function savePolicy(
   );
   if (!tokenizerFolder || tokenizerFolder === folder) return;
   for (const name of await tokenizerFiles(tokenizerFolder)) await copyFile(join(tokenizerFolder, name), join(folder, name));
+}
+
+/** Vectors lie as float32 beside matrices of 16 bits: as 16 bits again where that loses nothing, as it does not where they were read so. */
+function exactHalves(values: Float32Array, format: HalfFormat): Uint16Array | null {
+  const halves = new Uint16Array(values.length);
+  narrowToHalves(values, format, halves);
+  const wide = new Float32Array(values.length);
+  widenHalves(halves, format, wide);
+  return values.every((value, i) => Object.is(value, wide[i])) ? halves : null;
 }
 
 const halvesOf = (packed: ArrayBufferView): Uint16Array => new Uint16Array(packed.buffer, packed.byteOffset, packed.byteLength / 2);

@@ -5,6 +5,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { random } from '../random.js';
+import { addToHalves, halfFormat } from '../tensors/half.js';
 import { createVariable } from '../tensors/variable.js';
 import { type PolicyConfig, weightShapes } from './config.js';
 
@@ -46,10 +47,12 @@ export function createAdapter(config: PolicyConfig, { rank, alpha, seed }: LoraO
 
 export const adapterName = (weight: string, part: 'A' | 'B'): string => weight.replace(/\.weight$/, `.lora_${part}.weight`);
 
-/** W + sign (alpha / rank) B A, or null where the weight carries no adapter. */
+/** W + sign (alpha / rank) B A, or null where the weight carries no adapter. Added in float32; a weight of 16 bits is rounded to 16 bits again, as PEFT does. */
 export function mergedWeight(adapter: LoraAdapter, name: string, weight: tf.Tensor, sign: 1 | -1 = 1): tf.Tensor | null {
   const a = adapter.variables.get(adapterName(name, 'A')) as tf.Tensor2D | undefined; // [rank, in]
   const b = adapter.variables.get(adapterName(name, 'B')) as tf.Tensor2D | undefined; // [out, rank]
   if (!a || !b) return null;
-  return tf.tidy(() => tf.add(weight, tf.mul(tf.matMul(b, a), (sign * adapter.alpha) / adapter.rank))); // [out, in]
+  const change = (rows: tf.Tensor2D): tf.Tensor2D => tf.mul(tf.matMul(rows, a), (sign * adapter.alpha) / adapter.rank); // [rows, in]
+  if (halfFormat(weight)) return addToHalves(weight, (from, to) => change(tf.slice(b, [from, 0], [to - from, -1])));
+  return tf.tidy(() => tf.add(weight, change(b))); // [out, in]
 }

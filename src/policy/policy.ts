@@ -21,7 +21,7 @@ export class Policy {
   private constructor(
     config: PolicyConfig,
     weights: ReadonlyMap<string, tf.Variable>,
-    /** Whether the weights themselves are neither trained nor merged into, as those in 16 bits; an adapter can be trained on them. */
+    /** Whether the weights themselves are not trained, as those in 16 bits; an adapter can be trained on them, and merged. */
     readonly frozen: boolean,
   ) {
     this.config = config;
@@ -106,7 +106,7 @@ export class Policy {
     return adapter;
   }
 
-  /** Takes a merged adapter out of the weights and puts it on again: the weights are as before the merge, within rounding. */
+  /** Takes a merged adapter out of the weights and puts it on again: the weights are as before the merge, within rounding: to 16 bits, where they have these. */
   unmergeAdapter(adapter: LoraAdapter): void {
     this.attachAdapter(adapter);
     this.#addToWeights(-1);
@@ -115,8 +115,6 @@ export class Policy {
   #addToWeights(sign: 1 | -1): LoraAdapter {
     const adapter = this.adapter;
     if (!adapter) throw new Error('this policy has no adapter to merge');
-    if (this.frozen)
-      throw new Error('the weights are frozen, as they were loaded as stored: load the policy in float32 to merge its adapter');
     for (const [name, weight] of this.weights) {
       const merged = mergedWeight(adapter, name, weight, sign);
       if (!merged) continue;

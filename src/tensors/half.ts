@@ -3,7 +3,8 @@
  *
  * Two numbers share one int32 element, so a matrix [rows, columns] is a tensor [rows, columns / 2] of any backend. Its format is known by its data,
  * which clones share. `linear` and `embedding` take such a weight: it is widened exactly, some rows at a time, used and forgotten, so that the
- * whole matrix never exists in float32. Such weights are frozen: gradients flow through them, not to them.
+ * whole matrix never exists in float32. Such weights are frozen: gradients flow through them, not to them. What is added to one, as when an adapter is merged, is
+ * added in float32 and rounded to the nearest 16 bits, ties to even.
  *
  * F16 is IEEE 754 binary16, BF16 the upper half of a float32.
  */
@@ -110,6 +111,54 @@ function bitsOf(packed: tf.Tensor, from: number, count: number): Uint16Array {
   const columns = 2 * (packed.shape[1] as number);
   const rows = tf.tidy(() => tf.slice(packed, [from / columns, 0], [count / columns, -1]).dataSync());
   return new Uint16Array(rows.buffer, rows.byteOffset, count);
+}
+
+/**
+ * A packed matrix with a change added; synchronous, so only where tensors can be read so (not on a card).
+ *
+ * @param changeOf float32 rows from (inclusive) to (exclusive) of what is added, [to - from, columns]
+ */
+export function addToHalves(packed: tf.Tensor, changeOf: (from: number, to: number) => tf.Tensor2D): tf.Tensor {
+  const format = halfFormat(packed) as HalfFormat;
+  const columns = 2 * (packed.shape[1] as number);
+  const place = unwritten(packed.shape, 'int32');
+  for (const [from, to] of bands(packed)) {
+    const sum = tf.tidy(() => tf.add(widenRows(packed, from, to), changeOf(from, to)));
+    const values = sum.dataSync<'float32'>();
+    const into = place.viewOf(2 * from * columns, 2 * values.length);
+    narrowToHalves(values, format, new Uint16Array(into.buffer, into.byteOffset, values.length));
+    sum.dispose();
+  }
+  return markHalf(place.finish(), format);
+}
+
+/** Rounds float32 to the nearest 16-bit numbers, ties to even, into `into`, which has as many elements. Beyond the largest is infinity. */
+export function narrowToHalves(values: Float32Array, format: HalfFormat, into: Uint16Array): void {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const narrow = format === 'BF16' ? toBfloat16 : toBinary16;
+  for (let i = 0; i < bits.length; i++) into[i] = narrow(bits[i]);
+}
+
+function toBfloat16(bits: number): number {
+  if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40; // a NaN stays one
+  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
+}
+
+function toBinary16(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x47800000) return sign | 0x7c00; // 65536 and more
+  // Below the smallest normal number, 2^-14, the steps are 2^-24.
+  if (magnitude < 0x38800000) return sign | roundHalfEven(new Float32Array(Uint32Array.of(magnitude).buffer)[0] * 2 ** 24);
+  const rebased = magnitude - (112 << 23);
+  return sign | ((rebased + 0xfff + ((rebased >>> 13) & 1)) >>> 13);
+}
+
+function roundHalfEven(x: number): number {
+  const floor = Math.floor(x);
+  const rest = x - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
 }
 
 /** Widens 16-bit numbers exactly into `into`, which has as many elements. */

@@ -36,6 +36,10 @@ def draw_config(rng, i):
                        tie_word_embeddings=i % 2 == 0, rms_norm_eps=rng.choice([1e-5, 1e-6]), attention_dropout=0.0, bos_token_id=None, eos_token_id=[1, 2], pad_token_id=0)
 
 
+def model_dtype(i):
+    return {2: torch.bfloat16, 3: torch.float16}.get(i, torch.float32)
+
+
 def randomise(model, gen, scale):
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -72,15 +76,15 @@ def draw(folder, rng, gen, i):
     config = draw_config(rng, i)
     model = Qwen2ForCausalLM(config).eval()
     randomise(model, gen, rng.choice([0.05, 0.1, 0.2]))
-    half = i in (2, 3)
+    half = model_dtype(i) != torch.float32
     if half:
-        model = model.to(torch.bfloat16 if i == 2 else torch.float16)
+        model = model.to(model_dtype(i))
     model.save_pretrained(folder, max_shard_size="20KB" if i % 3 == 0 else "1GB")
     # Computed in float32 on the weights as stored. Read again, as a cast rounds the rotary frequencies too.
     model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     V = config.vocab_size
     # Without the padding token: PyTorch gives its embedding no gradient, wherever it stands.
-    rows = [[rng.randrange(1, V) for _ in range(rng.randrange(6, 60))] for _ in range(4)]
+    rows = [[rng.randrange(1, V) for _ in range(rng.randrange(least, 60))] for least in (6, 6, 24, 6)]
     rows[3] = rows[2][:20] + [rng.randrange(1, V) for _ in range(rng.randrange(1, 20))]  # two that begin alike, as siblings do
     scored = [sorted(rng.sample(range(1, len(row)), rng.randrange(1, len(row)))) for row in rows]
     out = {}
@@ -114,6 +118,12 @@ def draw(folder, rng, gen, i):
         out["lora.logits"] = lora(torch.tensor([rows[0]])).logits[0]
         out["lora.merged"] = lora.merge_and_unload()(torch.tensor([rows[0]])).logits[0]
 
+    if half:
+        # As stored: PEFT adds in float32 and rounds to 16 bits again.
+        merged = PeftModel.from_pretrained(Qwen2ForCausalLM.from_pretrained(folder, dtype=model_dtype(i)), folder / "adapter").merge_and_unload()
+        for name, p in merged.named_parameters():
+            out[f"merged.{name}"] = p.detach().clone()
+
     trained = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
     optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-3, betas=(0.9, 0.99), eps=1e-4, weight_decay=0.01)
     losses = []
@@ -127,7 +137,7 @@ def draw(folder, rng, gen, i):
     for name, p in trained.named_parameters():
         out[f"trained.{name}"] = p.detach().clone()
     save_file({k: v.detach().float().contiguous() for k, v in out.items()}, folder / "expected.safetensors")
-    (folder / "batch.json").write_text(json.dumps({"rows": rows, "scored": scored, "continuations": continuations, "loss": float(loss), "losses": losses, "half": half,
+    (folder / "batch.json").write_text(json.dumps({"rows": rows, "scored": scored, "continuations": continuations, "loss": float(loss), "losses": losses, "half": {2: "BF16", 3: "F16"}.get(i),
                                                    "about": f"{config.num_hidden_layers} layers, {config.num_attention_heads}/{config.num_key_value_heads} heads of {config.head_dim}, width {config.hidden_size}, "
                                                             f"{'tied' if config.tie_word_embeddings else 'untied'}, {config.rope_parameters['rope_type']}, {f'window {config.sliding_window}, ' if config.sliding_window else ''}{'bfloat16' if i == 2 else 'float16' if half else 'float32'}"}))
 
@@ -136,8 +146,9 @@ def opened(folder):
     rows = json.loads((folder / "batch.json").read_text())["rows"]
     model = AutoModelForCausalLM.from_pretrained(folder / "saved", dtype=torch.float32).eval()
     adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder / "saved", dtype=torch.float32), folder / "saved-adapter").eval()
+    merged = [AutoModelForCausalLM.from_pretrained(folder / "saved-merged", dtype=torch.float32).eval()] if (folder / "saved-merged").exists() else []
     with torch.no_grad():
-        return [m(torch.tensor([rows[0]])).logits[0].flatten().tolist() for m in (model, adapted)]
+        return [m(torch.tensor([rows[0]])).logits[0].flatten().tolist() for m in (model, adapted, *merged)]
 
 
 if sys.argv[1] == "draw":

@@ -11,6 +11,7 @@ import {
   halfMatMulTransposed,
   markHalf,
   matrixShape,
+  narrowToHalves,
   widenHalves,
   widenRows,
 } from '../../src/tensors/half.js';
@@ -143,4 +144,46 @@ test('the format goes with the data: clones and variables have it, other tensors
   expect([packed, tf.clone(packed), tf.variable(packed, false)].map(halfFormat)).toEqual(['F16', 'F16', 'F16']);
   expect(halfFormat(wide)).toBeUndefined();
   expect(() => markHalf(wide, 'F16')).toThrow(/expected an int32 matrix, got float32/);
+});
+
+describe('rounding to 16 bits', () => {
+  const all = Uint16Array.from({ length: 0x10000 }, (_, half) => half);
+  const wide = (format: HalfFormat): Float32Array => {
+    const values = new Float32Array(all.length);
+    widenHalves(all, format, values);
+    return values;
+  };
+  const narrow = (values: Float32Array, format: HalfFormat): Uint16Array => {
+    const halves = new Uint16Array(values.length);
+    narrowToHalves(values, format, halves);
+    return halves;
+  };
+
+  test.each(['F16', 'BF16'] as const)('every %s number is itself, a NaN stays one', (format) => {
+    const values = wide(format);
+    const halves = narrow(values, format);
+    const back = new Float32Array(values.length);
+    widenHalves(halves, format, back);
+    expect(back).toEqual(values);
+    expect([...all].every((half) => Number.isNaN(values[half]) || halves[half] === half)).toBe(true);
+  });
+
+  test.each(['F16', 'BF16'] as const)('what lies between two %s numbers goes to the nearer, halfway to the even one', (format) => {
+    const positive = wide(format).subarray(0, format === 'F16' ? 0x7c00 : 0x7f80); // finite, ascending
+    for (const sign of [1, -1]) {
+      for (let half = 0; half < positive.length - 1; half += 7) {
+        const [low, high] = [positive[half], positive[half + 1]];
+        const middle = Math.fround((low + high) / 2); // exact: one bit more
+        const step = Math.fround((high - low) / 8);
+        const found = narrow(Float32Array.of(sign * (middle - step), sign * middle, sign * (middle + step)), format);
+        const bits = sign < 0 ? 0x8000 : 0;
+        expect([...found], `${low}`).toEqual([half, half % 2 ? half + 1 : half, half + 1].map((each) => each | bits));
+      }
+    }
+  });
+
+  test('beyond the largest number is infinity, from halfway to the next on', () => {
+    expect([...narrow(Float32Array.of(65519.99, 65520, -1e6, 1e-8), 'F16')]).toEqual([0x7bff, 0x7c00, 0xfc00, 0]);
+    expect([...narrow(Float32Array.of(3.4e38, -3.4e38), 'BF16')]).toEqual([0x7f80, 0xff80]);
+  });
 });
