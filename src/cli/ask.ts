@@ -1,5 +1,6 @@
 /** `search-e1 ask`: one episode as it unfolds, token by token. */
 import type { Command } from 'commander';
+import { type GenerationSettings, readGenerationSettings } from '../policy/generation-config.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';
 import { rollout } from '../rollout/rollout.js';
@@ -11,7 +12,7 @@ import { TINYPEDIA_WORDS } from '../tinypedia/tokenizer.js';
 import { openClassroom } from './classroom.js';
 import { listenedTo, writeEpisode } from './episode-writer.js';
 import { openCorpus } from './evaluation-source.js';
-import { type Io, interruptible, UsageError, wantsColour } from './io.js';
+import { givenBy, type Io, interruptible, UsageError, wantsColour } from './io.js';
 import {
   addModelOptions,
   checkModelFlags,
@@ -27,11 +28,16 @@ import { printable, printableJson } from './printable.js';
 import { trajectoryRecord } from './trajectory-record.js';
 
 interface Flags extends CommonFlags, ModelFlags {
-  readonly temperature: number;
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly topK?: number;
+  readonly repetitionPenalty?: number;
   readonly seed: number;
   readonly corpus?: string;
   readonly example?: boolean;
 }
+
+const BY_DEFAULT = 'default: with --model as its generation_config.json says';
 
 export function defineAsk(command: Command, io: Io): void {
   addModelOptions(
@@ -42,7 +48,10 @@ export function defineAsk(command: Command, io: Io): void {
       .argument('[question]', 'the question, in quotes')
       .option('--example', 'list questions that the classroom world can answer'),
   )
-    .option('--temperature <t>', '0 takes the likeliest token; 1 samples', positive({ orZero: true }), 0)
+    .option('--temperature <t>', `0 takes the likeliest token; 1 samples (${BY_DEFAULT}, or 0)`, positive({ orZero: true }))
+    .option('--top-p <p>', `only the likeliest tokens that hold this probability together (${BY_DEFAULT})`, positive())
+    .option('--top-k <k>', `only the k likeliest tokens; 0: all (${BY_DEFAULT})`, integer(0))
+    .option('--repetition-penalty <x>', `above 1: less of what the question and the episode hold already (${BY_DEFAULT})`, positive())
     .option('--seed <n>', 'of the sampling, and of the choice of examples', integer(0), 1)
     .option('--corpus <file>', 'passages to search instead: .jsonl or .jsonl.gz with "id" and "contents"');
   addCommonOptions(command)
@@ -75,6 +84,7 @@ async function runAsk(text: string | undefined, flags: Flags, io: Io): Promise<v
     question = inClassroom(text, classroom.world, flags, io);
     searcher = classroom.environment.searcher;
   } else searcher = (await openCorpus(flags.corpus === undefined ? undefined : [flags.corpus], io)).searcher;
+  const sampling = await samplingOf(flags, io);
   await openBackend(io, flags);
   const engine = await openModel(flags, io);
   try {
@@ -84,7 +94,7 @@ async function runAsk(text: string | undefined, flags: Flags, io: Io): Promise<v
       io.signal,
       () =>
         rollout(speaker, { protocol: openProtocol(flags, engine.tokenizer), searcher }, [question], {
-          temperature: flags.temperature,
+          ...sampling,
           seed: flags.seed,
           signal: io.signal,
         }),
@@ -94,7 +104,7 @@ async function runAsk(text: string | undefined, flags: Flags, io: Io): Promise<v
     const record = {
       policy: policyName(flags.model ?? flags.policy),
       protocol: protocolName(flags),
-      temperature: flags.temperature,
+      ...inTheirNames(sampling),
       seed: flags.seed,
       ...trajectoryRecord(trajectory, engine.tokenizer),
     };
@@ -102,6 +112,33 @@ async function runAsk(text: string | undefined, flags: Flags, io: Io): Promise<v
   } finally {
     engine.dispose();
   }
+}
+
+/** How the episode is sampled: as the model's folder says, as `generate` of Transformers would, where the options say nothing else. */
+async function samplingOf(flags: Flags, io: Io): Promise<GenerationSettings> {
+  const { model, temperature, topP, topK, repetitionPenalty } = flags;
+  const given = Object.fromEntries(Object.entries({ topP, topK, repetitionPenalty }).filter(([, value]) => value !== undefined));
+  if (topP !== undefined && topP > 1) throw new UsageError(`--top-p ${topP}: a probability is at most 1`);
+  if (model === undefined) return { temperature: temperature ?? 0, ...given };
+  const { settings, ignored } = await givenBy('--model', () => readGenerationSettings(model));
+  const sampling = { ...settings, ...given, temperature: temperature ?? settings.temperature };
+  const { repetition_penalty, ...drawn } = inTheirNames(sampling);
+  const limits = Object.entries(sampling.temperature === 0 ? { repetition_penalty } : { ...drawn, repetition_penalty });
+  const said = limits.map(([name, value]) => `${name} ${value}`).join(', ');
+  io.stderr.write(`sampling: ${sampling.temperature === 0 ? 'greedy, ' : ''}${said}\n`);
+  if (ignored.length) io.stderr.write(`  not computed, though generation_config.json asks for it: ${printable(ignored.join(', '))}\n`);
+  return sampling;
+}
+
+/** Settings as `generation_config.json` calls them. */
+function inTheirNames({
+  temperature,
+  topK,
+  topP,
+  minP,
+  repetitionPenalty,
+}: GenerationSettings): Readonly<Record<string, number | undefined>> {
+  return { temperature, top_k: topK, top_p: topP, min_p: minP, repetition_penalty: repetitionPenalty };
 }
 
 /** One question of each mini set. */

@@ -219,7 +219,8 @@ class Batch {
     const drawn = await Promise.all(
       parts.map(async ([sampling, logits]) => {
         const uniforms = Float32Array.from(sampling, ({ sequence }) => sequence.uniform());
-        const { tokens, logProbs } = await drawTokens(logits, this.options.temperature, uniforms, this.options);
+        const held = (row: number) => read(sampling[row].sequence);
+        const { tokens, logProbs } = await drawTokens(logits, this.options.temperature, uniforms, this.options, held);
         logits.dispose();
         return sampling.map((placed, i) => ({ placed, token: tokens[i], logProb: logProbs[i] }));
       }),
@@ -355,6 +356,9 @@ class Batch {
     prompt.last = null;
   }
 }
+
+/** What of a sequence is read. */
+const read = ({ known, forgotten }: Sequence): readonly number[] => known.slice(forgotten);
 
 /** Whether anything follows its prompt. */
 const hasBegun = ({ known, prompt }: Sequence): boolean => known.length > prompt.tokens.length;

@@ -1,6 +1,6 @@
 /**
- * Sampling from a part of the next-token distribution: temperature, then the k likeliest tokens, then the likeliest that hold probability p together, then
- * those not far below the likeliest; in the order and with the edges of Transformers' `generate`.
+ * Sampling from a part of the next-token distribution: what occurs already made less likely, then temperature, then the k likeliest tokens, then the likeliest
+ * that hold probability p together, then those not far below the likeliest; in the order and with the edges of Transformers' `generate`.
  *
  * Without such a limit the draw is `sampleTokens`, on the backend.
  */
@@ -14,6 +14,8 @@ export interface SamplingLimits {
   readonly topP?: number;
   /** Keeps tokens at least this many times as probable as the likeliest. Default 0: all. */
   readonly minP?: number;
+  /** Divides the positive logits of all tokens that the sequence holds, prompt included, and multiplies the negative ones (Keskar et al. 2019). Default 1. */
+  readonly repetitionPenalty?: number;
 }
 
 /**
@@ -22,36 +24,60 @@ export interface SamplingLimits {
  *
  * @param logits [B, V]
  * @param uniforms [B], each in [0, 1); not read when the temperature is 0, which takes the likeliest token
+ * @param held the tokens that a row's sequence holds; asked for where there is a repetition penalty
  */
 export async function drawTokens(
   logits: tf.Tensor2D,
   temperature: number,
   uniforms: Float32Array,
   limits: SamplingLimits = {},
+  held: (row: number) => readonly number[] = () => [],
 ): Promise<SampledTokens> {
-  const { topK = 0, topP = 1, minP = 0 } = limits;
-  const limited = topK > 0 || topP < 1 || minP > 0;
-  if (temperature === 0 || !limited) return sampleTokens(logits, temperature, uniforms);
+  const { topK = 0, topP = 1, minP = 0, repetitionPenalty = 1 } = limits;
+  const limited = temperature !== 0 && (topK > 0 || topP < 1 || minP > 0);
+  if (!limited && repetitionPenalty === 1) return sampleTokens(logits, temperature, uniforms);
   const [rows, vocabulary] = logits.shape;
   const values = await logits.data<'float32'>();
   const tokens = new Int32Array(rows);
   const logProbs = new Float32Array(rows);
   for (let row = 0; row < rows; row++) {
     const scores = values.subarray(row * vocabulary, (row + 1) * vocabulary);
-    const { probabilities, logTotal } = limitedDistribution(scores, temperature, limits);
-    const token = invert(probabilities, uniforms[row]);
+    const penalized = repetitionPenalty === 1 ? scores : penalize(scores, held(row), repetitionPenalty);
+    const token = temperature === 0 ? argMax(penalized) : invert(limitedDistribution(penalized, temperature, limits), uniforms[row]);
     tokens[row] = token;
-    logProbs[row] = scores[token] / temperature - logTotal;
+    logProbs[row] = logProb(scores, token, temperature === 0 ? 1 : temperature);
   }
   return { tokens, logProbs };
 }
 
-/** The distribution that is drawn from, and the logarithm of the whole one's normaliser: log p = score / temperature - logTotal. */
+/** Logits with those of `held` tokens, each once however often it occurs, moved away from being chosen. */
+export function penalize(scores: Float32Array, held: readonly number[], penalty: number): Float32Array {
+  if (!(penalty > 0)) throw new RangeError(`sampling: the repetition penalty should be above 0, got ${penalty}`);
+  const penalized = scores.slice();
+  for (const token of new Set(held)) penalized[token] = scores[token] < 0 ? scores[token] * penalty : scores[token] / penalty;
+  return penalized;
+}
+
+function argMax(scores: Float32Array): number {
+  let best = 0;
+  for (let v = 1; v < scores.length; v++) if (scores[v] > scores[best]) best = v;
+  return best;
+}
+
+/** log p of one token under the whole distribution. */
+function logProb(scores: Float32Array, token: number, temperature: number): number {
+  const best = scores[argMax(scores)];
+  let total = 0;
+  for (const score of scores) total += Math.exp((score - best) / temperature);
+  return (scores[token] - best) / temperature - Math.log(total);
+}
+
+/** The distribution that is drawn from. */
 export function limitedDistribution(
   scores: ArrayLike<number>,
   temperature: number,
   { topK = 0, topP = 1, minP = 0 }: SamplingLimits,
-): { probabilities: Float64Array; logTotal: number } {
+): Float64Array {
   if (!(temperature > 0)) throw new RangeError(`sampling: the temperature should be above 0, got ${temperature}`);
   if (!Number.isInteger(topK) || topK < 0) throw new RangeError(`sampling: topK should be a whole number, got ${topK}`);
   if (!(topP > 0 && topP <= 1)) throw new RangeError(`sampling: topP should be in (0, 1], got ${topP}`);
@@ -59,7 +85,6 @@ export function limitedDistribution(
   let best = Number.NEGATIVE_INFINITY;
   for (let v = 0; v < scores.length; v++) if (scores[v] > best) best = scores[v];
   const weights = Float64Array.from(scores, (score) => Math.exp((score - best) / temperature));
-  const logTotal = Math.log(sum(weights)) + best / temperature;
   if (topK > 0 && topK < scores.length) {
     const kth = Float32Array.from(scores).sort()[scores.length - topK];
     for (let v = 0; v < weights.length; v++) if (scores[v] < kth) weights[v] = 0;
@@ -79,7 +104,7 @@ export function limitedDistribution(
   }
   if (minP > 0) for (let v = 0; v < weights.length; v++) if (weights[v] < minP) weights[v] = 0;
   const total = sum(weights);
-  return { probabilities: weights.map((weight) => weight / total), logTotal };
+  return weights.map((weight) => weight / total);
 }
 
 const sum = (values: Float64Array): number => values.reduce((a, b) => a + b, 0);

@@ -8,6 +8,7 @@
  */
 import type { Engine, WeightsChoice } from '../engines/engine.js';
 import type { Reply, Rewrite } from '../policy/generate.js';
+import type { SamplingLimits } from '../policy/sampling.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { exactMatch } from '../reward/exact-match.js';
 import type { Searcher } from '../search/passage.js';
@@ -22,7 +23,8 @@ export interface Environment {
   readonly searcher: Searcher;
 }
 
-export interface RolloutOptions {
+/** Limits of sampling, where given, take the place of the protocol's. */
+export interface RolloutOptions extends SamplingLimits {
   /** 1 in training (paper, Search-R1), 0 = greedy in evaluation. */
   readonly temperature?: number;
   readonly seed?: number;
@@ -63,11 +65,11 @@ export async function rollout(
     (_, index) => new Episode(environment, engine.tokenizer, maxTokens, (turn, text) => onTurn?.(index, turn, text)),
   );
   const sequences = await engine.sample(read, {
+    topP,
     ...rest,
     temperature,
     seed,
     maxTokens: protocol.keptText ? maxTokens + protocol.maxTurnTokens : maxTokens,
-    topP,
     onToken: (index, token) => episodes[index].take(token),
   });
   const trajectories = sequences.map(({ tokens, own, logProbs, truncated }, index): Trajectory => {

@@ -455,12 +455,25 @@ describe('a model that is not of the classroom', () => {
       `<|im_start|>user\n${searchR1Instruction('Who wrote it')}<|im_end|>\n<|im_start|>assistant\n`,
     );
     expect(episode.turns.map(({ kind }) => kind)).toEqual(Array(5).fill('invalid'));
-    expect(episode.tokens.filter((_, t) => episode.own[t])).toEqual(Array(5).fill(151_645)); // the second end token of generation_config.json
-    const adapted = await json<Episode>([...asked, '--adapter', join(model, 'adapter')]);
-    expect(adapted.log_probs).not.toEqual(episode.log_probs);
+    expect(episode.own).not.toContain(true); // it only ends turns, which Search-R1 does not keep
+    const kept = await json<Episode>([...asked, '--protocol', 'classroom']);
+    expect(kept.tokens.filter((_, t) => kept.own[t])).toEqual(Array(5).fill(151_645)); // the second end token of generation_config.json
+    const adapted = await json<Episode>([...asked, '--protocol', 'classroom', '--adapter', join(model, 'adapter')]);
+    expect(adapted.log_probs).not.toEqual(kept.log_probs);
     const { code, stderr } = await searchE1(asked);
     expect(code).toBe(0);
+    expect(stderr).toContain('sampling: temperature 1, top_k 20, top_p 0.8, min_p 0, repetition_penalty 1.05\n');
     expect(stderr).toMatch(/model: \d+\.\d million parameters, \d+ MB at \d+ MB\/s read in/);
+  });
+
+  it('is sampled as its generation_config.json says, unless an option says otherwise', async () => {
+    const asked = ['ask', '--model', model, 'Who wrote it', '--corpus', passages];
+    const settings = { temperature: 0.7, top_k: 20, top_p: 0.8, min_p: 0, repetition_penalty: 1.05 };
+    expect(await json(asked)).toMatchObject(settings);
+    const options = ['--temperature', 0, '--top-k', 0, '--top-p', 1, '--repetition-penalty', 1];
+    expect(await json([...asked, ...options])).toMatchObject({ temperature: 0, top_k: 0, top_p: 1, repetition_penalty: 1 });
+    expect((await searchE1([...asked, ...options])).stderr).toContain('sampling: greedy, repetition_penalty 1\n');
+    expect((await searchE1([...asked, '--top-p', 2])).code).toBe(2);
   });
 
   it('is evaluated on questions of ones own', async () => {

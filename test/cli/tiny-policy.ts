@@ -51,7 +51,14 @@ export async function writeTinyModel(folder: string): Promise<void> {
   await writeSafetensors(join(folder, 'model.safetensors'), tensors);
   const put = (name: string, value: unknown) => writeFile(join(folder, name), JSON.stringify(value));
   await put('config.json', configToJson(config, 'bfloat16'));
-  await put('generation_config.json', { eos_token_id: [151_645, 151_643], temperature: 0.7, top_p: 0.8 });
+  await put('generation_config.json', {
+    eos_token_id: [151_645, 151_643],
+    do_sample: true,
+    temperature: 0.7,
+    top_p: 0.8,
+    top_k: 20,
+    repetition_penalty: 1.05,
+  });
   await put('tokenizer_config.json', { eos_token: '<|im_end|>', pad_token: '<|endoftext|>', chat_template: CHAT_ML });
   for (const name of ['vocab.json.gz', 'merges.txt.gz', 'added_tokens.json'])
     await copyFile(datasetPath('tokenizers', 'qwen2.5', name), join(folder, name));

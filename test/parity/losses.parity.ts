@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
 import { grpoTokenLoss } from '../../src/grpo/loss.js';
 import { type ChatMessage, chatTemplate } from '../../src/policy/chat-template.js';
-import { limitedDistribution } from '../../src/policy/sampling.js';
+import { limitedDistribution, penalize } from '../../src/policy/sampling.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { python, report, scratch, seed } from './python.js';
 
@@ -24,6 +24,8 @@ interface Recorded {
   }[];
   readonly sampling: readonly {
     readonly logits: number[];
+    readonly held: number[];
+    readonly penalty: number;
     readonly temperature: number;
     readonly topK: number;
     readonly topP: number;
@@ -78,10 +80,10 @@ test.each(['simd', 'cpu'] as const)('on %s the loss and its gradient under each 
   }
 });
 
-test('distributions under temperature, top-k, top-p and min-p', () => {
+test('distributions under a repetition penalty, temperature, top-k, top-p and min-p', () => {
   let most = 0;
-  for (const { logits, temperature, probabilities, ...limits } of recorded.sampling) {
-    const found = limitedDistribution(Float32Array.from(logits), temperature, limits).probabilities;
+  for (const { logits, temperature, probabilities, held, penalty, ...limits } of recorded.sampling) {
+    const found = limitedDistribution(penalize(Float32Array.from(logits), held, penalty), temperature, limits);
     probabilities.forEach((p, v) => {
       most = Math.max(most, Math.abs(p - found[v]));
     });

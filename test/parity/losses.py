@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
-from transformers.generation.logits_process import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers.generation.logits_process import MinPLogitsWarper, RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 from trl import GRPOConfig, GRPOTrainer
 
 torch.set_num_threads(1)
@@ -69,14 +69,16 @@ def sampling():
     for _ in range(40):
         logits = 2 * torch.randn(1, rng.randrange(5, 300), generator=gen)
         temperature, top_k, top_p, min_p = rng.choice([0.5, 0.7, 1.0, 1.3]), rng.choice([0, 1, 5, 20]), rng.choice([1.0, 0.95, 0.8, 0.3]), rng.choice([0.0, 0.0, 0.05])
-        scores = TemperatureLogitsWarper(temperature)(None, logits)
+        # What the prompt and the continuation hold, some of it twice.
+        held, penalty = [rng.randrange(logits.shape[1]) for _ in range(rng.randrange(1, 12))] * 2, rng.choice([1.0, 1.05, 1.1, 1.5, 0.8])
+        scores = TemperatureLogitsWarper(temperature)(None, RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([held]), logits.clone()))
         if top_k:
             scores = TopKLogitsWarper(top_k)(None, scores)
         if top_p < 1:
             scores = TopPLogitsWarper(top_p)(None, scores)
         if min_p:
             scores = MinPLogitsWarper(min_p)(None, scores)
-        cases.append({"logits": logits[0].tolist(), "temperature": temperature, "topK": top_k, "topP": top_p, "minP": min_p, "probabilities": torch.softmax(scores, -1)[0].tolist()})
+        cases.append({"logits": logits[0].tolist(), "held": held, "penalty": penalty, "temperature": temperature, "topK": top_k, "topP": top_p, "minP": min_p, "probabilities": torch.softmax(scores, -1)[0].tolist()})
     return cases
 
 

@@ -20,6 +20,7 @@ interface Batch {
   readonly rows: readonly (readonly number[])[];
   readonly scored: readonly (readonly number[])[];
   readonly continuations: readonly (readonly number[])[];
+  readonly penalized: readonly (readonly number[])[];
   readonly loss: number;
   readonly losses: readonly number[];
   readonly half: 'BF16' | 'F16' | null;
@@ -113,10 +114,19 @@ describe.each(Array.from({ length: MODELS }, (_, i) => i))('model %i', (i) => {
       const engine = inProcessEngine(policy, noTokenizer);
       const forward = await engine.forward(batch.rows.map((tokens) => ({ tokens, scored: [...tokens.keys()].slice(1) })));
       say(`${backend}: log-probabilities`, Math.max(...forward.map((values, b) => far(values, of(`logprobs.${b}`)))), LOGITS);
-      const longest = Math.max(1, ...batch.continuations.map(({ length }) => length));
-      const written = await engine.sample(batch.rows, { temperature: 0, seed: 1, maxTokens: longest, onToken: () => 'continue' });
-      const wrong = written.filter(({ tokens }, b) => batch.continuations[b].some((token, t) => tokens[t] !== token)).length;
-      say(`${backend}: greedy continuations that differ`, wrong, 0);
+      const differ = async (continuations: Batch['continuations'], repetitionPenalty?: number) => {
+        const maxTokens = Math.max(1, ...continuations.map(({ length }) => length));
+        const written = await engine.sample(batch.rows, {
+          temperature: 0,
+          seed: 1,
+          maxTokens,
+          repetitionPenalty,
+          onToken: () => 'continue',
+        });
+        return written.filter(({ tokens }, b) => continuations[b].some((token, t) => tokens[t] !== token)).length;
+      };
+      say(`${backend}: greedy continuations that differ`, await differ(batch.continuations), 0);
+      say(`${backend}: with a repetition penalty`, await differ(batch.penalized, 1.3), 0);
     });
 
     test('the gradient of every weight', () => {

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 torch.set_num_threads(1)
 ROOT = Path(sys.argv[2])
@@ -59,11 +60,11 @@ def cross_entropy(model, rows, scored):
     return total / count
 
 
-def greedy(model, row, n):
-    """Greedy continuation by full passes, and its first n tokens whose margin is far above rounding."""
+def greedy(model, row, n, penalty=1.0):
+    """Greedy continuation by full passes under a repetition penalty, and its first n tokens whose margin is far above rounding."""
     ids, sure = list(row), []
     for _ in range(n):
-        logits = model(torch.tensor([ids])).logits[0, -1]
+        logits = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([ids]), model(torch.tensor([ids])).logits[:, -1].clone())[0]
         top = torch.topk(logits, 2).values
         if top[0] - top[1] < 1e-3:
             break
@@ -93,6 +94,7 @@ def draw(folder, rng, gen, i):
             out[f"logits.{b}"] = model(torch.tensor([row])).logits[0]
             out[f"logprobs.{b}"] = torch.log_softmax(out[f"logits.{b}"][:-1], -1).gather(1, torch.tensor(row[1:])[:, None])[:, 0]
         continuations = [greedy(model, row, 24) for row in rows]
+        penalized = [greedy(model, row, 24, 1.3) for row in rows]
     loss = cross_entropy(model, rows, scored)
     loss.backward()
     for name, p in model.named_parameters():
@@ -137,7 +139,7 @@ def draw(folder, rng, gen, i):
     for name, p in trained.named_parameters():
         out[f"trained.{name}"] = p.detach().clone()
     save_file({k: v.detach().float().contiguous() for k, v in out.items()}, folder / "expected.safetensors")
-    (folder / "batch.json").write_text(json.dumps({"rows": rows, "scored": scored, "continuations": continuations, "loss": float(loss), "losses": losses, "half": {2: "BF16", 3: "F16"}.get(i),
+    (folder / "batch.json").write_text(json.dumps({"rows": rows, "scored": scored, "continuations": continuations, "penalized": penalized, "loss": float(loss), "losses": losses, "half": {2: "BF16", 3: "F16"}.get(i),
                                                    "about": f"{config.num_hidden_layers} layers, {config.num_attention_heads}/{config.num_key_value_heads} heads of {config.head_dim}, width {config.hidden_size}, "
                                                             f"{'tied' if config.tie_word_embeddings else 'untied'}, {config.rope_parameters['rope_type']}, {f'window {config.sliding_window}, ' if config.sliding_window else ''}{'bfloat16' if i == 2 else 'float16' if half else 'float32'}"}))
 

@@ -2,13 +2,14 @@
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
-import { drawTokens, limitedDistribution } from '../../src/policy/sampling.js';
+import { drawTokens, limitedDistribution, penalize } from '../../src/policy/sampling.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { sampleTokens } from '../../src/tensors/sample-tokens.js';
 import { readFixture } from './xs.js';
 
 const fixture = readFixture('sampling.json') as {
   logits: number[][];
+  input_ids: number[][];
   cases: {
     temperature?: number;
     top_k?: number;
@@ -24,11 +25,12 @@ beforeAll(async () => {
   await startBackend({ backend: 'simd' });
 });
 
-test.each(fixture.cases.filter((each) => each.repetition_penalty === undefined))(
-  'the distribution is that of Transformers: $temperature $top_k $top_p $min_p',
-  ({ temperature = 1, top_k, top_p, min_p, probs, kept }) => {
+test.each(fixture.cases)(
+  'the distribution is that of Transformers: $temperature $top_k $top_p $min_p $repetition_penalty',
+  ({ temperature = 1, top_k, top_p, min_p, repetition_penalty = 1, probs, kept }) => {
     fixture.logits.forEach((logits, row) => {
-      const { probabilities } = limitedDistribution(Float32Array.from(logits), temperature, { topK: top_k, topP: top_p, minP: min_p });
+      const scores = penalize(Float32Array.from(logits), fixture.input_ids[row], repetition_penalty);
+      const probabilities = limitedDistribution(scores, temperature, { topK: top_k, topP: top_p, minP: min_p });
       expect(probabilities.filter((p) => p > 0).length).toBe(kept[row]);
       // Which of equal logits stay under top-p is up to PyTorch's unstable sort: then the values alone are compared.
       const smallest = Math.min(...logits.filter((_, v) => probs[row][v] > 0));
@@ -53,7 +55,7 @@ test('a draw is a token that is kept, with its log-probability among all of them
       async (scores, limits, uniform, temperature) => {
         const logits = tf.tensor2d([scores]);
         const { tokens, logProbs } = await drawTokens(logits, temperature, Float32Array.of(uniform), limits);
-        const { probabilities } = limitedDistribution(Float32Array.from(scores), temperature, limits);
+        const probabilities = limitedDistribution(Float32Array.from(scores), temperature, limits);
         const whole = tf.tidy(() => tf.logSoftmax(tf.div(logits, temperature)).dataSync());
         logits.dispose();
         expect(probabilities[tokens[0]]).toBeGreaterThan(0);
@@ -72,6 +74,22 @@ test('without limits, and where greedy, the draw is that of the backend', async 
   const uniforms = Float32Array.of(0.1, 0.5, 0.7, 0.95);
   expect(await drawTokens(logits, 0.8, uniforms)).toEqual(await sampleTokens(logits, 0.8, uniforms));
   expect(await drawTokens(logits, 0, uniforms, { topK: 3 })).toEqual(await sampleTokens(logits, 0, uniforms));
+  logits.dispose();
+});
+
+test('a repetition penalty counts what a sequence holds, once, and leaves the log-probability that of the model', async () => {
+  const logits = tf.tensor2d([
+    [4, 3, -1, 0],
+    [4, 3, -1, 0],
+    [-0.5, -0.4, -3, -4],
+  ]);
+  const held = [[0, 0, 2], [], [1]];
+  const { tokens, logProbs } = await drawTokens(logits, 0, new Float32Array(3), { repetitionPenalty: 1.5 }, (row) => held[row]);
+  expect([...tokens]).toEqual([1, 0, 0]); // 4 / 1.5 < 3; nothing held; -0.4 * 1.5 < -0.5
+  const whole = tf.tidy(() => tf.logSoftmax(logits).arraySync() as number[][]);
+  tokens.forEach((token, row) => expect(logProbs[row]).toBeCloseTo(whole[row][token], 5));
+  expect([...penalize(Float32Array.of(2, -2, 1), [0, 1, 0], 2)]).toEqual([1, -4, 1]);
+  expect(() => penalize(Float32Array.of(1), [], 0)).toThrow(/repetition penalty/);
   logits.dispose();
 });
 
