@@ -1,8 +1,8 @@
 /**
  * A LoRA adapter as PEFT keeps it: `adapter_config.json` and `adapter_model.safetensors`. What is written opens in PEFT; what PEFT writes opens here.
  *
- * An adapter may leave layers out. What is not computed here (DoRA, trained biases or whole modules, ranks that differ from layer to layer) is refused, never
- * ignored, with every reason in one error.
+ * An adapter may leave layers out. What is not computed here (DoRA and other variants, trained biases or whole modules, ranks that differ from layer to layer,
+ * initialisations that change the weights below) is refused, never ignored, with every reason in one error.
  */
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,22 +19,39 @@ const CONFIG = 'adapter_config.json';
 const WEIGHTS = 'adapter_model.safetensors';
 const PREFIX = 'base_model.model.';
 
-const empty = z.union([z.record(z.string(), z.unknown()), z.array(z.unknown())]).nullish();
 const schema = z.looseObject({
   peft_type: z.literal('LORA'),
   r: z.number().int().positive(),
   lora_alpha: z.number().positive(),
   bias: z.string().nullish(),
-  fan_in_fan_out: z.boolean().nullish(),
   use_rslora: z.boolean().nullish(),
-  use_dora: z.boolean().nullish(),
-  lora_bias: z.boolean().nullish(),
-  modules_to_save: empty,
-  rank_pattern: empty,
-  alpha_pattern: empty,
-  trainable_token_indices: empty,
-  layer_replication: empty,
+  init_lora_weights: z.union([z.boolean(), z.string()]).nullish(),
 });
+
+/** Fields of PEFT's `LoraConfig` that ask for another computation, if they hold anything. */
+const NOT_COMPUTED = [
+  'use_dora',
+  'use_qalora',
+  'use_bdlora',
+  'fan_in_fan_out',
+  'lora_bias',
+  'modules_to_save',
+  'rank_pattern',
+  'alpha_pattern',
+  'trainable_token_indices',
+  'layer_replication',
+  'target_parameters',
+  'alora_invocation_tokens',
+  'arrow_config',
+  'kasa_config',
+  'monteclora_config',
+] as const;
+
+/** Initialisations that leave the weights below as they are; PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA take from them what they put into the adapter. */
+const INITIALISATIONS: readonly unknown[] = [undefined, null, true, false, 'gaussian', 'eva', 'orthogonal'];
+
+const holdsAnything = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null ? Object.keys(value).length > 0 : Boolean(value);
 
 /**
  * Writes a policy's adapter.
@@ -87,11 +104,9 @@ export async function loadAdapter(policy: Policy, folder: string): Promise<void>
   }
   const config = parsed.data;
   const refused = [
-    ...(['use_dora', 'fan_in_fan_out', 'lora_bias'] as const).filter((key) => config[key]),
-    ...(['modules_to_save', 'rank_pattern', 'alpha_pattern', 'trainable_token_indices', 'layer_replication'] as const).filter(
-      (key) => Object.keys(config[key] ?? {}).length > 0,
-    ),
+    ...NOT_COMPUTED.filter((field) => holdsAnything(config[field])),
     ...(config.bias && config.bias !== 'none' ? [`bias ${config.bias}`] : []),
+    ...(INITIALISATIONS.includes(config.init_lora_weights) ? [] : [`init_lora_weights ${config.init_lora_weights}`]),
   ];
   if (refused.length) throw new Error(`${path} asks for what is not computed here: ${refused.join(', ')}`);
   const file = await openSafetensors(join(folder, WEIGHTS));

@@ -219,6 +219,9 @@ describe('an adapter folder', () => {
   test.each([
     ['of DoRA', { use_dora: true }, /use_dora/],
     ['with trained biases and modules', { bias: 'all', modules_to_save: ['lm_head'] }, /modules_to_save, bias all/],
+    ['of several variants, all named', { use_qalora: true, kasa_config: { x: 1 } }, /use_qalora, kasa_config/],
+    ['that took from the weights below', { init_lora_weights: 'pissa_niter_4' }, /init_lora_weights pissa_niter_4/],
+    ['of single parameters', { target_parameters: ['mlp.gate_proj'] }, /target_parameters/],
     ['with ranks of its own', { rank_pattern: { q_proj: 8 } }, /rank_pattern/],
     ['of another kind', { peft_type: 'IA3' }, /is not the configuration of a LoRA adapter/],
     ['of another rank', { r: 3 }, /lora_A\.weight has shape \[4,32\], rank 3 asks for \[3,32\][\s\S]*lora_B/],
