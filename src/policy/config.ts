@@ -56,7 +56,7 @@ const schema = z.looseObject({
   vocab_size: positive,
   hidden_size: positive,
   intermediate_size: positive,
-  num_hidden_layers: positive,
+  num_hidden_layers: positive.max(10_000), // more would only fill the memory with names of weights
   num_attention_heads: positive,
   num_key_value_heads: positive.optional(),
   head_dim: positive.nullish(),

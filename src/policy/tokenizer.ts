@@ -47,7 +47,12 @@ export interface TokenizerOptions {
  */
 export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOptions = {}): Tokenizer {
   const { definition, config, endIds, chatTemplate: template } = readTokenizerFiles(folder);
-  const inner = libraryTokenizer(definition, config);
+  let inner: HuggingFaceTokenizer;
+  try {
+    inner = libraryTokenizer(definition, config);
+  } catch (error) {
+    throw new Error(`the files in ${folder} do not make a tokenizer: ${(error as Error).message}`, { cause: error });
+  }
   const nameOf = (key: string): string | undefined => {
     const named = config[key] as string | { content?: string } | null | undefined;
     return (typeof named === 'string' ? named : named?.content) ?? undefined;

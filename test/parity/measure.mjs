@@ -33,11 +33,13 @@ const megabytes = (bytes) => Math.round(bytes / 1e6);
 
 const backend = await startBackend();
 const peak = await measureMatMul(1024);
+const before = process.memoryUsage.rss();
 let policy;
 const load = await seconds(async () => {
   policy = await loadPolicy(folder, { storage: options.storage });
 });
 const afterLoad = process.memoryUsage.rss();
+const loading = process.resourceUsage().maxRSS * 1024;
 const engine = inProcessEngine(policy, loadTokenizer(folder), { memoryBudget: 3e8 });
 const source = random(1, 'prompt');
 const ids = (length) => Array.from({ length }, () => source.integer(150_000));
@@ -69,7 +71,9 @@ console.log(
     backend: backend.description,
     storage: options.storage,
     loadSeconds: round(load),
+    residentBeforeMB: megabytes(before),
     residentAfterLoadMB: megabytes(afterLoad),
+    peakLoadMB: megabytes(loading),
     peakInferenceMB: megabytes(inference),
     prefillTokensPerSecond: round(promptLength / prefill),
     decodeTokensPerSecond: round(written / (whole - prefill)),

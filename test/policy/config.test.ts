@@ -159,6 +159,7 @@ describe('config.json', () => {
       /"sliding_attention" without a window/,
     ],
     ['other layer types', { num_hidden_layers: 1, layer_types: ['chunked_attention'] }, /layer type "chunked_attention"/],
+    ['a billion layers', { num_hidden_layers: 1e9 }, /num_hidden_layers/],
     ['heads that do not divide the width', { num_attention_heads: 13, num_key_value_heads: 13 }, /head size/],
   ])('refuses %s', (_, change, message) => {
     expect(() => parseConfig({ ...published, ...change })).toThrow(message);

@@ -125,6 +125,17 @@ describe('a folder to load from', () => {
     );
   });
 
+  it.each([
+    ['normalizer', { type: 'Nope' }, /Unknown Normalizer type: Nope/],
+    ['pre_tokenizer', { type: 'Split', pattern: { Regex: '(' }, behavior: 'Isolated' }, /Invalid regular expression/],
+    ['decoder', undefined, /"decoder"/],
+    ['post_processor', { type: 3 }, /Unknown PostProcessor type: 3/],
+  ])('says which folder has a %s that is none: %o', (part, value, message) => {
+    const path = folderOf({ 'tokenizer.json': { ...definition, [part]: value }, 'tokenizer_config.json': config });
+    expect(() => loadTokenizer(path)).toThrow(message);
+    expect(() => loadTokenizer(path)).toThrow(`the files in ${path} do not make a tokenizer`);
+  });
+
   it('may name its end token as an object, and more of them in generation_config.json', () => {
     const path = folderOf({
       'tokenizer.json': definition,
