@@ -90,14 +90,19 @@ export async function rollout(
       reward: answer === null ? 0 : exactMatch(answer, questions[index].goldenAnswers),
     };
   });
-  return temperature === 1 ? withLogProbs(engine, trajectories, rest.weights) : trajectories;
+  return temperature > 0 ? withLogProbs(engine, trajectories, temperature, rest.weights) : trajectories;
 }
 
 /** Fills in the log-probabilities of tokens that were not sampled as they are kept: those of the whole sequence, which is what is trained on. */
-async function withLogProbs(engine: Engine, trajectories: readonly Trajectory[], weights?: WeightsChoice): Promise<Trajectory[]> {
+async function withLogProbs(
+  engine: Engine,
+  trajectories: readonly Trajectory[],
+  temperature: number,
+  weights?: WeightsChoice,
+): Promise<Trajectory[]> {
   const unknown = trajectories.filter(({ logProbs }) => logProbs.some(Number.isNaN));
   if (unknown.length === 0) return [...trajectories];
-  const forward = await engine.forward(unknown.map(ownTokens), weights);
+  const forward = await engine.forward(unknown.map(ownTokens), weights, temperature);
   const known = new Map(unknown.map((trajectory, i) => [trajectory, forward[i]]));
   return trajectories.map((trajectory) => {
     const ownLogProbs = known.get(trajectory)?.values();

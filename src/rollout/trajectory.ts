@@ -20,7 +20,7 @@ export interface Trajectory {
   readonly own: readonly boolean[];
   /**
    * log p of each own token when it was sampled, in nats, at the sampling temperature; 0 where not own. Same length as `tokens`. Where a protocol rewrites turns, tokens
-   * that were not sampled as they stand here have that of the whole sequence at temperature 1, and NaN at any other: nothing is trained on those.
+   * that were not sampled as they stand here have that of the whole sequence, and NaN in greedy episodes, which nothing is trained on.
    */
   readonly logProbs: readonly number[];
   readonly turns: readonly Turn[];

@@ -1,5 +1,5 @@
 /**
- * `npm run measure:model -- <folder> [--storage stored|float32] [--prompt 256] [--new 32] [--no-python]`: what a checkpoint costs here, and in Transformers.
+ * `npm run measure:model -- <folder> [--storage stored|float32] [--prompt 256] [--new 32] [--no-train] [--no-python]`: what a checkpoint costs here, and in Transformers.
  *
  * Each side in a process of its own, one after the other, on the same prompt of random tokens: seconds to load, peak memory, tokens a second when reading a
  * prompt and when writing, and one LoRA GRPO step (rank 8; 2 x 4 sequences of 64 tokens, half of them scored). Prints one JSON object a side.
@@ -18,6 +18,7 @@ const { values: options, positionals } = parseArgs({
     storage: { type: 'string', default: 'stored' },
     prompt: { type: 'string', default: '256' },
     new: { type: 'string', default: '32' },
+    'no-train': { type: 'boolean', default: false },
     'no-python': { type: 'boolean', default: false },
   },
 });
@@ -60,10 +61,11 @@ const data = Array.from({ length: 8 }, (_, i) => {
     referenceLogProbs: scored.map(() => -12),
   };
 });
-const step = await seconds(async () => {
+const train = async () => {
   await engine.forwardBackward(grpoLoss(data, { clip: 0.2, beta: 0.001 }));
   await engine.optimStep({ learningRate: 1e-5, clipNorm: 1 });
-});
+};
+const step = options['no-train'] ? null : await seconds(train);
 const flopsPerToken = 2 * (policy.parameters - policy.config.vocabSize * policy.config.hiddenSize);
 console.log(
   JSON.stringify({
@@ -79,7 +81,7 @@ console.log(
     decodeTokensPerSecond: round(written / (whole - prefill)),
     prefillShareOfMatMul: round((promptLength * flopsPerToken) / prefill / 1e9 / peak),
     matMulGflops: round(peak),
-    loraGrpoStepSeconds: round(step),
+    loraGrpoStepSeconds: step && round(step),
     peakMB: megabytes(process.resourceUsage().maxRSS * 1024),
     otherLoad: round(loadavg()[0]),
   }),

@@ -93,10 +93,10 @@ describe.each(Array.from({ length: MODELS }, (_, i) => i))('model %i', (i) => {
     test('packed into one row, where what two rows begin with is read once', () => {
       const { vocabSize: V } = policy.config;
       const whole = batch.rows.map((row) => ({ tokens: [...row, 0], scored: [...row.keys()].map((t) => t + 1) })); // a state for every token
-      const { tokens, positions, segments, rows } = pack(whole);
+      const { tokens, positions, segments, states, stateOf } = pack(whole);
       expect(tokens.length).toBeLessThan(batch.rows.flat().length);
-      const all = logits(policy, [[...tokens]], { positions, segments });
-      const found = [...rows].map((row) => all.subarray(row * V, (row + 1) * V));
+      const all = logits(policy, [[...tokens]], { positions, segments, rows: states });
+      const found = [...stateOf].map((row) => all.subarray(row * V, (row + 1) * V));
       let at = 0;
       const differences = batch.rows.map((row, b) => {
         const theirs = of(`logits.${b}`);
@@ -246,7 +246,7 @@ function logits(policy: Policy, rows: readonly (readonly number[])[], options: D
   return tf.tidy(() => {
     const [B, T] = [rows.length, rows[0].length];
     const hidden = decode(policy, Int32Array.from(rows.flat()), [B, T], options);
-    return linear(tf.reshape(hidden, [B * T, policy.config.hiddenSize]), headOf(policy)).dataSync() as Float32Array;
+    return linear(tf.reshape(hidden, [-1, policy.config.hiddenSize]), headOf(policy)).dataSync() as Float32Array;
   });
 }
 
@@ -314,13 +314,13 @@ function packedGradients(
   variables: ReadonlyMap<string, tf.Variable>,
 ): [string, Float32Array][] {
   return gradientsOf(variables, () => {
-    const { tokens, positions, segments, rows } = pack(data);
-    const hidden = tf.reshape(decode(policy, tokens, [1, tokens.length], { positions, segments }), [
-      tokens.length,
+    const { tokens, positions, segments, states, stateOf } = pack(data);
+    const hidden = tf.reshape(decode(policy, tokens, [1, tokens.length], { positions, segments, rows: states }), [
+      states.length,
       policy.config.hiddenSize,
     ]);
     const chosen = data.flatMap(({ tokens, scored }) => scored.map((t) => tokens[t]));
-    return crossEntropy(policy, hidden as tf.Tensor2D, rows, chosen);
+    return crossEntropy(policy, hidden as tf.Tensor2D, stateOf, chosen);
   });
 }
 
