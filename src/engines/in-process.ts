@@ -50,7 +50,9 @@ interface FrozenWeights extends Snapshot {
 export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: InProcessOptions = {}): InProcessEngine {
   const { memoryBudget, gradientCheckpointing = 'auto', tokenizerFolder } = options;
   if (memoryBudget !== undefined && !(memoryBudget > 0)) throw new RangeError(`memoryBudget: expected bytes above 0, got ${memoryBudget}`);
-  let optimizer = new AdamW(Object.fromEntries(policy.trainable));
+  let made: AdamW | null = null;
+  /** Made when first asked for: its moments are twice the weights, and who only samples needs none. */
+  const optimizer = () => (made ??= new AdamW(Object.fromEntries(policy.trainable)));
   let gradients = new Map<string, tf.Tensor>();
   let snapshots = 0;
 
@@ -169,15 +171,15 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
     async optimStep(settings) {
       if (gradients.size === 0) throw new Error('optimStep without gradients: call forwardBackward first');
-      const gradNorm = await optimizer.step(Object.fromEntries(gradients), settings);
+      const gradNorm = await optimizer().step(Object.fromEntries(gradients), settings);
       forgetGradients();
       return { gradNorm };
     },
 
     resetOptimizer() {
       forgetGradients();
-      optimizer.dispose();
-      optimizer = new AdamW(Object.fromEntries(policy.trainable));
+      made?.dispose();
+      made = null;
     },
 
     snapshot() {
@@ -209,7 +211,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
     async save(folder) {
       await savePolicy(policy, folder, { tokenizerFolder });
-      await saveOptimizer(folder, await optimizer.state(), policy);
+      await saveOptimizer(folder, await optimizer().state(), policy);
     },
 
     async load(folder) {
@@ -217,12 +219,12 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
       await assignWeights(policy, folder);
       this.resetOptimizer();
       const state = await loadOptimizer(folder);
-      if (state) optimizer.restore(state);
+      if (state) optimizer().restore(state);
     },
 
     dispose() {
       forgetGradients();
-      optimizer.dispose();
+      made?.dispose();
       policy.dispose();
     },
   };

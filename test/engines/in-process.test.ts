@@ -190,6 +190,18 @@ describe('on simd', () => {
     await expect(engine.forward([{ tokens: [1, 2], scored: [0] }])).rejects.toThrow(/position 0/);
   });
 
+  test('takes no memory for an optimiser until it trains', async () => {
+    const before = tf.memory().numTensors;
+    const fresh = inProcessEngine(policy, noTokenizer);
+    await fresh.forward(data);
+    expect(tf.memory().numTensors).toBe(before);
+    await fresh.forwardBackward(crossEntropyLoss(data));
+    await fresh.optimStep({ learningRate: 0 });
+    expect(tf.memory().numTensors).toBeGreaterThan(before);
+    fresh.resetOptimizer();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
   test('a snapshot keeps the weights of its moment, frozen those without the adapter', async () => {
     const before = await engine.forward(data);
     const snapshot = engine.snapshot();
