@@ -1,4 +1,7 @@
-/** What an episode leaves behind. Token in, token out: `tokens` holds exactly what was sampled and what was shown, never re-tokenised text. */
+/**
+ * What an episode leaves behind. Token in, token out: `tokens` holds exactly what was sampled and what was shown, never re-tokenised text, but under a protocol that
+ * asks for it, as Search-R1's does.
+ */
 import type { ScoredPassage } from '../search/passage.js';
 import type { Question } from './question.js';
 
