@@ -17,7 +17,7 @@ export function scratch(name: string): string {
 
 /** Runs a script of this folder; throws with its error where it fails. */
 export function python(script: string, ...args: readonly string[]): void {
-  const binary = (script === 'vllm.py' ? process.env.PARITY_VLLM : process.env.PARITY_PYTHON) as string;
+  const binary = (script === 'open_in_vllm.py' ? process.env.PARITY_VLLM : process.env.PARITY_PYTHON) as string;
   if (!binary || !existsSync(binary)) throw new Error('no Python: run `npm run test:parity`, which makes a virtual environment');
   const { status, stderr, error } = spawnSync(binary, [join(__dirname, script), ...args], {
     encoding: 'utf8',

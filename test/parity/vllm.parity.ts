@@ -49,7 +49,7 @@ describe.skipIf(!process.env.PARITY_VLLM)('opened in vLLM', () => {
     );
     const [given, out] = ['prompts.json', 'written.json'].map((file) => join(root, file));
     writeFileSync(given, JSON.stringify(prompts));
-    python('vllm.py', folder, given, String(NEW), out, ...adapter);
+    python('open_in_vllm.py', folder, given, String(NEW), out, ...adapter);
     const theirs = JSON.parse(readFileSync(out, 'utf8')) as number[][];
     const engine = inProcessEngine(policy, noTokenizer);
     const ours = await engine.sample(prompts, { temperature: 0, seed: 1, maxTokens: NEW, onToken: () => 'continue' });

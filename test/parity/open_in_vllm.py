@@ -1,14 +1,12 @@
 """Greedy continuations by vLLM on the CPU, of a checkpoint that was saved elsewhere.
 
-    python vllm.py <folder of the checkpoint> <prompts.json> <new tokens> <output.json> [folder of an adapter]
+    python open_in_vllm.py <folder of the checkpoint> <prompts.json> <new tokens> <output.json> [folder of an adapter]
 """
 import json
 import os
 import sys
 
 os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"}
-# This file has the name of the library.
-sys.path = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
 
 if __name__ == "__main__":
     from vllm import LLM, SamplingParams
