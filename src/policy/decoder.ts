@@ -73,7 +73,7 @@ export function decode(
   const sequences = segments ?? Array.from({ length: B }, (_, row) => ({ queries: T, keys: T, from: row * T }));
   const windowed = slidingWindow && withinWindow(sequences, slidingWindow.tokens);
   const sliding = new Set(windowed ? slidingWindow.layers : []);
-  if (windowed && keyMask)
+  if (windowed && options.keyMask)
     throw new RangeError(
       `${T} tokens exceed the sliding window of ${slidingWindow.tokens}: a padded batch is not computed beyond it, segments are`,
     );
