@@ -59,11 +59,8 @@ export function attention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { keyM
     const whole = Array.from({ length: batch }, (_, row): AttentionSegment => ({ queries, keys, from: row * keys }));
     return bySegmentKernel(q, k, v, mask, segments ?? whole);
   }
-  return segments ? inBatches(q, k, v, segments) : byBatch(q, k, v, mask);
+  return segments ? inBatches(q, k, v, segments) : formula(q, k, v, mask);
 }
-
-const byBatch = (q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, keyMask: tf.Tensor2D | undefined): tf.Tensor4D =>
-  hasKernel('SearchE1Attention') ? byBatchKernel(q, k, v, keyMask) : formula(q, k, v, keyMask);
 
 function checkSegments(segments: readonly AttentionSegment[], q: tf.Tensor4D, k: tf.Tensor4D): void {
   const [rows, total] = [k.shape[1], segments.reduce((sum, { queries }) => sum + queries, 0)];
@@ -145,7 +142,7 @@ function inBatches(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, segments: rea
     const [ks, vs] = [k, v].map((x) => gather(x, keyHeads * headDim, keyIds, keys)); // [B, Tk, Hkv, headDim]
     const qs = gather(q, heads * headDim, queryIds, queries); // [B, Tq, H, headDim]
     const keyMask = open.includes(0) ? tf.tensor2d(open, [group.length, keys]) : undefined;
-    return tf.reshape(byBatch(qs, ks, vs, keyMask), [-1, heads * headDim]) as tf.Tensor2D;
+    return tf.reshape(formula(qs, ks, vs, keyMask), [-1, heads * headDim]) as tf.Tensor2D;
   });
   return tf.reshape(embedding(tf.concat(outputs), tf.tensor1d(places, 'int32')), q.shape); // [1, n, H, headDim]
 }
@@ -169,22 +166,7 @@ function likeSized<S extends AttentionSegment>(segments: readonly S[]): S[][] {
   return groups;
 }
 
-/** Keeps the log-sum-exp of each row instead of the weights, and computes these again for the gradient. */
-function byBatchKernel(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, keyMask: tf.Tensor2D | undefined): tf.Tensor4D {
-  const attend = tf.customGrad((...args) => {
-    const [q, k, v, save] = args as [tf.Tensor, tf.Tensor, tf.Tensor, tf.GradSaveFunc];
-    const [out, lse] = runKernel('SearchE1Attention', { q, k, v, keyMask }, { length: k.shape[1] });
-    save([q, k, v, out, lse, ...(keyMask ? [keyMask] : [])]);
-    return {
-      value: out,
-      gradFunc: (dOut: tf.Tensor, [q, k, v, out, lse, keyMask]: tf.Tensor[]) =>
-        runKernel('SearchE1AttentionGrad', { q, k, v, keyMask, out, lse, dOut }),
-    };
-  });
-  return attend(q, k, v) as tf.Tensor4D;
-}
-
-/** The same for segments as they lie; a batch is as many segments. */
+/** Keeps the log-sum-exp of each row instead of the weights, and computes these again for the gradient. A batch is as many segments. */
 function bySegmentKernel(
   q: tf.Tensor4D,
   k: tf.Tensor4D,
@@ -206,14 +188,19 @@ function bySegmentKernel(
   };
   const families = tf.tensor1d(firstOfFamilies(segments), 'int32');
   const longest = Math.max(...segments.map(columns));
+  const mostQueries = Math.max(...segments.map(({ queries }) => queries));
   const attend = tf.customGrad((...args) => {
     const [q, k, v, save] = args as [tf.Tensor, tf.Tensor, tf.Tensor, tf.GradSaveFunc];
-    const [out, lse] = runKernel('SearchE1SegmentAttention', { q, k, v, keyMask, ...tables }, { longest });
-    save([q, k, v, lse, tables.segments, tables.ranges, families, ...(keyMask ? [keyMask] : [])]);
+    const [out, lse] = runKernel('SearchE1SegmentAttention', { q, k, v, keyMask, ...tables }, { longest, mostQueries });
+    save([q, k, v, out, lse, tables.segments, tables.ranges, families, ...(keyMask ? [keyMask] : [])]);
     return {
       value: out,
-      gradFunc: (dOut: tf.Tensor, [q, k, v, lse, segments, ranges, families, keyMask]: tf.Tensor[]) =>
-        runKernel('SearchE1SegmentAttentionGrad', { q, k, v, keyMask, segments, ranges, families, lse, dOut }, { longest }),
+      gradFunc: (dOut: tf.Tensor, [q, k, v, out, lse, segments, ranges, families, keyMask]: tf.Tensor[]) =>
+        runKernel(
+          'SearchE1SegmentAttentionGrad',
+          { q, k, v, keyMask, segments, ranges, families, out, lse, dOut },
+          { longest, mostQueries },
+        ),
     };
   });
   return attend(q, k, v) as tf.Tensor4D;

@@ -17,12 +17,19 @@ import { openWebGpu } from './webgpu/device.js';
 import { registerWebGpuKernels } from './webgpu/register.js';
 
 export type BackendName = 'tensorflow' | 'webgpu' | 'simd' | 'cpu';
+export type Compute = 'float32' | 'float16';
 
 export interface BackendOptions {
   /** `auto` takes tensorflow or webgpu on a graphics card, else simd, else what starts. The environment variable SEARCH_E1_BACKEND overrides. */
   readonly backend?: 'auto' | BackendName;
   /** Whether this project's fused kernels replace the plain formulas where the backend has them. */
   readonly kernels?: boolean;
+  /**
+   * What matrix products of more than sixteen rows multiply in: float32, or on `webgpu` float16 with float32 sums. It shows what float16 would change and is
+   * no faster: WebGPU has no float16 products with float32 sums outside an experiment of Dawn's. Each operand is scaled so that nothing overflows; the
+   * error is in environment.md. Not in the paper: ours. The environment variable SEARCH_E1_COMPUTE overrides.
+   */
+  readonly compute?: Compute;
   /**
    * Threads of simd, this one included, and of tensorflow, which keeps what it was started with; default: one a processor, at most 16. The environment
    * variable SEARCH_E1_THREADS overrides.
@@ -36,6 +43,8 @@ export interface BackendReport {
   readonly description: string;
   /** Which build of this project's fused kernels is in use. */
   readonly kernels: 'relaxed-simd' | 'simd' | 'wgsl' | 'c++' | 'none';
+  /** What matrix products multiply in. */
+  readonly compute: Compute;
   /** Where it computes; `software`: a processor that pretends to be a graphics card. */
   readonly device: 'gpu' | 'cpu' | 'software';
   /** Every fallback and its reason. */
@@ -67,10 +76,21 @@ let automatic: { readonly name: BackendName; readonly notes: readonly string[] }
 export async function startBackend(options: BackendOptions = {}): Promise<BackendReport> {
   const { backend = 'auto', kernels = true } = options;
   const wanted = wantedBackend(backend);
+  const compute = wantedCompute(options.compute);
   const { name, notes } = wanted === 'auto' ? await bestBackend(options) : { name: wanted, notes: [] };
-  const started = await activate(name, options);
+  if (compute === 'float16' && name !== 'webgpu')
+    throw new RangeError(
+      `compute float16: the ${name} backend multiplies in float32 alone; only webgpu can. Name that backend, or leave it out`,
+    );
+  const started = await activate(name, { ...options, compute });
   useKernels(kernels);
-  return { name, ...started, kernels: kernels ? started.kernels : 'none', notes };
+  return { name, ...started, compute, kernels: kernels ? started.kernels : 'none', notes };
+}
+
+function wantedCompute(option: Compute = 'float32'): Compute {
+  const wanted = process.env.SEARCH_E1_COMPUTE || option;
+  if (wanted === 'float32' || wanted === 'float16') return wanted;
+  throw new RangeError(`SEARCH_E1_COMPUTE: expected float32 or float16; got ${wanted}`);
 }
 
 function wantedBackend(option: 'auto' | BackendName): 'auto' | BackendName {
@@ -151,11 +171,17 @@ async function startTensorFlow({ threads }: BackendOptions): Promise<Started> {
   };
 }
 
-async function startWebGpu(): Promise<Started> {
+async function startWebGpu({ compute }: BackendOptions): Promise<Started> {
   const device = await openWebGpu();
   await tf.setBackend('webgpu');
-  registerWebGpuKernels(device);
-  return { description: `WebGPU (Dawn) on ${device.description}`, kernels: 'wgsl', device: device.software ? 'software' : 'gpu' };
+  const queue = registerWebGpuKernels(device);
+  queue.compute = compute ?? 'float32';
+  const products = compute === 'float16' ? ', products rounded to float16' : '';
+  return {
+    description: `WebGPU (Dawn) on ${device.description}${products}`,
+    kernels: 'wgsl',
+    device: device.software ? 'software' : 'gpu',
+  };
 }
 
 /** tfjs-node 4.22 calls functions that Node 23 took out of `util`. */

@@ -4,13 +4,19 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 
+/** Over packed halves, on webgpu alone, whose memory JavaScript does not see: elsewhere the formula widens them where they lie. */
+export type HalfKernelName =
+  | 'SearchE1HalfLinear'
+  | 'SearchE1HalfRows'
+  | 'SearchE1HalfSelectedLogProbs'
+  | 'SearchE1HalfSelectedLogProbsGrad';
+
 /** Kernels of this project; `simd/fused-kernels.ts` holds those of the simd backend. */
 export type KernelName =
+  | HalfKernelName
   | 'SearchE1AdamW'
   | 'SearchE1AdaptedLinear'
   | 'SearchE1AdaptedLinearGrad'
-  | 'SearchE1Attention'
-  | 'SearchE1AttentionGrad'
   | 'SearchE1CopyRows'
   | 'SearchE1DecodeTokens'
   | 'SearchE1Embedding'

@@ -77,6 +77,8 @@ const byKernel = (x: tf.Tensor2D, packed: tf.Tensor, byRows: boolean): tf.Tensor
 
 /** Rows `ids` [N] of a packed table [V, d], widened to float32 [N, d]. */
 export function halfRows(packed: tf.Tensor, ids: tf.Tensor1D): tf.Tensor2D {
+  if (hasKernel('SearchE1HalfRows'))
+    return runKernel('SearchE1HalfRows', { halves: packed, ids }, { format: halfFormat(packed) })[0] as tf.Tensor2D;
   return tf.tidy(() => {
     const rows = tf.gather(packed as tf.Tensor2D, ids); // [N, d / 2]
     return widened(rows, 0, rows.shape[0], halfFormat(packed) as HalfFormat);

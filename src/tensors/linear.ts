@@ -5,7 +5,7 @@
  * Leading axes are folded into one before the product: tfjs-core 4.22 does not reduce the gradient of a 2-D operand of a 3-D matMul.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { hasKernel, runKernel } from './dispatch.js';
+import { hasKernel, isRecording, runKernel } from './dispatch.js';
 import { halfFormat, halfMatMul, matrixShape } from './half.js';
 
 export interface LinearOptions {
@@ -36,7 +36,12 @@ export function linear(x: tf.Tensor, weight: tf.Tensor2D, bias?: tf.Tensor1D, { 
   if (bias && bias.size !== outputs) throw new RangeError(`linear: the bias [${bias.shape}] should have ${outputs} numbers`);
   if (plus && `${plus.shape}` !== `${shape}`) throw new RangeError(`linear: plus [${plus.shape}] should be [${shape}], as the result`);
   if (adapter) checkAdapter(adapter, weight);
-  if (halfFormat(weight) || !hasKernel('SearchE1Linear')) return formula(x, weight, bias, plus, adapter);
+  const format = halfFormat(weight);
+  if (format && !isRecording() && hasKernel('SearchE1HalfLinear')) {
+    const { a, b, scale } = adapter ?? {};
+    return runKernel('SearchE1HalfLinear', { x, halves: weight, bias, plus, a, b }, { format, scale })[0];
+  }
+  if (format || !hasKernel('SearchE1Linear')) return formula(x, weight, bias, plus, adapter);
   if (!adapter) return runKernel('SearchE1Linear', { x, weight, bias, plus })[0];
   const { a, b, scale } = adapter;
   return runKernel('SearchE1AdaptedLinear', { x, weight, a, b, bias, plus }, { scale })[0];

@@ -27,7 +27,8 @@ export function selectedLogProbs(hidden: tf.Tensor2D, head: tf.Tensor2D, targets
     );
   }
   if (halfFormat(head)) {
-    const [logProbs, entropy] = tf.unstack(ofHalves(head, targets)(hidden)) as tf.Tensor1D[];
+    const both = hasKernel('SearchE1HalfSelectedLogProbs') ? halvesByKernel(head, targets) : ofHalves(head, targets);
+    const [logProbs, entropy] = tf.unstack(both(hidden)) as tf.Tensor1D[];
     return { logProbs, entropy };
   }
   const both = hasKernel('SearchE1SelectedLogProbs')
@@ -94,6 +95,23 @@ function ofHalves(head: tf.Tensor, targets: tf.Tensor1D): (hidden: tf.Tensor2D) 
           ),
           0,
         ),
+    };
+  }) as (hidden: tf.Tensor2D) => tf.Tensor2D;
+}
+
+/** The same by a kernel, which keeps the log-sum-exp of each row. */
+function halvesByKernel(halves: tf.Tensor, targets: tf.Tensor1D): (hidden: tf.Tensor2D) => tf.Tensor2D {
+  const format = halfFormat(halves);
+  return tf.customGrad((...args) => {
+    const [hidden, save] = args as [tf.Tensor2D, tf.GradSaveFunc];
+    const [both, lse] = runKernel('SearchE1HalfSelectedLogProbs', { hidden, halves, targets }, { format });
+    save([hidden, targets, lse]);
+    return {
+      value: both,
+      gradFunc: (dy: tf.Tensor, [hidden, targets, lse]: tf.Tensor[]) => {
+        const dSelected = tf.slice(dy, [0, 0], [1, -1]);
+        return runKernel('SearchE1HalfSelectedLogProbsGrad', { hidden, halves, targets, weights: lse, dy: dSelected }, { format })[0];
+      },
     };
   }) as (hidden: tf.Tensor2D) => tf.Tensor2D;
 }

@@ -19,7 +19,7 @@ function record(seed: number, changes: Partial<StoredStudy> = {}): StoredStudy {
     command: '',
     date: '',
     versions: {},
-    backend: { name: 'cpu', description: '', kernels: 'none', device: 'cpu', notes: [] },
+    backend: { name: 'cpu', description: '', compute: 'float32', kernels: 'none', device: 'cpu', notes: [] },
     policy: 'base policy',
     questionsPerSet: 10,
     settings: {},

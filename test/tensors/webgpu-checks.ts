@@ -3,11 +3,13 @@
  * once, as compiling is what takes time on a software GPU. The tests run them on SwiftShader, `npm run bench:gpu` on the machine's own card.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { random } from '../../src/random.js';
 import { AdamW } from '../../src/tensors/adamW.js';
 import { attention } from '../../src/tensors/attention.js';
-import { startBackend } from '../../src/tensors/backend.js';
+import { type Compute, startBackend } from '../../src/tensors/backend.js';
 import { embedding } from '../../src/tensors/embedding.js';
 import { forwardKl } from '../../src/tensors/forward-kl.js';
+import { type HalfFormat, halfFormat, halfMatMulTransposed, markHalf, widenHalves } from '../../src/tensors/half.js';
 import { KeyValueCache } from '../../src/tensors/kv-cache.js';
 import { linear } from '../../src/tensors/linear.js';
 import { rmsNorm } from '../../src/tensors/rms-norm.js';
@@ -16,8 +18,9 @@ import { sampleTokens } from '../../src/tensors/sample-tokens.js';
 import { selectedLogProbs } from '../../src/tensors/selected-log-probs.js';
 import { swiglu } from '../../src/tensors/swiglu.js';
 import { webGpuDevice } from '../../src/tensors/webgpu/device.js';
-import { matMul, type Tile } from '../../src/tensors/webgpu/mat-mul.js';
+import { matMul } from '../../src/tensors/webgpu/mat-mul.js';
 import { registerWebGpuKernels } from '../../src/tensors/webgpu/register.js';
+import type { Tile } from '../../src/tensors/webgpu/tiles.js';
 
 export interface Check {
   readonly name: string;
@@ -73,11 +76,23 @@ const kernel = (name: string, shapes: readonly Shape[], operation: Operation, to
     }),
 });
 
-const products = ([tile, m, n, k]: readonly [Tile, number, number, number]): Check => ({
-  name: `matrix products [${m}, ${k}] by [${k}, ${n}] in tiles of ${tile}, in all transpositions`,
-  tolerance: 1e-5,
+interface Product {
+  readonly tile: Tile;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly compute?: Compute;
+  /** Standard deviation of the operands: in float16 none may be too large or too small. */
+  readonly magnitude?: number;
+  readonly tolerance?: number;
+}
+
+/** A product in tiles of one size and in all transpositions, against sums in double precision. */
+const products = ({ tile, m, n, k, compute = 'float32', magnitude = 1, tolerance = 1e-5 }: Product): Check => ({
+  name: `matrix products [${m}, ${k}] by [${k}, ${n}] in tiles of ${tile}, in all transpositions${compute === 'float16' ? `, in float16, numbers around ${magnitude}` : ''}`,
+  tolerance,
   async run() {
-    await onGpu();
+    await startBackend({ backend: 'webgpu', compute });
     const queue = registerWebGpuKernels(webGpuDevice() as NonNullable<ReturnType<typeof webGpuDevice>>);
     let worst = 0;
     for (const [transposeA, transposeB] of [
@@ -85,25 +100,104 @@ const products = ([tile, m, n, k]: readonly [Tile, number, number, number]): Che
       [false, true],
       [true, false],
     ]) {
-      // biome-ignore format: a table
-      const a = tf.randomNormal(transposeA ? [k, m] : [m, k], 0, 1, 'float32', 1);
-      const b = tf.randomNormal(transposeB ? [n, k] : [k, n], 0, 1, 'float32', 2);
+      const a = tf.randomNormal(transposeA ? [k, m] : [m, k], 0, magnitude, 'float32', 1);
+      const b = tf.randomNormal(transposeB ? [n, k] : [k, n], 0, magnitude, 'float32', 2);
       const [left, right] = [await a.data(), await b.data()];
       const c = queue.output([m, n]);
       matMul(queue, a, b, c, { m, n, k, transposeA, transposeB, tile });
       const product = tf.engine().makeTensorFromTensorInfo(c);
+      const scale = 1 / magnitude ** 2;
       const expected = Float32Array.from({ length: m * n }, (_, at) => {
         const [i, j] = [Math.floor(at / n), at % n];
         let sum = 0;
         for (let l = 0; l < k; l++) sum += left[transposeA ? l * m + i : i * k + l] * right[transposeB ? j * k + l : l * n + j];
-        return sum;
+        return sum * scale;
       });
-      worst = Math.max(worst, difference(await product.data(), expected));
+      const actual = (await product.data<'float32'>()).map((value) => value * scale);
+      worst = Math.max(worst, difference(actual, expected));
       tf.dispose([a, b, product]);
     }
+    await onGpu();
     return worst;
   },
 });
+
+/** Of operands rounded to float16, 2^-11 relative each, over sums of random signs. */
+const FLOAT16_TOLERANCE = 1e-3;
+
+const float16: Check = {
+  name: 'float16 with a NaN, and with zeros alone: as in float32',
+  tolerance: 0,
+  async run() {
+    await startBackend({ backend: 'webgpu', compute: 'float16' });
+    const results = tf.tidy(() => {
+      const ones = tf.ones([40, 40]) as tf.Tensor2D;
+      const bad = tf.tensor2d(Array.from({ length: 40 }, (_, i) => Array(40).fill(i === 3 ? Number.NaN : 1)));
+      return [tf.matMul(bad, ones), tf.matMul(tf.zerosLike(ones), ones)];
+    });
+    const [spread, zero] = await Promise.all(results.map((result) => result.data()));
+    tf.dispose(results);
+    await onGpu();
+    const right =
+      [...spread].every((value, at) => (at >= 120 && at < 160 ? Number.isNaN(value) : value === 40)) && zero.every((value) => value === 0);
+    return right ? 0 : 1;
+  },
+};
+
+/** Random halves [rows, columns], and the float32 matrix they stand for. */
+function halfMatrix(rows: number, columns: number, format: HalfFormat) {
+  const stream = random(rows, 'halves', columns);
+  const bits = Uint16Array.from({ length: rows * columns }, () => {
+    if (format === 'BF16') return new Uint32Array(Float32Array.of(stream.normal()).buffer)[0] >>> 16;
+    return (stream.integer(2) << 15) | (stream.integer(17) << 10) | stream.integer(1024); // below 4, subnormal ones among them
+  });
+  const values = new Float32Array(bits.length);
+  widenHalves(bits, format, values);
+  const packed = () => markHalf(tf.tensor2d(new Int32Array(bits.slice().buffer), [rows, columns / 2], 'int32'), format);
+  return { packed, values };
+}
+
+/** Products of few rows and of more, whole vectors of four and not, forwards and backwards, and looked-up rows: equal to those of the widened matrix. */
+const halves = (['F16', 'BF16'] as const).flatMap((format) =>
+  (
+    [
+      [3, 36, 45],
+      [7, 38, 20],
+      [16, 2052, 10],
+      [40, 68, 70],
+      [33, 22, 37],
+    ] as const
+  ).map(
+    ([rows, inputs, outputs]): Check => ({
+      name: `${format} weights [${outputs}, ${inputs}] under ${rows} rows, with all that is added, their gradient, and rows of them`,
+      tolerance: 1e-5,
+      async run() {
+        const { packed, values } = halfMatrix(outputs, inputs, format);
+        const work = async (weight: tf.Tensor2D) => {
+          const results = tf.tidy(() => {
+            const x = tf.randomNormal([rows, inputs], 0, 1, 'float32', 1) as tf.Tensor2D;
+            const dy = tf.randomNormal([rows, outputs], 0, 1, 'float32', 2) as tf.Tensor2D;
+            const ids = tf.tensor1d([outputs - 1, 0, 2, 2], 'int32');
+            const back = halfFormat(weight) ? halfMatMulTransposed(dy, weight) : tf.matMul(dy, weight);
+            const gradient = tf.grad((x) => linear(x, weight))(x, dy);
+            const normal = (shape: number[], seed: number) => tf.randomNormal(shape, 0, 1, 'float32', seed);
+            const adapter = { a: normal([3, inputs], 3) as tf.Tensor2D, b: normal([outputs, 3], 4) as tf.Tensor2D, scale: 0.5 };
+            const whole = linear(x, weight, normal([outputs], 5) as tf.Tensor1D, { plus: normal([rows, outputs], 6), adapter });
+            return [linear(x, weight), whole, back, gradient, embedding(weight, ids)];
+          });
+          const read = await Promise.all(results.map((tensor) => tensor.data()));
+          tf.dispose([...results, weight]);
+          return read;
+        };
+        await onCpu();
+        const expected = await work(tf.tensor2d(values, [outputs, inputs]));
+        await onGpu();
+        const actual = await work(packed());
+        return Math.max(...expected.map((value, i) => difference(actual[i], value)));
+      },
+    }),
+  ),
+);
 
 /** Head sizes for one, two and four threads a row, and one that is not whole vectors; queries of one group and of more; grouped keys. */
 const attentions = [
@@ -269,10 +363,46 @@ const residualLinears = [3, 40].map((rows) =>
   ),
 );
 
+/** Over a packed head: as over the widened one, and so is the gradient of what is below it. */
+const halfLogProbs: Check = {
+  name: 'selectedLogProbs over a BF16 head',
+  tolerance: 1e-5,
+  async run() {
+    const { packed, values } = halfMatrix(301, 12, 'BF16');
+    const work = async (head: tf.Tensor2D) => {
+      const results = tf.tidy(() => {
+        const hidden = tf.randomNormal([70, 12], 0, 1, 'float32', 1) as tf.Tensor2D;
+        const targets = tf.tensor1d(Int32Array.from({ length: 70 }, (_, i) => (i * 37) % 301), 'int32'); // biome-ignore format: a line
+        const { logProbs, entropy } = selectedLogProbs(hidden, head, targets);
+        const gradient = tf.grad((hidden) => tf.sum(tf.square(selectedLogProbs(hidden as tf.Tensor2D, head, targets).logProbs)))(hidden);
+        return [logProbs, entropy, gradient];
+      });
+      const read = await Promise.all(results.map((tensor) => tensor.data()));
+      tf.dispose([...results, head]);
+      return read;
+    };
+    await onCpu();
+    const expected = await work(tf.tensor2d(values, [301, 12]));
+    await onGpu();
+    const actual = await work(packed());
+    return Math.max(...expected.map((value, i) => difference(actual[i], value)));
+  },
+};
+
 const ids = [3, 0, 3, 5, 0, 3, ...Array(140).fill(1), 3];
 
 export const CHECKS: readonly Check[] = [
-  ...([[32, 37, 45, 20], [32, 36, 44, 19], [64, 70, 68, 36], [128, 130, 136, 20]] as const).map(products), // biome-ignore format: a table
+  products({ tile: 32, m: 37, n: 45, k: 20 }),
+  products({ tile: 32, m: 36, n: 44, k: 19 }),
+  products({ tile: 64, m: 70, n: 68, k: 36 }),
+  products({ tile: 128, m: 130, n: 136, k: 20 }),
+  ...([64, 128] as const).map((tile) =>
+    products({ tile, m: 130, n: 136, k: 76, compute: 'float16', magnitude: 1, tolerance: FLOAT16_TOLERANCE }),
+  ),
+  products({ tile: 64, m: 37, n: 45, k: 19, compute: 'float16', magnitude: 1e9, tolerance: FLOAT16_TOLERANCE }),
+  products({ tile: 128, m: 140, n: 150, k: 70, compute: 'float16', magnitude: 1e-9, tolerance: FLOAT16_TOLERANCE }),
+  float16,
+  ...halves,
   kernel('batched matrix products', [[2, 3, 5, 7], [2, 3, 7, 6]], (a, b) => tf.matMul(a, b)), // biome-ignore format: a line
   ...adaptedLinears,
   ...residualLinears,
@@ -329,6 +459,7 @@ export const CHECKS: readonly Check[] = [
   segments,
   cache,
   ...logProbs,
+  halfLogProbs,
   ...divergences,
   ...samples,
   optimizer,

@@ -17,7 +17,7 @@ describe.skipIf(!swiftShaderCanRun)('on WebGPU', { timeout: 300_000 }, () => {
     const report = await onGpu();
     expect(report).toMatchObject({ name: 'webgpu', kernels: 'wgsl' });
     if (!process.env.SEARCH_E1_TEST_GPU) expect(report.device).toBe('software');
-    expect(hasKernel('SearchE1Attention')).toBe(true);
+    expect(hasKernel('SearchE1SegmentAttention')).toBe(true);
   });
 
   afterAll(async () => {

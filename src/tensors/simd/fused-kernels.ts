@@ -3,7 +3,7 @@
  * is cut. Units are rows, heads or elements that are written by one thread alone; sums over rows go through blocks of fixed size.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import type { KernelName } from '../dispatch.js';
+import type { HalfKernelName, KernelName } from '../dispatch.js';
 import type { SimdBackend } from './backend.js';
 import { decodeTokens, packDecoder } from './decode-tokens.js';
 import { halfMatMul, matMul, type Product } from './mat-mul.js';
@@ -21,8 +21,7 @@ const SQUARES_BLOCK = 16384;
 /** Floats (128 MB) that the gradient of log-probabilities may have kept for it, or compute at a time. */
 const LARGEST_KEPT = 2 ** 25;
 
-/** Batches of attention are segments here. */
-const KERNELS: Readonly<Record<Exclude<KernelName, 'SearchE1Attention' | 'SearchE1AttentionGrad'>, Run>> = {
+const KERNELS: Readonly<Record<Exclude<KernelName, HalfKernelName>, Run>> = {
   SearchE1Linear({ x, weight, bias, plus }, _, backend) {
     const y = backend.output([...x.shape.slice(0, -1), weight.shape[0]]);
     project(backend, backend.at(x), weight, backend.at(y), size(x) / last(x), { bias: backend.at(bias), plus: backend.at(plus) });

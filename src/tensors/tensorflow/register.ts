@@ -6,7 +6,7 @@
  * and in being dispatched. A binding without them (the package's own download), or a graphics card, computes the plain formulas.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import type { KernelName } from '../dispatch.js';
+import type { HalfKernelName, KernelName } from '../dispatch.js';
 import { packedWeights, settingsOf } from './decode-tokens.js';
 
 /** What is used of tfjs-node's backend and its binding; a handle is a tensor of TensorFlow's. */
@@ -37,7 +37,7 @@ type Run = (operations: Operations, inputs: Inputs, attributes: Attributes) => t
 const FEW_ROWS = 64;
 
 /** Segments serve batches of attention too; 16-bit weights have no kernel here yet: their plain formula runs. */
-const KERNELS: Readonly<Record<Exclude<KernelName, 'SearchE1Attention' | 'SearchE1AttentionGrad' | 'SearchE1HalfMatMul'>, Run>> = {
+const KERNELS: Readonly<Record<Exclude<KernelName, HalfKernelName | 'SearchE1HalfMatMul'>, Run>> = {
   SearchE1Linear(run, { x, weight, bias, plus }) {
     if (size(x) <= FEW_ROWS * last(x)) return run.one('SearchE1LinearOfFewRows', [x, weight, bias, plus]);
     const rows = run.rows(x);

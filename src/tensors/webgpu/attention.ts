@@ -1,7 +1,8 @@
 /**
  * Causal grouped-query attention in WGSL, forward and backward, without the matrix of weights ever in memory (FlashAttention, Dao et al., 2022): keys and
  * values go through workgroup memory a tile at a time, each row keeps a running maximum and sum, and the gradient computes the weights again from the
- * log-sum-exp of each row.
+ * log-sum-exp of each row. Sequences lie end to end and each is a segment that reads ranges of rows of k and v (`tensors/attention.ts`): nothing is gathered
+ * or padded.
  *
  * A row (a query, in the gradient of k and v a key) belongs to one thread, or to two or four neighbours of a subgroup that hold 32 dimensions each and
  * add up their parts of a dot product by shuffling. Few queries (decoding) get a workgroup each instead.
@@ -25,7 +26,10 @@ export const threadsPerRow = ({ headDim, subgroups }: AttentionVariant): number 
 /** Rows that a workgroup of these shaders works on. */
 export const rowsPerGroup = (variant: AttentionVariant): number => THREADS / threadsPerRow(variant);
 
-const PARAMS = ['batch: u32', 'queries: u32', 'keys: u32', 'room: u32', 'heads: u32', 'keyHeads: u32', 'scale: f32'];
+const PARAMS = ['queries: u32', 'rows: u32', 'segments: u32', 'heads: u32', 'keyHeads: u32', 'scale: f32'];
+
+/** Of each segment: its first query, how many, its first range, how many, how many keys it reads. Of each range: its first row of k and v, how many. */
+const TABLES = ['segments: array<u32>', 'ranges: array<u32>'];
 
 /** headDim need not be a multiple of four: the last vector of a row is filled up with zeros. */
 const vectorsOf = (headDim: number): number => Math.ceil(headDim / 4);
@@ -59,7 +63,14 @@ fn ${name}_four(at: u32, vector: u32) -> vec4<f32> {
     preamble: split === 1 ? '' : 'enable subgroups;\ndiagnostic(off, subgroup_uniformity);',
     code: `${['q', 'k', 'v', 'dOut'].map(load).join('')}
 fn together(part: f32) -> f32 { var sum = part; ${shuffles} return sum; }
-fn open(b: u32, key: u32) -> bool { return ${masked ? 'keyMask[b * params.keys + key] != 0.0' : 'true'}; }`,
+fn open(row: u32) -> bool { return ${masked ? 'keyMask[row] != 0.0' : 'true'}; }
+fn row_of(segment: u32, key: u32) -> u32 {
+  var range = segments[segment * 5u + 2u];
+  let last = range + segments[segment * 5u + 3u] - 1u;
+  var rest = key;
+  while (range < last && rest >= ranges[range * 2u + 1u]) { rest -= ranges[range * 2u + 1u]; range++; }
+  return ranges[range * 2u] + rest;
+}`,
   };
 }
 
@@ -80,7 +91,11 @@ const write = (to: string, headDim: number, value: string): string =>
 
 const mask = (masked: boolean): readonly string[] => (masked ? ['keyMask: array<f32>'] : []);
 
-/** A workgroup: some queries of one head of one sequence. Dispatch x: blocks of queries, y: heads, z: batch. */
+/** Whether key `key` of a segment may be read: its row is looked for only where there is a mask. */
+const readable = ({ masked }: AttentionVariant, segment: string, key: string): string =>
+  masked ? `open(row_of(${segment}, ${key}))` : 'true';
+
+/** A workgroup: some queries of one head of one segment. Dispatch x: blocks of queries, y: heads, z: segments. */
 export const attentionForward = variants((variant: AttentionVariant): Shader => {
   const { headDim } = variant;
   const shared = common(variant);
@@ -93,6 +108,7 @@ export const attentionForward = variants((variant: AttentionVariant): Shader => 
       `v: ${rowsOf(headDim)}`,
       `var out: ${rowsOf(headDim)}`,
       'var lse: array<f32>',
+      ...TABLES,
       ...mask(variant.masked),
     ],
     shared,
@@ -101,24 +117,28 @@ var<workgroup> tileK: array<vec4<f32>, ${TILE * vectors}>;
 var<workgroup> tileV: array<vec4<f32>, ${TILE * vectors}>;
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-  let b = group.z;
+  let segment = group.z;
+  let queries = segments[segment * 5u + 1u];
+  let keys = segments[segment * 5u + 4u];
+  if (group.x * ${THREADS / split}u >= queries) { return; }
   let head = group.y;
   let keyHead = head * params.keyHeads / params.heads;
   let query = group.x * ${THREADS / split}u + index / ${split}u;
   let first = (index % ${split}u) * ${part}u;
-  let row = min(query, params.queries - 1u);
-  let at = ((b * params.queries + row) * params.heads + head) * ${headDim}u;
+  let row = min(query, queries - 1u);
+  let own = segments[segment * 5u] + row;
+  let at = (own * params.heads + head) * ${headDim}u;
   var mine: array<vec4<f32>, ${part}>;
   var sum: array<vec4<f32>, ${part}>;
   for (var i = 0u; i < ${part}u; i++) { mine[i] = q_four(at, first + i) * params.scale; }
-  let limit = params.keys - params.queries + row; // the last key this query may read
-  let lastOfGroup = params.keys - params.queries + min((group.x + 1u) * ${THREADS / split}u, params.queries) - 1u;
+  let limit = keys - queries + row; // the last key this query may read
+  let lastOfGroup = keys - queries + min((group.x + 1u) * ${THREADS / split}u, queries) - 1u;
   var top = -1e30;
   var mass = 0.0;
   for (var key0 = 0u; key0 <= lastOfGroup; key0 += ${TILE}u) {
     workgroupBarrier();
     for (var i = index; i < ${TILE * vectors}u; i += ${THREADS}u) {
-      let from_ = ((b * params.room + min(key0 + i / ${vectors}u, params.keys - 1u)) * params.keyHeads + keyHead) * ${headDim}u;
+      let from_ = (row_of(segment, min(key0 + i / ${vectors}u, keys - 1u)) * params.keyHeads + keyHead) * ${headDim}u;
       tileK[i] = k_four(from_, i % ${vectors}u);
       tileV[i] = v_four(from_, i % ${vectors}u);
     }
@@ -130,7 +150,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       for (var i = 0u; i < ${part}u; i++) { four = fma(mine[i], tileK[j * ${vectors}u + first + i], four); }
       let key = key0 + j;
       let score = together(dot(four, vec4<f32>(1.0)));
-      scores[j] = select(-1e30, score, key <= limit && open(b, min(key, params.keys - 1u)));
+      scores[j] = select(-1e30, score, key <= limit && ${readable(variant, 'segment', 'min(key, keys - 1u)')});
       highest = max(highest, scores[j]);
     }
     let shrink = exp(top - highest);
@@ -143,16 +163,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       for (var i = 0u; i < ${part}u; i++) { sum[i] = fma(vec4<f32>(weight), tileV[j * ${vectors}u + first + i], sum[i]); }
     }
   }
-  if (query < params.queries) {
+  if (query < queries) {
     let scale = select(0.0, 1.0 / mass, mass > 0.0);
     for (var i = 0u; i < ${part}u; i++) { ${write('out', headDim, 'sum[i] * scale')} }
-    if (first == 0u) { lse[(b * params.heads + head) * params.queries + query] = select(0.0, top + log(mass), mass > 0.0); }
+    if (first == 0u) { lse[head * params.queries + own] = select(0.0, top + log(mass), mass > 0.0); }
   }
 }`,
   );
 });
 
-/** A workgroup a query and head: its threads share out the keys, then the dimensions. Dispatch x: queries, y: heads, z: batch. */
+/** A workgroup a query and head: its threads share out the keys, then the dimensions. Dispatch x: queries of a segment, y: heads, z: segments. */
 export const attentionOfFew = variants((variant: AttentionVariant): Shader => {
   const { headDim } = variant;
   const shared = common({ ...variant, subgroups: false });
@@ -165,6 +185,7 @@ export const attentionOfFew = variants((variant: AttentionVariant): Shader => {
       `v: ${rowsOf(headDim)}`,
       'var out: array<f32>',
       'var lse: array<f32>',
+      ...TABLES,
       ...mask(variant.masked),
     ],
     shared,
@@ -175,13 +196,17 @@ var<workgroup> weights: array<f32, ${size}>;
 var<workgroup> partial: array<vec4<f32>, ${size}>;
 @compute @workgroup_size(${size})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+  let segment = group.z;
+  let queries = segments[segment * 5u + 1u];
+  let keys = segments[segment * 5u + 4u];
   let query = group.x;
+  if (query >= queries) { return; }
   let head = group.y;
-  let b = group.z;
   let keyHead = head * params.keyHeads / params.heads;
-  let at = ((b * params.queries + query) * params.heads + head) * ${headDim}u;
+  let own = segments[segment * 5u] + query;
+  let at = (own * params.heads + head) * ${headDim}u;
   for (var i = index; i < ${vectors}u; i += ${size}u) { mine[i] = q_four(at, i) * params.scale; }
-  let readable = params.keys - params.queries + query + 1u;
+  let readable = keys - queries + query + 1u;
   // Threads as rows of the sum over keys: thread i adds vector i % vectors of every keysAtOnce-th key.
   let keysAtOnce = ${Math.max(1, Math.floor(size / vectors))}u;
   let vector = index % ${vectors}u;
@@ -193,8 +218,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     let key = key0 + index;
     var score = -1e30;
-    if (key < readable && open(b, key)) {
-      let from_ = ((b * params.room + key) * params.keyHeads + keyHead) * ${headDim}u;
+    let row = row_of(segment, min(key, readable - 1u));
+    if (key < readable && open(row)) {
+      let from_ = (row * params.keyHeads + keyHead) * ${headDim}u;
       var four = vec4<f32>(0.0);
       for (var i = 0u; i < ${vectors}u; i++) { four = fma(mine[i], k_four(from_, i), four); }
       score = dot(four, vec4<f32>(1.0));
@@ -209,7 +235,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (share < keysAtOnce) {
       let end = min(${size}u, readable - key0);
       for (var j = share; j < end; j += keysAtOnce) {
-        let from_ = ((b * params.room + key0 + j) * params.keyHeads + keyHead) * ${headDim}u;
+        let from_ = (row_of(segment, key0 + j) * params.keyHeads + keyHead) * ${headDim}u;
         sum = fma(vec4<f32>(weights[j]), v_four(from_, vector), sum);
       }
     }
@@ -222,16 +248,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let scale = select(0.0, 1.0 / mass, mass > 0.0);
     for (var c = 0u; c < 4u; c++) { if (index * 4u + c < ${headDim}u) { out[at + index * 4u + c] = whole[c] * scale; } }
   }
-  if (index == 0u) { lse[(b * params.heads + head) * params.queries + query] = select(0.0, top + log(mass), mass > 0.0); }
+  if (index == 0u) { lse[head * params.queries + own] = select(0.0, top + log(mass), mass > 0.0); }
 }`,
   );
 });
 
-/** delta = sum over dimensions of dOut out, for each query and head, in the order of `lse`. One thread each. */
-export const attentionDelta = variants((headDim: number): Shader => {
+/** Of each head and query what the gradients need besides: statistics [2, H, N], its log-sum-exp, and delta = sum over dimensions of dOut out. One thread each. */
+export const attentionStatistics = variants((headDim: number): Shader => {
   return {
-    buffers: ['dOut: array<f32>', 'out: array<f32>', 'var delta: array<f32>'],
-    params: ['size: u32', 'queries: u32', 'heads: u32'],
+    buffers: ['dOut: array<f32>', 'out: array<f32>', 'lse: array<f32>', 'var statistics: array<f32>'],
+    params: ['size: u32', 'heads: u32'],
     code: `${GROUP_INDEX}
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -239,10 +265,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (i >= params.size) { return; }
   var sum = 0.0;
   for (var j = 0u; j < ${headDim}u; j++) { sum += dOut[i * ${headDim}u + j] * out[i * ${headDim}u + j]; }
-  let head = i % params.heads;
-  let query = (i / params.heads) % params.queries;
-  let b = i / (params.heads * params.queries);
-  delta[(b * params.heads + head) * params.queries + query] = sum;
+  let at = i % params.heads * (params.size / params.heads) + i / params.heads;
+  statistics[at] = lse[at];
+  statistics[params.size + at] = sum;
 }`,
   };
 });
@@ -256,7 +281,7 @@ export const attentionQueryGrad = variants((variant: AttentionVariant): Shader =
   return shader(
     [
       ...[`q: ${rowsOf(headDim)}`, `k: ${rowsOf(headDim)}`, `v: ${rowsOf(headDim)}`, `dOut: ${rowsOf(headDim)}`],
-      ...['lse: array<f32>', 'delta: array<f32>', `var dq: ${rowsOf(headDim)}`, ...mask(variant.masked)],
+      ...['statistics: array<f32>', `var dq: ${rowsOf(headDim)}`, ...TABLES, ...mask(variant.masked)],
     ],
     shared,
     `${shared.code}
@@ -264,26 +289,29 @@ var<workgroup> tileK: array<vec4<f32>, ${TILE * vectors}>;
 var<workgroup> tileV: array<vec4<f32>, ${TILE * vectors}>;
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-  let b = group.z;
+  let segment = group.z;
+  let queries = segments[segment * 5u + 1u];
+  let keys = segments[segment * 5u + 4u];
+  if (group.x * ${THREADS / split}u >= queries) { return; }
   let head = group.y;
   let keyHead = head * params.keyHeads / params.heads;
   let query = group.x * ${THREADS / split}u + index / ${split}u;
   let first = (index % ${split}u) * ${part}u;
-  let row = min(query, params.queries - 1u);
-  let at = ((b * params.queries + row) * params.heads + head) * ${headDim}u;
+  let row = min(query, queries - 1u);
+  let own = segments[segment * 5u] + row;
+  let at = (own * params.heads + head) * ${headDim}u;
   var mine: array<vec4<f32>, ${part}>;
   var gradient: array<vec4<f32>, ${part}>;
   var sum: array<vec4<f32>, ${part}>;
   for (var i = 0u; i < ${part}u; i++) { mine[i] = q_four(at, first + i) * params.scale; gradient[i] = dOut_four(at, first + i); }
-  let own = (b * params.heads + head) * params.queries + row;
-  let ownLse = lse[own];
-  let ownDelta = delta[own];
-  let limit = params.keys - params.queries + row;
-  let lastOfGroup = params.keys - params.queries + min((group.x + 1u) * ${THREADS / split}u, params.queries) - 1u;
+  let ownLse = statistics[head * params.queries + own];
+  let ownDelta = statistics[(params.heads + head) * params.queries + own];
+  let limit = keys - queries + row;
+  let lastOfGroup = keys - queries + min((group.x + 1u) * ${THREADS / split}u, queries) - 1u;
   for (var key0 = 0u; key0 <= lastOfGroup; key0 += ${TILE}u) {
     workgroupBarrier();
     for (var i = index; i < ${TILE * vectors}u; i += ${THREADS}u) {
-      let from_ = ((b * params.room + min(key0 + i / ${vectors}u, params.keys - 1u)) * params.keyHeads + keyHead) * ${headDim}u;
+      let from_ = (row_of(segment, min(key0 + i / ${vectors}u, keys - 1u)) * params.keyHeads + keyHead) * ${headDim}u;
       tileK[i] = k_four(from_, i % ${vectors}u);
       tileV[i] = v_four(from_, i % ${vectors}u);
     }
@@ -298,17 +326,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let key = key0 + j;
       let score = together(dot(score4, vec4<f32>(1.0)));
       let value = together(dot(value4, vec4<f32>(1.0)));
-      let p = select(0.0, exp(score - ownLse), key <= limit && open(b, min(key, params.keys - 1u)));
+      let p = select(0.0, exp(score - ownLse), key <= limit && ${readable(variant, 'segment', 'min(key, keys - 1u)')});
       let dScore = p * (value - ownDelta) * params.scale;
       for (var i = 0u; i < ${part}u; i++) { sum[i] = fma(vec4<f32>(dScore), tileK[j * ${vectors}u + first + i], sum[i]); }
     }
   }
-  if (query < params.queries) { for (var i = 0u; i < ${part}u; i++) { ${write('dq', headDim, 'sum[i]')} } }
+  if (query < queries) { for (var i = 0u; i < ${part}u; i++) { ${write('dq', headDim, 'sum[i]')} } }
 }`,
   );
 });
 
-/** dv = sum over queries of p dOut; dk = scale sum of p (dOut v - delta) q. Dispatch x: blocks of keys, y: key/value heads, z: batch. */
+/**
+ * dv = sum over queries of p dOut; dk = scale sum of p (dOut v - delta) q. A block of rows of k and v goes through all segments that read of it, in their
+ * order, so that the sums are the same every time. Dispatch x: blocks of rows, y: key/value heads.
+ */
 export const attentionKeyGrad = variants((variant: AttentionVariant): Shader => {
   const { headDim } = variant;
   const shared = common(variant);
@@ -317,7 +348,7 @@ export const attentionKeyGrad = variants((variant: AttentionVariant): Shader => 
   return shader(
     [
       ...[`q: ${rowsOf(headDim)}`, `k: ${rowsOf(headDim)}`, `v: ${rowsOf(headDim)}`, `dOut: ${rowsOf(headDim)}`],
-      ...['lse: array<f32>', 'delta: array<f32>', `var dk: ${rowsOf(headDim)}`, `var dv: ${rowsOf(headDim)}`, ...mask(variant.masked)],
+      ...['statistics: array<f32>', `var dk: ${rowsOf(headDim)}`, `var dv: ${rowsOf(headDim)}`, ...TABLES, ...mask(variant.masked)],
     ],
     shared,
     `${shared.code}
@@ -327,57 +358,71 @@ var<workgroup> rowLse: array<f32, ${TILE}>;
 var<workgroup> rowDelta: array<f32, ${TILE}>;
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-  let b = group.z;
   let keyHead = group.y;
   let each = params.heads / params.keyHeads;
-  let key = group.x * ${THREADS / split}u + index / ${split}u;
+  let blockStart = group.x * ${THREADS / split}u;
+  let blockEnd = blockStart + ${THREADS / split}u;
+  let row = min(blockStart + index / ${split}u, params.rows - 1u);
   let first = (index % ${split}u) * ${part}u;
-  let row = min(key, params.keys - 1u);
-  let at = ((b * params.room + row) * params.keyHeads + keyHead) * ${headDim}u;
+  let at = (row * params.keyHeads + keyHead) * ${headDim}u;
   var mineK: array<vec4<f32>, ${part}>;
   var mineV: array<vec4<f32>, ${part}>;
   var sumK: array<vec4<f32>, ${part}>;
   var sumV: array<vec4<f32>, ${part}>;
   for (var i = 0u; i < ${part}u; i++) { mineK[i] = k_four(at, first + i) * params.scale; mineV[i] = v_four(at, first + i); }
-  let readable = open(b, row);
-  let before = params.keys - params.queries; // query i stands at position before + i
-  let firstKey = group.x * ${THREADS / split}u;
-  let query0 = select(0u, firstKey - before, firstKey > before);
-  for (var head = keyHead * each; head < (keyHead + 1u) * each; head++) {
-    for (var start = query0; start < params.queries; start += ${TILE}u) {
-      workgroupBarrier();
-      for (var i = index; i < ${TILE * vectors}u; i += ${THREADS}u) {
-        let from_ = ((b * params.queries + min(start + i / ${vectors}u, params.queries - 1u)) * params.heads + head) * ${headDim}u;
-        tileQ[i] = q_four(from_, i % ${vectors}u);
-        tileD[i] = dOut_four(from_, i % ${vectors}u);
-      }
-      if (index < ${TILE}u) {
-        let own = (b * params.heads + head) * params.queries + min(start + index, params.queries - 1u);
-        rowLse[index] = lse[own];
-        rowDelta[index] = delta[own];
-      }
-      workgroupBarrier();
-      for (var j = 0u; j < ${TILE}u; j++) {
-        var score4 = vec4<f32>(0.0);
-        var value4 = vec4<f32>(0.0);
-        for (var i = 0u; i < ${part}u; i++) {
-          score4 = fma(mineK[i], tileQ[j * ${vectors}u + first + i], score4);
-          value4 = fma(mineV[i], tileD[j * ${vectors}u + first + i], value4);
+  let readable = open(row);
+  for (var segment = 0u; segment < params.segments; segment++) {
+    let queries = segments[segment * 5u + 1u];
+    let before = segments[segment * 5u + 4u] - queries; // query i stands at position before + i
+    let firstRange = segments[segment * 5u + 2u];
+    var passed = 0u; // keys of the ranges before this one
+    for (var range = firstRange; range < firstRange + segments[segment * 5u + 3u]; range++) {
+      let from_ = ranges[range * 2u];
+      let count = ranges[range * 2u + 1u];
+      if (from_ < blockEnd && from_ + count > blockStart) {
+        let inside = row >= from_ && row < from_ + count;
+        let key = passed + row - from_; // of this segment, where it is inside
+        let firstKey = passed + max(blockStart, from_) - from_;
+        let query0 = select(0u, firstKey - before, firstKey > before);
+        for (var head = keyHead * each; head < (keyHead + 1u) * each; head++) {
+          for (var start = query0; start < queries; start += ${TILE}u) {
+            workgroupBarrier();
+            for (var i = index; i < ${TILE * vectors}u; i += ${THREADS}u) {
+              let query = segments[segment * 5u] + min(start + i / ${vectors}u, queries - 1u);
+              tileQ[i] = q_four((query * params.heads + head) * ${headDim}u, i % ${vectors}u);
+              tileD[i] = dOut_four((query * params.heads + head) * ${headDim}u, i % ${vectors}u);
+            }
+            if (index < ${TILE}u) {
+              let query = segments[segment * 5u] + min(start + index, queries - 1u);
+              rowLse[index] = statistics[head * params.queries + query];
+              rowDelta[index] = statistics[(params.heads + head) * params.queries + query];
+            }
+            workgroupBarrier();
+            for (var j = 0u; j < ${TILE}u; j++) {
+              var score4 = vec4<f32>(0.0);
+              var value4 = vec4<f32>(0.0);
+              for (var i = 0u; i < ${part}u; i++) {
+                score4 = fma(mineK[i], tileQ[j * ${vectors}u + first + i], score4);
+                value4 = fma(mineV[i], tileD[j * ${vectors}u + first + i], value4);
+              }
+              let query = start + j;
+              let score = together(dot(score4, vec4<f32>(1.0)));
+              let value = together(dot(value4, vec4<f32>(1.0)));
+              let reads = readable && inside && query < queries && key <= before + query;
+              let p = select(0.0, exp(score - rowLse[j]), reads);
+              let dScore = p * (value - rowDelta[j]) * params.scale;
+              for (var i = 0u; i < ${part}u; i++) {
+                sumV[i] = fma(vec4<f32>(p), tileD[j * ${vectors}u + first + i], sumV[i]);
+                sumK[i] = fma(vec4<f32>(dScore), tileQ[j * ${vectors}u + first + i], sumK[i]);
+              }
+            }
+          }
         }
-        let query = start + j;
-        let score = together(dot(score4, vec4<f32>(1.0)));
-        let value = together(dot(value4, vec4<f32>(1.0)));
-        let reads = readable && query < params.queries && row <= before + query;
-        let p = select(0.0, exp(score - rowLse[j]), reads);
-        let dScore = p * (value - rowDelta[j]) * params.scale;
-        for (var i = 0u; i < ${part}u; i++) {
-          sumV[i] = fma(vec4<f32>(p), tileD[j * ${vectors}u + first + i], sumV[i]);
-          sumK[i] = fma(vec4<f32>(dScore), tileQ[j * ${vectors}u + first + i], sumK[i]);
-        }
       }
+      passed += count;
     }
   }
-  if (key < params.keys) {
+  if (blockStart + index / ${split}u < params.rows) {
     for (var i = 0u; i < ${part}u; i++) { ${write('dk', headDim, 'sumK[i]').replaceAll('four', 'fourK')} ${write('dv', headDim, 'sumV[i]')} }
   }
 }`,

@@ -134,7 +134,7 @@ function watch(device: GPUDevice, backend: WebGPUBackend): void {
     const values = await Promise.race([
       read(dataId),
       device.lost.then(() => {
-        throw broken ?? new Error('the WebGPU device is closed');
+        throw broken ?? new Error('the WebGPU device was closed while work was under way: start again');
       }),
     ]);
     if (broken) throw broken;
@@ -153,19 +153,28 @@ function watch(device: GPUDevice, backend: WebGPUBackend): void {
  */
 const POOL_BYTES = 2 ** 31;
 
-/** Destroys the free buffers whenever they take more; those in use, or queued, are not among them. */
+/** Destroys the buffers that have been free for longest whenever the free ones take more; those in use, or queued, are not among them. */
 function limitPool(manager: WebGPUBackend['bufferManager']): void {
   const internals = manager as unknown as { readonly freeBuffers: Map<string, GPUBuffer[]>; numFreeBuffers: number };
+  const free = new Set<GPUBuffer>(); // in the order in which they became free
+  const acquire = manager.acquireBuffer.bind(manager);
   const release = manager.releaseBuffer.bind(manager);
-  manager.releaseBuffer = (buffer, reuse) => {
+  manager.acquireBuffer = (...request) => {
+    const buffer = acquire(...request);
+    free.delete(buffer);
+    return buffer;
+  };
+  manager.releaseBuffer = (buffer, reuse = true) => {
     release(buffer, reuse);
-    if (manager.numBytesAllocated - manager.numBytesUsed <= Math.max(POOL_BYTES, manager.numBytesUsed / 2)) return;
-    for (const buffers of internals.freeBuffers.values()) {
-      for (const free of buffers.splice(0)) {
-        manager.numBytesAllocated -= free.size;
-        internals.numFreeBuffers--;
-        free.destroy();
-      }
+    if (reuse) free.add(buffer);
+    for (const oldest of free) {
+      if (manager.numBytesAllocated - manager.numBytesUsed <= Math.max(POOL_BYTES, manager.numBytesUsed / 2)) return;
+      const list = [...internals.freeBuffers.values()].find((buffers) => buffers.includes(oldest));
+      list?.splice(list.indexOf(oldest), 1);
+      free.delete(oldest);
+      internals.numFreeBuffers--;
+      manager.numBytesAllocated -= oldest.size;
+      oldest.destroy();
     }
   };
 }

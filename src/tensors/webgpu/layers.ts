@@ -1,5 +1,7 @@
 /** WGSL of a layer's small operations: RMSNorm, rotary, the gate of SwiGLU, embedding, copies, sums of rows. One thread an element or one workgroup a row. */
-import { GROUP_INDEX, reductions, type Shader } from './queue.js';
+import type { HalfFormat } from '../half.js';
+import { GROUP_INDEX, reductions, type Shader, variants } from './queue.js';
+import { widening } from './tiles.js';
 
 const GROUP = 128;
 const HEADER = `@compute @workgroup_size(${GROUP})
@@ -8,10 +10,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 /** Workgroups for one thread an element. */
 export const groupsFor = (elements: number): number => Math.ceil(elements / GROUP);
 
-const elementwise = (buffers: readonly string[], params: readonly string[], body: string): Shader => ({
+const elementwise = (buffers: readonly string[], params: readonly string[], body: string, functions = ''): Shader => ({
   buffers,
   params: ['size: u32', ...params],
   code: `${GROUP_INDEX}
+${functions}
 ${HEADER} {
   let i = group_index(group, groups) * ${GROUP}u + lane;
   if (i >= params.size) { return; }
@@ -111,6 +114,16 @@ export const embedding = elementwise(
   ['table: array<f32>', 'ids: array<i32>', 'var y: array<f32>'],
   ['width: u32'],
   'y[i] = table[u32(ids[i / params.width]) * params.width + i % params.width];',
+);
+
+/** Rows of packed halves, widened: one thread a word of two numbers. */
+export const halfRows = variants((format: HalfFormat) =>
+  elementwise(
+    ['table: array<u32>', 'ids: array<i32>', 'var y: array<vec2<f32>>'],
+    ['words: u32'],
+    'y[i] = widen(table[u32(ids[i / params.words]) * params.words + i % params.words]);',
+    widening(format),
+  ),
 );
 
 /**

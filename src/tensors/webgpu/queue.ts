@@ -34,22 +34,40 @@ export interface Shader {
   readonly preamble?: string;
 }
 
-/** A slot of the parameter buffer: WebGPU's alignment of uniform buffers; more parameters than fit no shader here has. */
+/** A slot of the parameter buffer: WebGPU's alignment of dynamic offsets; more parameters than fit no shader here has. */
 const SLOT_BYTES = 256;
 const SLOTS = 256;
 
 /** What is queued keeps its buffers: beyond this much it is submitted, so that they can be used again. */
 const UNSUBMITTED_BYTES = 2 ** 28;
 
+/** Bind groups that are kept: making one takes longer than the rest of a dispatch, and a loop binds the same buffers again. */
+const BIND_GROUPS = 4096;
+
+interface Compiled {
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+  /** By the numbers of the buffers. */
+  readonly bindGroups: Map<string, GPUBindGroup>;
+}
+
 export class ShaderQueue {
-  readonly #pipelines = new WeakMap<Shader, { readonly pipeline: GPUComputePipeline; readonly layout: GPUBindGroupLayout }>();
+  /** What matrix products of more than a few rows round their operands to; sums are float32. */
+  compute: 'float32' | 'float16' = 'float32';
+  readonly #compiled = new Map<Shader, Compiled>();
+  readonly #numbers = new WeakMap<GPUBuffer, number>();
+  #buffers = 0;
+  #bindGroups = 0;
   readonly #internals: Internals;
   /** Parameters of the dispatches that are queued, written to the device in one go before they are submitted. */
   readonly #slots: GPUBuffer;
   readonly #staged = new DataView(new ArrayBuffer(SLOT_BYTES * SLOTS));
+  readonly #offset = new Uint32Array(1);
   #used = 0;
-  /** Bytes of the tensors made since the last submission. */
+  /** Bytes of the buffers taken since the last submission. */
   #made = 0;
+  /** Largest buffer, in bytes. */
+  readonly maxBytes: number;
 
   constructor(readonly backend: WebGPUBackend) {
     this.#internals = backend as unknown as Internals;
@@ -61,16 +79,20 @@ export class ShaderQueue {
       this.#made = 0;
       submit();
     };
+    const { bufferManager } = backend;
+    const acquire = bufferManager.acquireBuffer.bind(bufferManager);
+    bufferManager.acquireBuffer = (size, ...rest) => {
+      if (this.#made >= UNSUBMITTED_BYTES) this.#submit();
+      this.#made += size;
+      return acquire(size, ...rest);
+    };
+    writeSmallUploads(backend);
+    const { maxBufferSize, maxStorageBufferBindingSize } = backend.device.limits;
+    this.maxBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
   }
 
   get features(): GPUSupportedFeatures {
     return this.backend.device.features;
-  }
-
-  /** Largest buffer, in bytes. */
-  get maxBytes(): number {
-    const { maxBufferSize, maxStorageBufferBindingSize } = this.backend.device.limits;
-    return Math.min(maxBufferSize, maxStorageBufferBindingSize);
   }
 
   /** A new tensor whose values mean nothing yet. */
@@ -83,7 +105,6 @@ export class ShaderQueue {
     }
     const tensor = this.backend.makeTensorInfo([...shape], dtype);
     this.backend.uploadToGPU(tensor.dataId);
-    this.#made += bytes;
     return tensor;
   }
 
@@ -105,48 +126,110 @@ export class ShaderQueue {
     const [x, y, z] = typeof groups === 'number' ? [Math.min(groups, most), Math.ceil(groups / most), 1] : groups;
     if (x === 0 || y === 0 || z === 0) return;
     if (this.#used === SLOTS) this.#submit();
-    const { pipeline, layout } = this.#pipelineOf(shader);
-    const entries: GPUBindGroupEntry[] = tensors.map(({ dataId }, binding) => {
-      backend.uploadToGPU(dataId);
-      internals.commandQueueOwnedIds.add(dataId);
-      return { binding, resource: { buffer: backend.tensorMap.get(dataId).resource as GPUBuffer } };
+    const buffers = tensors.map(({ dataId }) => {
+      backend.uploadToGPU(dataId); // may submit what is queued
+      return backend.tensorMap.get(dataId).resource as GPUBuffer;
     });
-    if (params.length) entries.push({ binding: tensors.length, resource: this.#stage(params) });
-    const bindGroup = backend.device.createBindGroup({ layout, entries });
+    for (const { dataId } of tensors) internals.commandQueueOwnedIds.add(dataId);
+    const compiled = this.#compiledOf(shader);
+    const bindGroup = this.#bindGroupOf(compiled, buffers, params.length > 0);
     internals.ensureCommandEncoderReady();
     internals.computePassEncoder ??= internals.commandEncoder.beginComputePass();
-    internals.computePassEncoder.setPipeline(pipeline);
-    internals.computePassEncoder.setBindGroup(0, bindGroup);
+    internals.computePassEncoder.setPipeline(compiled.pipeline);
+    if (params.length) {
+      this.#stage(params);
+      internals.computePassEncoder.setBindGroup(0, bindGroup, this.#offset, 0, 1);
+    } else internals.computePassEncoder.setBindGroup(0, bindGroup);
     internals.computePassEncoder.dispatchWorkgroups(x, y, z);
     internals.dispatchCountInPass++;
-    const many = internals.dispatchCountInPass >= tf.env().getNumber('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE');
-    if (many || this.#made >= UNSUBMITTED_BYTES) this.#submit();
+    if (internals.dispatchCountInPass >= tf.env().getNumber('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE')) this.#submit();
   }
 
   #submit(): void {
+    if (!this.#internals.commandEncoder) return;
     this.#internals.endComputePassEncoder();
     this.#internals.submitQueue();
   }
 
-  #stage(params: readonly Param[]): GPUBufferBinding {
+  #stage(params: readonly Param[]): void {
     const offset = this.#used++ * SLOT_BYTES;
     params.forEach((param, i) => {
       if ('u32' in param) this.#staged.setUint32(offset + 4 * i, param.u32, true);
       else this.#staged.setFloat32(offset + 4 * i, param.f32, true);
     });
-    return { buffer: this.#slots, offset, size: Math.ceil(params.length / 4) * 16 };
+    this.#offset[0] = offset;
   }
 
-  #pipelineOf(shader: Shader) {
-    let compiled = this.#pipelines.get(shader);
+  #bindGroupOf({ bindGroups, layout }: Compiled, buffers: readonly GPUBuffer[], withParams: boolean): GPUBindGroup {
+    const key = buffers.map((buffer) => this.#numberOf(buffer)).join();
+    let bindGroup = bindGroups.get(key);
+    if (!bindGroup) {
+      if (this.#bindGroups++ === BIND_GROUPS) this.#forgetBindGroups();
+      const entries: GPUBindGroupEntry[] = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
+      if (withParams) entries.push({ binding: buffers.length, resource: { buffer: this.#slots, offset: 0, size: SLOT_BYTES } });
+      bindGroup = this.backend.device.createBindGroup({ layout, entries });
+      bindGroups.set(key, bindGroup);
+    }
+    return bindGroup;
+  }
+
+  #numberOf(buffer: GPUBuffer): number {
+    let number = this.#numbers.get(buffer);
+    if (number === undefined) {
+      number = this.#buffers++;
+      this.#numbers.set(buffer, number);
+    }
+    return number;
+  }
+
+  /** Buffers that are gone have left theirs behind. */
+  #forgetBindGroups(): void {
+    for (const { bindGroups } of this.#compiled.values()) bindGroups.clear();
+    this.#bindGroups = 1;
+  }
+
+  #compiledOf(shader: Shader): Compiled {
+    let compiled = this.#compiled.get(shader);
     if (!compiled) {
-      const module = this.backend.device.createShaderModule({ code: source(shader) });
-      const pipeline = this.backend.device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: 'main' } });
-      compiled = { pipeline, layout: pipeline.getBindGroupLayout(0) };
-      this.#pipelines.set(shader, compiled);
+      const { device } = this.backend;
+      const types = shader.buffers.map((buffer) => (buffer.startsWith('var ') ? 'storage' : 'read-only-storage'));
+      const layout = device.createBindGroupLayout({
+        entries: [
+          ...types.map((type, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type } as const })),
+          ...(shader.params.length
+            ? [{ binding: types.length, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'uniform', hasDynamicOffset: true } as const }]
+            : []),
+        ],
+      });
+      const pipeline = device.createComputePipeline({
+        layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+        compute: { module: device.createShaderModule({ code: source(shader) }), entryPoint: 'main' },
+      });
+      compiled = { pipeline, layout, bindGroups: new Map() };
+      this.#compiled.set(shader, compiled);
     }
     return compiled;
   }
+}
+
+/** Bytes up to which values are written to the device without a staging buffer of their own. */
+const SMALL_UPLOAD = 2 ** 20;
+
+/**
+ * TensorFlow.js makes a mapped buffer for each upload and ends the pass to copy it; ids and tables of a few bytes, of which a step has dozens, are written
+ * through the queue. What takes its buffer from the pool may do so before anything unsubmitted: buffers come back to the pool after they were submitted.
+ */
+function writeSmallUploads(backend: WebGPUBackend): void {
+  const upload = backend.uploadToGPU.bind(backend);
+  backend.uploadToGPU = (dataId) => {
+    const data = backend.tensorMap.get(dataId) as unknown as { resource: unknown; dtype: string; values: unknown };
+    const { values } = data;
+    const plain = (data.dtype === 'int32' && values instanceof Int32Array) || (data.dtype === 'float32' && values instanceof Float32Array);
+    if (data.resource || !plain || values.byteLength > SMALL_UPLOAD || values.byteLength === 0) return upload(dataId);
+    data.values = null;
+    upload(dataId);
+    backend.queue.writeBuffer(data.resource as unknown as GPUBuffer, 0, values);
+  };
 }
 
 /** A shader for each variant, written once: a shader is known by its identity, and compiled once. */

@@ -1,13 +1,14 @@
 /** Puts the WGSL kernels behind their names in the webgpu backend's registry, and this project's matrix product in the place of TensorFlow.js' own. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { KernelName } from '../dispatch.js';
+import type { HalfFormat } from '../half.js';
 import {
   type AttentionVariant,
-  attentionDelta,
   attentionForward,
   attentionKeyGrad,
   attentionOfFew,
   attentionQueryGrad,
+  attentionStatistics,
   rowsPerGroup,
 } from './attention.js';
 import type { WebGpuDevice } from './device.js';
@@ -27,16 +28,8 @@ const FEW_QUERIES = 4;
 /** Logits that exist at once: rows of them are worked off in groups below this size. */
 const LOGIT_BYTES = 2 ** 28;
 
-/** 16-bit weights have no kernel here yet: their plain formula runs. Segments of attention are batches here, gathered and padded. */
-const KERNELS: Readonly<
-  Record<
-    Exclude<
-      KernelName,
-      'SearchE1DecodeTokens' | 'SearchE1HalfMatMul' | 'SearchE1PackDecoder' | 'SearchE1SegmentAttention' | 'SearchE1SegmentAttentionGrad'
-    >,
-    Run
-  >
-> = {
+/** Tokens are decoded operation by operation. */
+const KERNELS: Readonly<Record<Exclude<KernelName, 'SearchE1DecodeTokens' | 'SearchE1PackDecoder'>, Run>> = {
   SearchE1Linear(queue, { x, weight, bias, plus }) {
     const [outputs, inputs] = weight.shape;
     const y = queue.output([...x.shape.slice(0, -1), outputs]);
@@ -63,6 +56,34 @@ const KERNELS: Readonly<
     matMul(queue, dy, low, dB, { m: outputs, n: rank, k: rows, transposeA: true, factor: scale });
     queue.release(dLow);
     return [dx, dA, dB];
+  },
+  /** Where no gradient is taken: writing and scoring. */
+  SearchE1HalfLinear(queue, { x, halves, bias, plus, a, b }, { format, scale }) {
+    const [outputs, inputs] = [halves.shape[0], 2 * last(halves)];
+    const rows = size(x) / inputs;
+    const y = queue.output([...x.shape.slice(0, -1), outputs]);
+    matMul(queue, x, halves, y, { m: rows, n: outputs, k: inputs, transposeB: true, halves: format }, { bias, plus });
+    if (!a) return y;
+    const rank = a.shape[0];
+    const low = queue.output([rows, rank]);
+    matMul(queue, x, a, low, { m: rows, n: rank, k: inputs, transposeB: true });
+    matMul(queue, low, b, y, { m: rows, n: outputs, k: rank, transposeB: true, factor: scale, accumulate: true });
+    queue.release(low);
+    return y;
+  },
+  SearchE1HalfMatMul(queue, { x, halves }, { format, byRows }) {
+    const [rows, columns] = [halves.shape[0], 2 * halves.shape[1]];
+    const [m, n, k] = byRows ? [x.shape[0], rows, columns] : [x.shape[0], columns, rows];
+    const y = queue.output([m, n]);
+    matMul(queue, x, halves, y, { m, n, k, transposeB: byRows, halves: format });
+    return y;
+  },
+  SearchE1HalfRows(queue, { halves, ids }, { format }) {
+    checkIds(queue, ids, halves.shape[0]);
+    const words = size(ids) * last(halves);
+    const y = queue.output([size(ids), 2 * last(halves)]);
+    queue.run(layers.halfRows(format), [halves, ids, y], [u32(words), u32(last(halves))], layers.groupsFor(words));
+    return y;
   },
   SearchE1SumRows: (queue, { x }) => columnSums(queue, layers.columnSums, [x], size(x) / last(x), last(x)),
   SearchE1RmsNorm(queue, { x, weight }, { epsilon }) {
@@ -110,56 +131,44 @@ const KERNELS: Readonly<
     queue.run(layers.copyRows, [x, to, y], [u32(size(x)), u32(last(x))], layers.groupsFor(size(x)));
     return [];
   },
-  SearchE1Attention(queue, { q, k, v, keyMask }, { length }) {
-    const [batch, queries, heads] = q.shape;
-    const [out, lse] = [queue.output(q.shape), queue.output([batch, heads, queries])];
+  SearchE1SegmentAttention(queue, { q, k, v, keyMask, segments, ranges }, { mostQueries }) {
+    const [, , heads] = q.shape;
+    const count = segments.shape[0];
+    const [out, lse] = [queue.output(q.shape), queue.output([heads, size(q) / (heads * last(q))])];
     const variant = variantOf(queue, q, keyMask);
-    const few = queries <= FEW_QUERIES;
-    const blocks = few ? queries : Math.ceil(queries / rowsPerGroup(variant));
+    const few = mostQueries <= FEW_QUERIES;
+    const blocks = few ? mostQueries : Math.ceil(mostQueries / rowsPerGroup(variant));
     const shader = few ? attentionOfFew(variant) : attentionForward(variant);
-    queue.run(shader, [q, k, v, out, lse, ...given(keyMask)], attentionParams(q, k, length), [blocks, heads, batch]);
+    const tensors = [q, k, v, out, lse, segments, ranges, ...given(keyMask)];
+    queue.run(shader, tensors, attentionParams(q, k, count), [blocks, heads, count]);
     return [out, lse];
   },
-  SearchE1AttentionGrad(queue, { q, k, v, keyMask, lse, out, dOut }) {
-    const [batch, queries, heads, headDim] = q.shape;
-    const [, keys, keyHeads] = k.shape;
-    const [dq, dk, dv, delta] = [queue.output(q.shape), queue.output(k.shape), queue.output(v.shape), queue.output(lse.shape)];
+  SearchE1SegmentAttentionGrad(queue, { q, k, v, keyMask, segments, ranges, lse, out, dOut }, { mostQueries }) {
+    const [, , heads, headDim] = q.shape;
+    const [, , keyHeads] = k.shape;
+    const [count, rows] = [segments.shape[0], size(k) / (keyHeads * headDim)];
+    const [dq, dk, dv, statistics] = [queue.output(q.shape), queue.output(k.shape), queue.output(v.shape), queue.output([2, size(lse)])];
     const variant = variantOf(queue, q, keyMask);
-    const params = attentionParams(q, k, keys);
-    const rows = rowsPerGroup(variant);
-    queue.run(attentionDelta(headDim), [dOut, out, delta], [size(lse), queries, heads].map(u32), layers.groupsFor(size(lse)));
-    const read = [q, k, v, dOut, lse, delta];
-    queue.run(attentionQueryGrad(variant), [...read, dq, ...given(keyMask)], params, [Math.ceil(queries / rows), heads, batch]);
-    queue.run(attentionKeyGrad(variant), [...read, dk, dv, ...given(keyMask)], params, [Math.ceil(keys / rows), keyHeads, batch]);
-    queue.release(delta);
+    const params = attentionParams(q, k, count);
+    const each = rowsPerGroup(variant);
+    queue.run(attentionStatistics(headDim), [dOut, out, lse, statistics], [size(lse), heads].map(u32), layers.groupsFor(size(lse)));
+    const [read, tables] = [
+      [q, k, v, dOut, statistics],
+      [segments, ranges, ...given(keyMask)],
+    ];
+    queue.run(attentionQueryGrad(variant), [...read, dq, ...tables], params, [Math.ceil(mostQueries / each), heads, count]);
+    queue.run(attentionKeyGrad(variant), [...read, dk, dv, ...tables], params, [Math.ceil(rows / each), keyHeads, 1]);
+    queue.release(statistics);
     return [dq, dk, dv];
   },
   /** Of a softmax the log-sum-exp is kept and the logits are computed again: for 150,000 tokens a row, keeping them would fill the card. */
-  SearchE1SelectedLogProbs(queue, { hidden, head, targets }) {
-    const rows = size(targets);
-    checkIds(queue, targets, head.shape[0]);
-    const [both, lse, none] = [queue.output([2, rows]), queue.output([rows]), queue.output([1])];
-    for (const { logits, first, count } of logitsInParts(queue, hidden, head)) {
-      queue.run(vocabulary.selected, [logits, targets, both, lse], [count, head.shape[0], first, rows].map(u32), count);
-      queue.release(logits);
-    }
-    return [both, lse, none];
-  },
-  SearchE1SelectedLogProbsGrad(queue, { hidden, head, targets, weights: lse, dy }, { of }) {
-    const [width, entries] = [last(hidden), head.shape[0]];
-    const gradient = of === 'hidden' ? queue.output(hidden.shape) : zeros(queue, head.shape);
-    for (const { logits, first, count } of logitsInParts(queue, hidden, head)) {
-      queue.run(vocabulary.selectedGrad, [logits, targets, lse, dy], [count, entries, first].map(u32), count);
-      if (of === 'hidden') matMul(queue, logits, head, gradient, { m: count, n: width, k: entries, offsetC: first * width });
-      else
-        matMul(queue, logits, hidden, gradient, {
-          ...{ m: entries, n: width, k: count, transposeA: true },
-          ...{ offsetB: first * width, accumulate: true },
-        });
-      queue.release(logits);
-    }
-    return gradient;
-  },
+  SearchE1SelectedLogProbs: (queue, { hidden, head, targets }) => [...selectedLogProbs(queue, hidden, head, targets), queue.output([1])],
+  SearchE1SelectedLogProbsGrad: (queue, { hidden, head, targets, weights: lse, dy }, { of }) =>
+    of === 'hidden' ? gradientOfHidden(queue, hidden, head, targets, lse, dy) : gradientOfHead(queue, hidden, head, targets, lse, dy),
+  SearchE1HalfSelectedLogProbs: (queue, { hidden, halves, targets }, { format }) =>
+    selectedLogProbs(queue, hidden, halves, targets, format),
+  SearchE1HalfSelectedLogProbsGrad: (queue, { hidden, halves, targets, weights: lse, dy }, { format }) =>
+    gradientOfHidden(queue, hidden, halves, targets, lse, dy, format),
   SearchE1ForwardKl(queue, { teacher, student }, { clamp }) {
     const [rows, width] = student.shape;
     const [both, saved] = [queue.output([2, rows]), queue.output([rows, 3])];
@@ -277,15 +286,71 @@ function zeros(queue: ShaderQueue, shape: readonly number[]): tf.TensorInfo {
   return out;
 }
 
-/** Logits [count, V] of rows of hidden, so many at a time that they stay below LOGIT_BYTES and the device's limit; the caller releases them. */
-function* logitsInParts(queue: ShaderQueue, hidden: tf.TensorInfo, head: tf.TensorInfo) {
+/** Log-probabilities and entropies [2, N], and log-sum-exps [N]. */
+function selectedLogProbs(
+  queue: ShaderQueue,
+  hidden: tf.TensorInfo,
+  head: tf.TensorInfo,
+  targets: tf.TensorInfo,
+  halves?: HalfFormat,
+): tf.TensorInfo[] {
+  const rows = size(targets);
+  checkIds(queue, targets, head.shape[0]);
+  const [both, lse] = [queue.output([2, rows]), queue.output([rows])];
+  for (const { logits, first, count } of logitsInParts(queue, hidden, head, halves)) {
+    queue.run(vocabulary.selected, [logits, targets, both, lse], [count, head.shape[0], first, rows].map(u32), count);
+    queue.release(logits);
+  }
+  return [both, lse];
+}
+
+function gradientOfHidden(
+  queue: ShaderQueue,
+  hidden: tf.TensorInfo,
+  head: tf.TensorInfo,
+  targets: tf.TensorInfo,
+  lse: tf.TensorInfo,
+  dy: tf.TensorInfo,
+  halves?: HalfFormat,
+): tf.TensorInfo {
+  const [width, entries] = [last(hidden), head.shape[0]];
+  const gradient = queue.output(hidden.shape);
+  for (const { logits, first, count } of logitsInParts(queue, hidden, head, halves)) {
+    queue.run(vocabulary.selectedGrad, [logits, targets, lse, dy], [count, entries, first].map(u32), count);
+    matMul(queue, logits, head, gradient, { m: count, n: width, k: entries, offsetC: first * width, halves });
+    queue.release(logits);
+  }
+  return gradient;
+}
+
+function gradientOfHead(
+  queue: ShaderQueue,
+  hidden: tf.TensorInfo,
+  head: tf.TensorInfo,
+  targets: tf.TensorInfo,
+  lse: tf.TensorInfo,
+  dy: tf.TensorInfo,
+): tf.TensorInfo {
   const [entries, width] = head.shape;
+  const gradient = zeros(queue, head.shape);
+  for (const { logits, first, count } of logitsInParts(queue, hidden, head)) {
+    queue.run(vocabulary.selectedGrad, [logits, targets, lse, dy], [count, entries, first].map(u32), count);
+    const shape = { m: entries, n: width, k: count, transposeA: true, offsetB: first * width, accumulate: true };
+    matMul(queue, logits, hidden, gradient, shape);
+    queue.release(logits);
+  }
+  return gradient;
+}
+
+/** Logits [count, V] of rows of hidden, so many at a time that they stay below LOGIT_BYTES and the device's limit; the caller releases them. */
+function* logitsInParts(queue: ShaderQueue, hidden: tf.TensorInfo, head: tf.TensorInfo, halves?: HalfFormat) {
+  const [entries, width] = [head.shape[0], last(hidden)];
   const rows = size(hidden) / width;
   const most = Math.max(1, Math.floor(Math.min(LOGIT_BYTES, queue.maxBytes) / (4 * entries)));
   for (let first = 0; first < rows; first += most) {
     const count = Math.min(most, rows - first);
     const logits = queue.output([count, entries]);
-    matMul(queue, hidden, head, logits, { m: count, n: entries, k: width, transposeB: true, offsetA: first * width });
+    matMul(queue, hidden, head, logits, { m: count, n: entries, k: width, transposeB: true, offsetA: first * width, halves });
     yield { logits, first, count };
   }
 }
@@ -296,18 +361,22 @@ const variantOf = (queue: ShaderQueue, q: tf.TensorInfo, keyMask: tf.TensorInfo 
   subgroups: queue.features.has('subgroups'),
 });
 
-function attentionParams(q: tf.TensorInfo, k: tf.TensorInfo, keys: number) {
-  const [batch, queries, heads, headDim] = q.shape;
-  return [...[batch, queries, keys, k.shape[1], heads, k.shape[2]].map(u32), f32(1 / Math.sqrt(headDim))];
+function attentionParams(q: tf.TensorInfo, k: tf.TensorInfo, segments: number) {
+  const [heads, headDim] = q.shape.slice(2);
+  const keyHeads = k.shape[2];
+  const counts = [size(q) / (heads * headDim), size(k) / (keyHeads * headDim), segments, heads, keyHeads];
+  return [...counts.map(u32), f32(1 / Math.sqrt(headDim))];
 }
 
 /** WGSL has no infinity: a clamp that clips nothing is said by a flag. */
 const clampParams = (clamp: number) => (Number.isFinite(clamp) ? [u32(1), f32(clamp)] : [u32(0), f32(0)]);
 
+const INTEGERS: readonly string[] = ['ids', 'targets', 'to', 'halves', 'segments', 'ranges', 'families'];
+
 /** A kernel reads bytes as what it expects them to be. */
 function checkTypes(kernelName: string, inputs: Inputs): void {
   for (const [name, { dtype }] of Object.entries(inputs)) {
-    const expected = name === 'ids' || name === 'targets' || name === 'to' ? 'int32' : 'float32';
+    const expected = INTEGERS.includes(name) ? 'int32' : 'float32';
     if (dtype !== expected) throw new TypeError(`${kernelName}: ${name} should be ${expected}, got ${dtype}; use tf.cast`);
   }
 }
