@@ -31,11 +31,12 @@ export function modelFits({ backends }: Inspection, models: Readonly<Record<stri
     memory
       ? Object.entries(models).map(([model, config]) => {
           const size = modelSize(config);
-          const fits = (bytes: number) => bytes <= memory && size.largestWeight <= largestTensor;
+          const fits = (bytes: number, largest = size.largestWeight) => bytes <= memory && largest <= largestTensor;
+          const halved = size.largestWeight / 2; // in 16 bits
           return {
             ...{ model, size, backend: name, whole: fits(size.whole) },
-            ...{ writing: fits(size.writing), writingHalf: fits(size.writing - size.halfSaves) },
-            ...{ adapter: fits(size.adapter), adapterHalf: fits(size.adapter - size.halfSaves) },
+            ...{ writing: fits(size.writing), writingHalf: fits(size.writing - size.halfSaves, halved) },
+            ...{ adapter: fits(size.adapter), adapterHalf: fits(size.adapter - size.halfSaves, halved) },
           };
         })
       : [],
@@ -84,13 +85,17 @@ function backendRow({ name, report, speed, memory }: BackendState): Row {
   return {
     backend: name,
     device: report ? report.device : '–',
-    'GFLOP/s': speed ? speed.gigaflops.toPrecision(3) : '–',
-    'GB/s': speed ? speed.gigabytes.toPrecision(3) : '–',
+    'GFLOP/s': speed ? figure(speed.gigaflops) : '–',
+    'GB/s': speed ? figure(speed.gigabytes) : '–',
     memory: memory ? size(memory) : '–',
     kernels: report?.kernels ?? '–',
     what: report?.description ?? 'not available',
   };
 }
+
+/** Three digits, without an exponent: 33,900. */
+const figure = (value: number): string =>
+  value < 100 ? value.toPrecision(3) : Math.round(Number(value.toPrecision(3))).toLocaleString('en');
 
 const fitRows = (fits: readonly ModelFit[]): readonly Row[] =>
   fits.map(({ model, size: { parameters, writing, adapter, whole, halfSaves }, ...fit }) => ({

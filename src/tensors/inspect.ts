@@ -101,14 +101,14 @@ async function inspect(name: BackendName, cards: readonly GraphicsCard[], memory
   }
 }
 
-/** SEARCH_E1_BACKEND names the one backend to use; here each is asked for. */
+/** The variables that name one backend, and what it multiplies in; here each is asked for. */
 async function withoutOverride<T>(work: () => Promise<T>): Promise<T> {
-  const named = process.env.SEARCH_E1_BACKEND;
-  delete process.env.SEARCH_E1_BACKEND;
+  const named = ['SEARCH_E1_BACKEND', 'SEARCH_E1_COMPUTE'].map((name) => [name, process.env[name]] as const);
+  for (const [name] of named) delete process.env[name];
   try {
     return await work();
   } finally {
-    if (named !== undefined) process.env.SEARCH_E1_BACKEND = named;
+    for (const [name, value] of named) if (value !== undefined) process.env[name] = value;
   }
 }
 
