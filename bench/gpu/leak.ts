@@ -19,11 +19,12 @@ export interface MemoryTrace {
 const BUDGET = 900_000;
 
 /** The first sample is taken after a tenth of the steps: pools are full by then. */
-export async function traceMemory(work: Work, steps: number, say: (text: string) => void): Promise<MemoryTrace> {
+export async function traceMemory(work: Work, steps: number, say: (text: string) => void, seconds: number): Promise<MemoryTrace> {
+  const until = performance.now() + 1000 * seconds;
   const { engine, prompts } = openEngine(work, { memoryBudget: BUDGET, gradientCheckpointing: true });
   const every = Math.max(1, Math.floor(steps / 20));
   const samples: MemoryTrace['samples'][number][] = [];
-  for (let step = 1; step <= steps; step++) {
+  for (let step = 1; step <= steps && performance.now() < until; step++) {
     await oneStep(engine, work, prompts);
     if (step % every || step < steps / 10) continue;
     const { numTensors: tensors, numBytes: bytes, ...rest } = tf.memory();

@@ -10,25 +10,29 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
-import { type BackendName, countParameters, startBackend } from '../../src/index.js';
+import { type BackendName, type Compute, countParameters, datasetPath, loadPolicy, type Policy, startBackend } from '../../src/index.js';
+import { measureBandwidth, measureMatMul } from '../../src/tensors/measure.js';
 import { webGpuDevice } from '../../src/tensors/webgpu/device.js';
 import { version } from '../../src/version.js';
 import { type CheckResult, runChecks } from './checks.js';
 import { type KernelSpeed, kernelSpeeds } from './kernels.js';
 import { type MemoryTrace, traceMemory } from './leak.js';
-import { TINY, WORKS, type Work } from './shapes.js';
-import { bandwidth, grpoStep, matMulTeraflops, type StepTimes, trainingFlops, warmUp } from './speed.js';
+import { type Precision, precisionOf } from './precision.js';
+import { randomPolicy, TINY, WORKS, type Work } from './shapes.js';
+import { grpoStep, type StepTimes, trainingFlops, warmUp } from './speed.js';
 
 const HELP = `Usage: npm run bench:gpu -- [options]
 
-Holds every WGSL kernel to its formula, then measures matrix products, bandwidth and full GRPO steps (classroom policy, random
-Qwen2.5-0.5B and 3B shapes) on WebGPU, and the same in PyTorch where python3 imports torch. Writes a record as JSON.
+Holds every WGSL kernel to its formula, then measures matrix products, bandwidth, what float16 changes, and full GRPO steps (classroom
+policy, random Qwen2.5-0.5B and 3B shapes) on WebGPU, and the same in PyTorch where python3 imports torch. Writes a record as JSON.
 
   --backend <name>    webgpu (the default), or another one that is to be compared
   --out <file>        where the record goes (default bench/records/gpu/<date>.json)
-  --works <names>     of classroom, qwen2.5-0.5b, qwen2.5-3b, with commas (default: all)
+  --works <names>     what the names begin with, of classroom, qwen2.5-0.5b, qwen2.5-3b, with commas (default: all)
   --seconds <n>       no new work is begun after so many seconds (default 1e9)
   --python <command>  the Python with torch and transformers (default python3); "none" leaves it out
+  --parts <names>     of checks, speeds, kernels, precision, works, with commas (default: all); PyTorch goes with speeds and works
+  --compute <names>   float32, float16, with commas: what products are measured in (default float32)
   --leak <steps>      only this: memory over so many steps of the tiny work, for the record
   --dispatches <n>    WebGPU dispatches between submissions (default: the backend's)
   --tiny              a work of seconds that shows that everything runs, on a software GPU too
@@ -56,9 +60,10 @@ interface GpuRecord {
   readonly backend: Record<string, unknown>;
   readonly peak: { readonly teraflops: number; readonly gigabytes: number } | null;
   checks: readonly CheckResult[];
-  kernels: readonly KernelSpeed[];
-  readonly matMul: { readonly n: number; readonly teraflops: number }[];
+  readonly kernels: KernelSpeed[];
+  readonly matMul: { readonly n: number; readonly compute: Compute; readonly teraflops: number }[];
   bandwidth: number | null;
+  readonly precision: Precision[];
   memory: MemoryTrace | null;
   readonly grpo: Record<string, StepTimes | { readonly error: string }>;
   readonly torch: Record<string, unknown>[];
@@ -73,6 +78,8 @@ const { values: options } = parseArgs({
     works: { type: 'string' },
     seconds: { type: 'string', default: '1e9' },
     python: { type: 'string', default: 'python3' },
+    parts: { type: 'string', default: 'checks,speeds,kernels,precision,works' },
+    compute: { type: 'string', default: 'float32' },
     leak: { type: 'string' },
     dispatches: { type: 'string' },
     tiny: { type: 'boolean', default: false },
@@ -92,20 +99,25 @@ async function run(): Promise<void> {
   const date = new Date().toISOString();
   const out = options.out ?? join('bench', 'records', 'gpu', `${date.slice(0, 10)}.json`);
   const named = options.works?.split(',');
-  const works: readonly Work[] = options.tiny ? [TINY] : WORKS.filter(({ name }) => !named || named.includes(name));
+  const works: readonly Work[] = options.tiny
+    ? [TINY]
+    : WORKS.filter(({ name }) => !named || named.some((start) => name.startsWith(start)));
   const onCard = backend.device === 'gpu';
   const sizes: readonly (readonly [number, number])[] = !onCard ? [[128, 2]] : [[1024, 50], [2048, 20], [4096, 10], [8192, 4]]; // biome-ignore format: a table
   const megabytes = onCard ? 512 : 4;
+  const parts = (name: string) => options.parts.split(',').includes(name);
+  const computes = options.compute.split(',') as Compute[];
   const record: GpuRecord = {
     date,
     machine: { gpu: cardText, cpu: cpus()[0]?.model.trim(), cores: cpus().length, platform: `${platform()} ${arch()}` },
     versions: { 'search-e1': version, node: process.versions.node },
-    backend: { ...backend, features: webGpuDevice()?.features, maxBufferSize: webGpuDevice()?.maxBufferSize },
+    backend: { ...backend, ...deviceFacts() },
     peak: PEAKS.find(({ name }) => name.test(`${cardText} ${backend.description}`)) ?? null,
     checks: [],
     kernels: [],
     matMul: [],
     bandwidth: null,
+    precision: [],
     memory: null,
     grpo: {},
     torch: [],
@@ -123,52 +135,79 @@ async function run(): Promise<void> {
 
   if (options.dispatches) tf.env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', Number(options.dispatches));
   if (options.leak) {
-    record.memory = await traceMemory(TINY, Number(options.leak), say);
+    record.memory = await traceMemory(TINY, Number(options.leak), say, Number(options.seconds));
     record.complete = true;
     save();
     say(`record: ${out}`);
     return;
   }
-  if (backend.name === 'webgpu') {
+  if (backend.name === 'webgpu' && parts('checks')) {
     record.checks = await runChecks(say);
     save();
-    await startBackend({ backend: 'webgpu' });
   }
-  if (onCard) await warmUp(2048);
-  for (const [n, times] of sizes) {
-    const teraflops = await matMulTeraflops(n, times);
-    record.matMul.push({ n, teraflops });
-    say(`matMul ${n}: ${teraflops.toFixed(2)} TFLOP/s`);
+  if (parts('speeds') && onCard) await warmUp(2048);
+  for (const compute of parts('speeds') ? computes : []) {
+    await startBackend({ backend: backend.name, compute });
+    for (const [n] of sizes) {
+      const teraflops = (await measureMatMul(n)) / 1000;
+      record.matMul.push({ n, compute, teraflops });
+      say(`matMul ${n}, ${compute}: ${teraflops.toFixed(2)} TFLOP/s`);
+    }
   }
-  record.bandwidth = await bandwidth(megabytes, 20);
-  say(`bandwidth: ${record.bandwidth.toFixed(0)} GB/s`);
-  save();
-  if (backend.name === 'webgpu') {
-    record.kernels = await kernelSpeeds(onCard ? 1 : 64, say);
+  if (parts('speeds')) {
+    record.bandwidth = await measureBandwidth(megabytes);
+    say(`bandwidth: ${record.bandwidth.toFixed(0)} GB/s`);
     save();
   }
-  for (const work of works) {
-    if (!inTime()) {
-      record.grpo[work.name] = { error: 'no time left' };
-      continue;
-    }
+  for (const compute of backend.name === 'webgpu' && parts('kernels') ? computes : []) {
+    await startBackend({ backend: 'webgpu', compute });
+    record.kernels.push(...(await kernelSpeeds(onCard ? 1 : 64, compute, say)));
+    save();
+  }
+  if (backend.name === 'webgpu' && parts('precision')) {
+    const one = async (work: Work, policy: Policy) => {
+      const { sequences, prompt, drawn } = work;
+      const found = await precisionOf(work.name, policy, {
+        sequences: Math.min(4, sequences),
+        prompt: Math.min(64, prompt),
+        drawn: Math.min(64, drawn),
+      });
+      policy.dispose();
+      record.precision.push(found);
+      say(`float16 beside float32: ${JSON.stringify(found)}`);
+      save();
+    };
+    const base = datasetPath('tinypedia', 'base-policy');
+    if (!options.tiny) await one({ ...WORKS[0], name: 'classroom, the base policy' }, await loadPolicy(base));
+    for (const work of works.filter(({ name }) => !name.startsWith('qwen2.5-3b'))) await one(work, randomPolicy(work.config));
+  }
+  for (const work of parts('works') ? works : []) {
     say(`${work.name}: ${(countParameters(work.config) / 1e6).toFixed(1)} million parameters`);
-    try {
-      record.grpo[work.name] = await grpoStep(work, options.tiny ? 0 : 2, say);
-    } catch (error) {
-      record.grpo[work.name] = { error: error instanceof Error ? error.message : String(error) };
-      say(`${work.name}: ${(record.grpo[work.name] as { error: string }).error}`);
+    for (const compute of computes) {
+      const name = compute === 'float32' ? work.name : `${work.name}, ${compute}`;
+      try {
+        if (!inTime()) throw new Error('no time left');
+        await startBackend({ backend: backend.name, compute });
+        record.grpo[name] = await grpoStep({ ...work, name }, say);
+      } catch (error) {
+        record.grpo[name] = { error: error instanceof Error ? error.message : String(error) };
+        say(`${name}: ${(record.grpo[name] as { error: string }).error}`);
+      }
+      save();
     }
-    save();
   }
-  if (options.python !== 'none') {
-    const given = { matMul: sizes, megabytes, grpo: works.map((work) => ({ ...work, flops: trainingFlops(work) })) };
+  if (options.python !== 'none' && parts('speeds') && parts('works')) {
+    const given = {
+      matMul: sizes,
+      megabytes,
+      grpo: works.filter(({ halves }) => !halves).map((work) => ({ ...work, flops: trainingFlops(work) })),
+    };
     await besidePyTorch(given, 0.9 * Number(options.seconds) - elapsed(), (line) => {
       record.torch.push(line);
       save();
     });
   }
-  record.complete = works.every(({ name }) => 'step' in (record.grpo[name] ?? {}));
+  record.complete = Object.values(record.grpo).every((times) => 'step' in times);
   save();
   for (const [name, ratio] of Object.entries(record.ratios)) say(`${name}: ${ratio.toPrecision(3)}`);
   say(`record: ${out}`);
@@ -178,6 +217,11 @@ async function run(): Promise<void> {
   process.exitCode = failed.length ? 1 : 0;
 }
 
+function deviceFacts() {
+  const device = webGpuDevice();
+  return device && { features: device.features, maxBufferSize: device.maxBufferSize };
+}
+
 /** Ours over PyTorch's in float32 (larger is better for us), and shares of the data sheet. */
 function ratios({ matMul, bandwidth, grpo, torch, peak }: GpuRecord): Record<string, number> {
   const found: Record<string, number> = {};
@@ -185,10 +229,12 @@ function ratios({ matMul, bandwidth, grpo, torch, peak }: GpuRecord): Record<str
     torch.find((line) => line.kind === kind && Object.entries(match).every(([key, value]) => line[key] === value)) as
       | Record<string, number>
       | undefined;
-  for (const { n, teraflops } of matMul) {
-    const peer = theirs('matMul', { n, mode: 'float32' });
-    if (peer) found[`matMul ${n} / PyTorch float32`] = teraflops / peer.teraflops;
-    if (peak) found[`matMul ${n}, share of peak`] = teraflops / peak.teraflops;
+  for (const { n, compute, teraflops } of matMul) {
+    for (const mode of compute === 'float32' ? ['float32'] : ['float32', 'bfloat16']) {
+      const peer = theirs('matMul', { n, mode });
+      if (peer) found[`matMul ${n}, ${compute} / PyTorch ${mode}`] = teraflops / peer.teraflops;
+    }
+    if (peak && compute === 'float32') found[`matMul ${n}, share of peak`] = teraflops / peak.teraflops;
   }
   const peerBandwidth = theirs('bandwidth', {});
   if (bandwidth && peerBandwidth) found['bandwidth / PyTorch'] = bandwidth / peerBandwidth.gigabytes;
@@ -196,11 +242,11 @@ function ratios({ matMul, bandwidth, grpo, torch, peak }: GpuRecord): Record<str
   for (const [name, times] of Object.entries(grpo)) {
     if (!('step' in times)) continue;
     for (const mode of ['float32', 'bfloat16']) {
-      const peer = theirs('grpo', { name, mode });
+      const peer = theirs('grpo', { name: name.split(',')[0], mode });
       if (peer)
         for (const part of ['sampling', 'training', 'step'] as const) found[`${name} ${part} / PyTorch ${mode}`] = peer[part] / times[part];
     }
-    if (peak) found[`${name} training, share of peak`] = times.trainingTeraflops / peak.teraflops;
+    if (peak && !name.includes(',')) found[`${name} training, share of peak`] = times.trainingTeraflops / peak.teraflops;
   }
   return found;
 }
@@ -208,7 +254,7 @@ function ratios({ matMul, bandwidth, grpo, torch, peak }: GpuRecord): Record<str
 /** Runs the Python side; its lines are results, its failure is one too. */
 async function besidePyTorch(works: object, seconds: number, take: (line: Record<string, unknown>) => void): Promise<void> {
   const script = process.env.SEARCH_E1_TORCH_SIDE ?? join('bench', 'gpu', 'torch_side.py');
-  const child = spawn(options.python as string, [script, JSON.stringify(works), options.tiny ? '0' : '2', String(seconds)], {
+  const child = spawn(options.python as string, [script, JSON.stringify(works), String(seconds)], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let errors = '';

@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type GrpoDatum, grpoLoss, type InProcessEngine, type InProcessOptions, inProcessEngine, type Tokenizer } from '../../src/index.js';
 import { random } from '../../src/random.js';
-import { secondsPerCall } from '../../src/tensors/measure.js';
+import { measureMatMul } from '../../src/tensors/measure.js';
 import { randomPolicy, type Work } from './shapes.js';
 
 /** Seconds of each part, tokens a second, and the useful floating-point operations a second of the training part. */
@@ -22,23 +22,7 @@ export interface StepTimes {
 /** Keeps the card busy for a second or two: an idle one runs at a fraction of its clock. */
 export async function warmUp(n: number): Promise<void> {
   const until = performance.now() + 1500;
-  while (performance.now() < until) await matMulTeraflops(n, 10);
-}
-
-/** TFLOP/s of n x n x n float32 products. */
-export async function matMulTeraflops(n: number, times: number): Promise<number> {
-  const [a, b] = [1, 2].map((seed) => tf.randomUniform([n, n], -1, 1, 'float32', seed));
-  const seconds = await secondsPerCall(times, () => tf.matMul(a, b));
-  tf.dispose([a, b]);
-  return (2 * n ** 3) / seconds / 1e12;
-}
-
-/** GB/s of reading one array and writing another, counting both. */
-export async function bandwidth(megabytes: number, times: number): Promise<number> {
-  const x = tf.zeros([megabytes * 2 ** 18]);
-  const seconds = await secondsPerCall(times, () => tf.neg(x));
-  x.dispose();
-  return (2 * megabytes * 2 ** 20) / seconds / 1e9;
+  while (performance.now() < until) await measureMatMul(n, { rounds: 1 });
 }
 
 /** Nothing here is text: prompts are random ids. */
@@ -52,11 +36,14 @@ export function openEngine(
   const stream = random(3, 'prompts');
   const draw = () => Math.floor(stream.uniform() * work.config.vocabSize);
   const prompts = Array.from({ length: work.sequences }, () => Array.from({ length: work.prompt }, draw));
-  return { engine: inProcessEngine(randomPolicy(work.config), noTokenizer, options), prompts };
+  const engine = inProcessEngine(randomPolicy(work.config, work.halves), noTokenizer, options);
+  if (work.halves) engine.addAdapter({ rank: 64, alpha: 128, seed: 1 });
+  return { engine, prompts };
 }
 
 /** A GRPO step over random prompts: draw, score with the reference, loss and gradient, AdamW. The first of `rounds` + 1 is not counted. */
-export async function grpoStep(work: Work, rounds: number, say: (text: string) => void): Promise<StepTimes> {
+export async function grpoStep(work: Work, say: (text: string) => void): Promise<StepTimes> {
+  const { rounds } = work;
   const { engine, prompts } = openEngine(work);
   const best = { sampling: Number.POSITIVE_INFINITY, reference: Number.POSITIVE_INFINITY, training: Number.POSITIVE_INFINITY };
   for (let round = 0; round <= rounds; round++) {
@@ -105,11 +92,14 @@ export async function oneStep(engine: InProcessEngine, work: Work, prompts: read
   return { sampling: seconds(started, sampled), reference: seconds(sampled, scored), training: seconds(scored, performance.now()) };
 }
 
-/** What the mathematics asks for: 2 a multiply-add, a backward pass twice its forward pass, causal attention, logits where tokens are scored. */
-export function trainingFlops({ config, sequences, prompt, drawn }: Work): number {
+/**
+ * What the mathematics asks for: 2 a multiply-add, a backward pass twice its forward pass (as much as it where the weights are frozen, the adapter left
+ * out), causal attention, logits where tokens are scored.
+ */
+export function trainingFlops({ config, sequences, prompt, drawn, halves }: Work): number {
   const { hiddenSize: d, intermediateSize: inner, layers, heads, kvHeads, headDim, vocabSize } = config;
   const length = prompt + drawn - 1;
   const block = 2 * d * heads * headDim + 2 * d * kvHeads * headDim + 3 * d * inner;
   const forward = 2 * layers * block * length + 2 * layers * heads * headDim * length * (length + 1) + 2 * vocabSize * d * drawn;
-  return 3 * sequences * forward;
+  return (halves ? 2 : 3) * sequences * forward;
 }

@@ -1,4 +1,4 @@
-"""The same works in PyTorch and Transformers on the same card: python3 torch_side.py '<works as JSON>' <rounds> [seconds]. A line of JSON a result."""
+"""The same works in PyTorch and Transformers on the same card: python3 torch_side.py '<works as JSON>' [seconds]. A line of JSON a result."""
 import json
 import sys
 import time
@@ -41,8 +41,8 @@ def mat_mul(n, times, mode):
 
 
 def bandwidth(megabytes, times):
-    x, y = (torch.zeros(megabytes * 2**18, device=DEVICE) for _ in range(2))
-    return 2 * megabytes * 2**20 / seconds_each(times, lambda: torch.neg(x, out=y)) / 1e9
+    x, y, z = (torch.zeros(megabytes * 2**18, device=DEVICE) for _ in range(3))
+    return 3 * megabytes * 2**20 / seconds_each(times, lambda: torch.add(x, y, out=z)) / 1e9
 
 
 def model_of(config, dtype):
@@ -108,7 +108,8 @@ def step(model, optimizer, work, prompts):
     return sampled - start, scored - sampled, time.perf_counter() - scored
 
 
-def grpo(work, mode, rounds):
+def grpo(work, mode):
+    rounds = work['rounds']
     precision, dtype = MODES[mode]
     torch.set_float32_matmul_precision(precision)
     model = model_of(work['config'], dtype)
@@ -132,8 +133,8 @@ def grpo(work, mode, rounds):
 
 
 def main():
-    works, rounds = json.loads(sys.argv[1]), int(sys.argv[2])
-    until = time.perf_counter() + (float(sys.argv[3]) if len(sys.argv) > 3 else 1e9)
+    works = json.loads(sys.argv[1])
+    until = time.perf_counter() + (float(sys.argv[2]) if len(sys.argv) > 2 else 1e9)
     import transformers
 
     device = torch.cuda.get_device_name() if DEVICE == 'cuda' else 'CPU'
@@ -142,13 +143,13 @@ def main():
         for mode in MODES:
             tell(kind='matMul', n=n, mode=mode, teraflops=mat_mul(n, times, mode))
     tell(kind='bandwidth', gigabytes=bandwidth(works['megabytes'], 20))
-    for work in works['grpo']:
-        for mode in MODES:
+    for mode in ('float32', 'bfloat16', 'tf32'):  # the first is what ours is compared with
+        for work in works['grpo']:
             if time.perf_counter() > until:
                 tell(kind='skipped', name=work['name'], mode=mode)
                 continue
             try:
-                tell(kind='grpo', name=work['name'], mode=mode, **grpo(work, mode, rounds))
+                tell(kind='grpo', name=work['name'], mode=mode, **grpo(work, mode))
             except Exception as error:
                 tell(kind='failed', name=work['name'], mode=mode, error=f'{type(error).__name__}: {error}'[:300])
             if DEVICE == 'cuda':
