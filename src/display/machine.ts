@@ -59,14 +59,17 @@ export function machineText(inspection: Inspection, fits: readonly ModelFit[] = 
   ].join('\n');
 }
 
-/** Shows the inspection below the running cell; prints it elsewhere. */
-export function showMachine(inspection: Inspection, fits: readonly ModelFit[] = modelFits(inspection)): void {
+/** Shows the inspection below the running cell, with what fits on the backend that is taken; prints it elsewhere. */
+export function showMachine(
+  inspection: Inspection,
+  fits: readonly ModelFit[] = modelFits(inspection).filter(({ backend }) => backend === inspection.chosen),
+): void {
   const reasons = inspection.backends.filter(({ reason }) => reason);
   const html = [
     `<p>${escapeHtml(processorLine(inspection))}</p>`,
     tableHtml(inspection.backends.map(backendRow), { caption: chosenLine(inspection) }),
     ...reasons.map(
-      ({ name, reason, remedy }) => `<p>${escapeHtml(`${name}: ${reason}`)}${remedy ? ` Run <code>${escapeHtml(remedy)}</code>` : ''}</p>`,
+      ({ name, reason, remedy }) => `<p>${escapeHtml(`${name}: ${reason}`)}${remedy ? `. Run <code>${escapeHtml(remedy)}</code>` : ''}</p>`,
     ),
     tableHtml(fitRows(fits), { caption: FITS_CAPTION }),
   ].join('\n');

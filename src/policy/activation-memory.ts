@@ -130,12 +130,10 @@ function blockFloats({ config, kernels, half, rank }: Pass, { tokens: n, keys, s
     };
   }
   // Input and middle, both normed; q and k before rotary; what attention reads and writes; gate, up, their product; root mean squares, log-sum-exps.
-  const attended = kernels === 'simd' ? n * (2 * q + 2 * kv + heads) : n * q + PADDED * (2 * q * n + 2 * kv * keys + heads * n);
   const products = half ? adapted + n * (q + 2 * kv) + 2 * m * d : n * 3 * rank + m * 4 * rank;
-  const kept = n * (2 * d + q + kv + 1) + attended + picked + m * (2 * d + 3 * inner + 1) + products;
+  const kept = n * (2 * d + q + kv + 1) + n * (2 * q + 2 * kv + heads) + picked + m * (2 * d + 3 * inner + 1) + products;
   // Gradients of gate and up; or, when these and what they needed are gone, of what attention read and wrote.
-  const attending = (kernels === 'simd' ? 1 : 2 * PADDED) * (2 * q * n + 2 * kv * (kernels === 'simd' ? n : keys));
-  const backward = n * (3 * d + 3 * rank) + m * (d + 4 * rank) + Math.max(2 * inner * m, attending - 3 * inner * m);
+  const backward = n * (3 * d + 3 * rank) + m * (d + 4 * rank) + Math.max(2 * inner * m, n * (2 * q + 2 * kv) - 3 * inner * m);
   return { kept, made: kept + d * m, backward };
 }
 
