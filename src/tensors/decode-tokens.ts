@@ -41,6 +41,23 @@ export interface StackWeights {
   readonly epsilon: number;
 }
 
+/** What the kernels are told of the stack. */
+export interface DecoderSizes {
+  readonly layers: number;
+  readonly width: number;
+  readonly inner: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly vocabulary: number;
+  /** Of the adapter, or 0. */
+  readonly rank: number;
+  /** The adapter's alpha / rank. */
+  readonly scale: number;
+  /** Of the norms. */
+  readonly epsilon: number;
+}
+
 const LINEARS = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'] as const;
 
 /** Bytes of weights that may be kept twice. */
@@ -52,7 +69,7 @@ export class TokenDecoder {
   readonly #tables: RotaryTables;
   /** What the kernel made of the weights. */
   readonly #packed: tf.Tensor[];
-  readonly #attributes: object;
+  readonly #sizes: DecoderSizes;
 
   /**
    * Null where the backend has no kernel for it, where weights are kept in 16 bits, and where the copy would be larger than 128 MB.
@@ -70,7 +87,7 @@ export class TokenDecoder {
   private constructor({ table, blocks, norm, head, heads, kvHeads, epsilon }: StackWeights, tables: () => RotaryTables) {
     const { gate, k } = blocks[0];
     const adapter = blocks.flatMap((block) => LINEARS.map((name) => block[name].adapter)).find(Boolean);
-    this.#attributes = {
+    this.#sizes = {
       ...{ layers: blocks.length, width: gate.weight.shape[1], inner: gate.weight.shape[0], vocabulary: head.shape[0] },
       ...{ heads, kvHeads, headDim: k.weight.shape[0] / kvHeads, rank: adapter?.a.shape[0] ?? 0, scale: adapter?.scale ?? 0, epsilon },
     };
@@ -84,7 +101,7 @@ export class TokenDecoder {
     ]);
     this.#table = table;
     this.#tables = tables();
-    this.#packed = runKernel('SearchE1PackDecoder', { norm, head, ...Object.fromEntries(layers) }, this.#attributes);
+    this.#packed = runKernel('SearchE1PackDecoder', { norm, head, ...Object.fromEntries(layers) }, this.#sizes);
     for (const tensor of this.#owned()) tf.keep(tensor);
   }
 
@@ -108,7 +125,7 @@ export class TokenDecoder {
         inputs[`${i}.cachedV`] = v;
       });
       for (const [name, values] of Object.entries({ tokens, positions, places })) inputs[name] = tf.tensor1d(values, 'int32');
-      return runKernel('SearchE1DecodeTokens', inputs, this.#attributes)[0] as tf.Tensor2D;
+      return runKernel('SearchE1DecodeTokens', inputs, this.#sizes)[0] as tf.Tensor2D;
     });
   }
 

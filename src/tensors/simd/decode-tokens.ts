@@ -1,22 +1,9 @@
 /** The decoder of single tokens on the simd backend: makes the plan that assembly/decode.ts works from, and fills in what changes from step to step. */
 import * as tf from '@tensorflow/tfjs-core';
+import type { DecoderSizes } from '../decode-tokens.js';
 import type { SimdBackend } from './backend.js';
 
 type Inputs = Readonly<Record<string, tf.TensorInfo | undefined>>;
-
-export interface DecoderSizes {
-  readonly layers: number;
-  readonly width: number;
-  readonly inner: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly vocabulary: number;
-  /** Of the adapter, or 0. */
-  readonly rank: number;
-  readonly scale: number;
-  readonly epsilon: number;
-}
 
 /** Fields of the plan in the order of assembly/decode.ts: sizes and packed weights, which stay, then what belongs to a step. */
 const STAYING = ['layers', 'width', 'inner', 'heads', 'kvHeads', 'headDim', 'vocabulary', 'rank', 'norm', 'head'] as const;

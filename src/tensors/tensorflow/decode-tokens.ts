@@ -1,23 +1,8 @@
 /** The weights of a decoder as kernels/decode.cc reads them: each matrix turned, its columns padded to whole vectors, one behind the other in one tensor. */
 import * as tf from '@tensorflow/tfjs-core';
+import type { DecoderSizes } from '../decode-tokens.js';
 
 type Inputs = Readonly<Record<string, tf.TensorInfo | undefined>>;
-
-export interface DecoderSizes {
-  readonly layers: number;
-  readonly width: number;
-  readonly inner: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly vocabulary: number;
-  /** Of the adapter, or 0. */
-  readonly rank: number;
-  /** The adapter's alpha / rank. */
-  readonly scale: number;
-  /** Of the norms. */
-  readonly epsilon: number;
-}
 
 /** Floats of a vector, as in kernels/lanes.h. */
 const LANES = 16;
