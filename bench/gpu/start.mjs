@@ -16,6 +16,7 @@ await build({
   target: 'node20.19',
   fixedExtension: false,
   shims: true,
+  external: ['@tensorflow/tfjs-node-gpu'], // there only where it was set up
   skipNodeModulesBundle: true,
   dts: false,
   report: false,
