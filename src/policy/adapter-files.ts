@@ -4,10 +4,11 @@
  * An adapter may leave layers out. What is not computed here (DoRA and other variants, trained biases or whole modules, ranks that differ from layer to layer,
  * initialisations that change the weights below) is refused, never ignored, with every reason in one error.
  */
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
+import { replaceFile } from '../replace-file.js';
 import { createVariable } from '../tensors/variable.js';
 import { weightShapes } from './config.js';
 import { ADAPTED, adapterName } from './lora.js';
@@ -85,9 +86,7 @@ export async function saveAdapter(policy: Policy, folder: string, { baseModel = 
     alpha_pattern: {},
     inference_mode: true,
   };
-  const path = join(folder, CONFIG);
-  await writeFile(`${path}.tmp`, `${JSON.stringify(config, null, 2)}\n`);
-  await rename(`${path}.tmp`, path);
+  await replaceFile(join(folder, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
 }
 
 /**

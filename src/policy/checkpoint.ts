@@ -4,9 +4,10 @@
  * What is written opens in Transformers unchanged; what Transformers writes opens here. Shards, dtypes, names and shapes are all checked, and every
  * mismatch is listed, before a tensor is made.
  */
-import { copyFile, mkdir, rename, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { replaceFile } from '../replace-file.js';
 import type { AdamWState } from '../tensors/adamW.js';
 import { type HalfFormat, halfFormat, narrowToHalves, widenHalves } from '../tensors/half.js';
 import { configToJson, type PolicyConfig, parseConfig, weightShapes } from './config.js';
@@ -73,14 +74,12 @@ export async function savePolicy(
   }
   await writeSafetensors(join(folder, 'model.safetensors'), tensors);
   const dtype = format === 'BF16' ? 'bfloat16' : format === 'F16' ? 'float16' : 'float32';
-  await writeWhole(join(folder, 'config.json'), JSON.stringify(configToJson(policy.config, dtype), null, 2));
+  await replaceFile(join(folder, 'config.json'), `${JSON.stringify(configToJson(policy.config, dtype), null, 2)}\n`);
   const { endIds, padId } = policy.config;
   const generation = tokenizerFolder ? await generationConfig(tokenizerFolder) : {};
   const ends = [...new Set([...endIds, ...[generation.eos_token_id ?? []].flat()])];
-  await writeWhole(
-    join(folder, 'generation_config.json'),
-    JSON.stringify({ do_sample: true, ...generation, eos_token_id: ends, pad_token_id: padId ?? generation.pad_token_id ?? null }, null, 2),
-  );
+  const settings = { do_sample: true, ...generation, eos_token_id: ends, pad_token_id: padId ?? generation.pad_token_id ?? null };
+  await replaceFile(join(folder, 'generation_config.json'), `${JSON.stringify(settings, null, 2)}\n`);
   if (!tokenizerFolder || tokenizerFolder === folder) return;
   for (const name of await tokenizerFiles(tokenizerFolder)) await copyFile(join(tokenizerFolder, name), join(folder, name));
 }
@@ -140,9 +139,4 @@ async function readConfig(folder: string): Promise<PolicyConfig> {
   const path = join(folder, 'config.json');
   if (!(await stat(path).catch(() => null))) throw new Error(`${folder} holds no config.json: expected a Hugging Face checkpoint folder`);
   return parseConfig(await readJson(path), path);
-}
-
-async function writeWhole(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.tmp`, `${text}\n`);
-  await rename(`${path}.tmp`, path);
 }

@@ -210,7 +210,10 @@ class Batch {
 
   /** Reads what is to be read, and samples one token for every sequence. */
   async #step(reads: readonly Placed[], begins: readonly Placed[]): Promise<void> {
-    const single = (placed: Placed) => this.#decoder !== null && this.#cache.length(placed.slot) > 0 && this.#unread(placed).length === 1;
+    const single = ({ sequence: { known, forgotten }, slot }: Placed) => {
+      const held = this.#cache.length(slot);
+      return this.#decoder !== null && held > 0 && known.length - forgotten - held === 1;
+    };
     const singles = reads.filter(single);
     const pieces = reads.filter((placed) => !single(placed));
     const parts: [readonly Placed[], tf.Tensor2D][] = []; // with their logits

@@ -58,7 +58,8 @@ export interface DecoderSizes {
   readonly epsilon: number;
 }
 
-const LINEARS = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'] as const;
+/** In the order of a block. */
+export const LINEARS = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'] as const;
 
 /** Bytes of weights that may be kept twice. */
 const LARGEST_COPY = 2 ** 27;

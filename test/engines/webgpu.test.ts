@@ -5,7 +5,6 @@ import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import { type InProcessEngine, inProcessEngine } from '../../src/engines/in-process.js';
 import { type GrpoDatum, grpoLoss } from '../../src/grpo/loss.js';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
-import type { PolicyConfig } from '../../src/policy/config.js';
 import { decode, headOf } from '../../src/policy/decoder.js';
 import { Policy } from '../../src/policy/policy.js';
 import type { Tokenizer } from '../../src/policy/tokenizer.js';
@@ -13,24 +12,8 @@ import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { linear } from '../../src/tensors/linear.js';
 import { webGpuDevice } from '../../src/tensors/webgpu/device.js';
-import { expectArraysClose, fixtureFolder, readFixture } from '../policy/xs.js';
+import { expectArraysClose, fixtureFolder, readFixture, tinyConfig } from '../policy/xs.js';
 import { swiftShaderCanRun, useSwiftShader } from '../swiftshader.js';
-
-const config: PolicyConfig = {
-  vocabSize: 50,
-  hiddenSize: 16,
-  intermediateSize: 24,
-  layers: 2,
-  heads: 2,
-  kvHeads: 1,
-  headDim: 8,
-  ropeTheta: 10_000,
-  rmsNormEpsilon: 1e-6,
-  tiedEmbeddings: true,
-  maxPositions: 64,
-  endIds: [],
-  padId: null,
-};
 
 const prompts = [
   [1, 2, 3],
@@ -39,7 +22,7 @@ const prompts = [
 ];
 
 const newEngine = (): InProcessEngine =>
-  inProcessEngine(Policy.initialize(config, random(1, 'weights'), { scale: 0.3 }), {} as Tokenizer, { memoryBudget: 60_000 });
+  inProcessEngine(Policy.initialize(tinyConfig, random(1, 'weights'), { scale: 0.3 }), {} as Tokenizer, { memoryBudget: 60_000 });
 
 /** Draws greedily, scores, takes one optimiser step. */
 async function step(engine: InProcessEngine) {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
 import type { Engine, Loss, Scored } from '../../src/engines/engine.js';
+import type { PolicyConfig } from '../../src/policy/config.js';
 import type { Tokenizer } from '../../src/policy/tokenizer.js';
 
 export const fixtureFolder = (...parts: string[]): string => join(__dirname, '../fixtures', ...parts);
@@ -107,3 +108,20 @@ export async function gradientsThrough(engine: Engine, losses: readonly Loss[], 
   engine.resetOptimizer();
   return { reports, gradients, gradNorm };
 }
+
+/** A decoder that is quick to initialise and to compute anywhere: two blocks, two heads over one. */
+export const tinyConfig: PolicyConfig = {
+  vocabSize: 50,
+  hiddenSize: 16,
+  intermediateSize: 24,
+  layers: 2,
+  heads: 2,
+  kvHeads: 1,
+  headDim: 8,
+  ropeTheta: 10_000,
+  rmsNormEpsilon: 1e-6,
+  tiedEmbeddings: true,
+  maxPositions: 64,
+  endIds: [],
+  padId: null,
+};

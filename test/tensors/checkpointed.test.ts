@@ -5,31 +5,14 @@ import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import type { Paired } from '../../src/engines/engine.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
 import { forwardKlLoss } from '../../src/ofsd/loss.js';
-import type { PolicyConfig } from '../../src/policy/config.js';
 import { Policy } from '../../src/policy/policy.js';
 import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { checkpointed } from '../../src/tensors/checkpointed.js';
 import { valueAndGradients } from '../../src/tensors/gradients.js';
-import { gradientsThrough, noTokenizer } from '../policy/xs.js';
+import { gradientsThrough, noTokenizer, tinyConfig } from '../policy/xs.js';
 import { swiftShaderCanRun, useSwiftShader } from '../swiftshader.js';
 import { peakBytes } from './peak-bytes.js';
-
-const config: PolicyConfig = {
-  vocabSize: 50,
-  hiddenSize: 16,
-  intermediateSize: 24,
-  layers: 2,
-  heads: 2,
-  kvHeads: 1,
-  headDim: 8,
-  ropeTheta: 10_000,
-  rmsNormEpsilon: 1e-6,
-  tiedEmbeddings: true,
-  maxPositions: 64,
-  endIds: [],
-  padId: null,
-};
 
 /** Two that begin alike, and one that does not; the teacher reads three tokens more. */
 const source = random(1, 'checkpointed');
@@ -54,7 +37,7 @@ describe.each(backends)('on %s', (backend) => {
     const before = tf.memory().numTensors;
     const [kept, again] = await Promise.all(
       [false, true].map(async (gradientCheckpointing) => {
-        const policy = Policy.initialize(config, random(1, 'weights'), { scale: 0.3 });
+        const policy = Policy.initialize(tinyConfig, random(1, 'weights'), { scale: 0.3 });
         const engine = inProcessEngine(policy, noTokenizer, { gradientCheckpointing });
         if (rank) {
           engine.addAdapter({ rank, alpha: 6, seed: 2 });

@@ -1,7 +1,8 @@
 /** The decoder of single tokens on the simd backend: makes the plan that assembly/decode.ts works from, and fills in what changes from step to step. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { DecoderSizes } from '../decode-tokens.js';
+import { type DecoderSizes, LINEARS } from '../decode-tokens.js';
 import type { SimdBackend } from './backend.js';
+import { COST } from './mat-mul.js';
 
 type Inputs = Readonly<Record<string, tf.TensorInfo | undefined>>;
 
@@ -23,7 +24,6 @@ const CHANGING = [
 ] as const;
 const CACHED = ['cachedK', 'cachedV'] as const;
 const NORMS = ['inputNorm', 'postNorm'] as const;
-const LINEARS = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'] as const;
 const PARTS = ['weight', 'bias', 'a', 'b'] as const;
 const HEADER = STAYING.length + CHANGING.length;
 const LAYER = CACHED.length + NORMS.length + LINEARS.length * PARTS.length;
@@ -32,8 +32,6 @@ const LAYER = CACHED.length + NORMS.length + LINEARS.length * PARTS.length;
 const DEPTH = 256;
 /** Least sequences a thread takes: with fewer its register tiles stay half empty. */
 const LEAST_ROWS = 4;
-/** Nanoseconds a multiplication with addition takes, roughly. */
-const COST = 1 / 16;
 
 /** The plan, and all weights but the embedding table, packed, in one block that it points into. */
 export function packDecoder(backend: SimdBackend, inputs: Inputs, sizes: DecoderSizes): tf.TensorInfo[] {

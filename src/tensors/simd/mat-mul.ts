@@ -34,7 +34,7 @@ const HALF_COLUMNS = 32;
 /** Rows that widening and packing the halves cost as much as. */
 const PACKING = 4;
 /** Nanoseconds a multiplication with addition takes, roughly. */
-const COST = 1 / 16;
+export const COST = 1 / 16;
 
 /** C = A B (+ bias) at an address, m x n, for every entry of the batch. */
 export function matMul(backend: SimdBackend, product: Product): void {
