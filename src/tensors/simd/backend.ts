@@ -9,7 +9,7 @@ import { registerFusedKernels } from './fused-kernels.js';
 import { Heap } from './heap.js';
 import { compileKernels, type KernelBuild, type KernelModule } from './module.js';
 import { registerStandardKernels } from './standard-kernels.js';
-import { Threads } from './threads.js';
+import { MAXIMUM_THREADS, Threads } from './threads.js';
 
 export interface SimdOptions {
   /** Threads that share the work, the calling one included; 1 starts no workers. Default: one a processor, at most 16. SEARCH_E1_THREADS overrides. */
@@ -165,6 +165,8 @@ export async function startSimd({ threads }: SimdOptions = {}): Promise<SimdBack
 export function wantedThreads(option: number | undefined): number {
   const text = process.env.SEARCH_E1_THREADS;
   const wanted = text ? Number(text) : (option ?? Math.min(availableParallelism(), 16));
-  if (Number.isInteger(wanted) && wanted >= 1 && wanted <= 64) return wanted;
-  throw new RangeError(`${text ? 'SEARCH_E1_THREADS' : 'threads'}: expected an integer from 1 to 64, got ${text || option}`);
+  if (Number.isInteger(wanted) && wanted >= 1 && wanted <= MAXIMUM_THREADS) return wanted;
+  throw new RangeError(
+    `${text ? 'SEARCH_E1_THREADS' : 'threads'}: expected an integer from 1 to ${MAXIMUM_THREADS}, got ${text || option}`,
+  );
 }

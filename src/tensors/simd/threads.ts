@@ -29,10 +29,12 @@ const CHUNKS = 6;
 const CHUNK_SIZE = 7;
 const SCRATCH = 8;
 const SCRATCH_BYTES = 9;
-const THREADS = 10; // those of a higher number take no part: they are being stopped
-const FAILED = 11;
-const LAYOUT = { JOB, TICKET, DONE, FUNCTION, ARGUMENTS, UNITS, CHUNKS, CHUNK_SIZE, SCRATCH, SCRATCH_BYTES, THREADS, FAILED };
+const FAILED = 10;
+const WORKERS = 16; // from here on, who works in each place: a worker that was replaced, and is still about, takes no part
+export const MAXIMUM_THREADS = 64;
+const NUMBERS = 4 * (WORKERS + MAXIMUM_THREADS); // where the arguments start, in bytes
 const MAXIMUM_ARGUMENTS = 32;
+const LAYOUT = { JOB, TICKET, DONE, FUNCTION, ARGUMENTS, UNITS, CHUNKS, CHUNK_SIZE, SCRATCH, SCRATCH_BYTES, FAILED, WORKERS, NUMBERS };
 
 /** Work below this many nanoseconds is not worth waking a thread. */
 const WORTH_SHARING = 12_000;
@@ -45,6 +47,7 @@ export class Threads {
   readonly #functions: readonly KernelFunction[];
   readonly #names = new Map<KernelName, number>(KERNEL_FUNCTIONS.map((name, at) => [name, at]));
   readonly #workers: Worker[] = [];
+  #started = 0;
   #scratch = 0;
   #scratchBytes = 0;
 
@@ -53,9 +56,9 @@ export class Threads {
     private readonly kernels: KernelModule,
     private readonly heap: Heap,
   ) {
-    const control = new SharedArrayBuffer(64 + 8 * MAXIMUM_ARGUMENTS);
-    this.#integers = new Int32Array(control, 0, 16);
-    this.#arguments = new Float64Array(control, 64);
+    const control = new SharedArrayBuffer(NUMBERS + 8 * MAXIMUM_ARGUMENTS);
+    this.#integers = new Int32Array(control, 0, NUMBERS / 4);
+    this.#arguments = new Float64Array(control, NUMBERS);
     this.#integers[TICKET] = -1;
     this.#functions = KERNEL_FUNCTIONS.map((name) => kernels[name]);
   }
@@ -66,7 +69,10 @@ export class Threads {
   }
 
   set count(count: number) {
-    while (this.#workers.length > count - 1) this.#workers.pop()?.terminate();
+    while (this.#workers.length > count - 1) {
+      this.#integers[WORKERS + this.#workers.length] = 0;
+      this.#workers.pop()?.terminate();
+    }
     while (this.#workers.length < count - 1) this.#workers.push(this.#start(this.#workers.length + 1));
     this.#scratchBytes = 0;
   }
@@ -91,14 +97,13 @@ export class Threads {
     at[UNITS] = units;
     at[CHUNKS] = chunks;
     at[CHUNK_SIZE] = chunkSize;
-    at[THREADS] = this.count;
     at[SCRATCH] = this.#scratch;
     at[SCRATCH_BYTES] = this.#scratchBytes;
     this.#arguments.set(args);
     Atomics.store(at, TICKET, ((at[JOB] + 1) & 0x3ffff) << 12);
     Atomics.add(at, JOB, 1);
     Atomics.notify(at, JOB);
-    takeShare(LAYOUT, at, this.#arguments, this.#functions, this.kernels.setScratch, 0);
+    takeShare(LAYOUT, at, this.#arguments, this.#functions, this.kernels.setScratch, 0, 0);
     let spins = 0;
     for (let done = Atomics.load(at, DONE); done < chunks; done = Atomics.load(at, DONE)) {
       if (++spins > SPINS) Atomics.wait(at, DONE, done);
@@ -118,6 +123,8 @@ export class Threads {
 
   /** The worker's program is made of the functions below, so it needs no file: bundlers, CommonJS and notebooks all find it. */
   #start(slot: number): Worker {
+    const number = ++this.#started;
+    this.#integers[WORKERS + slot] = number;
     const program = `(${work})(require('node:worker_threads').workerData, ${takeShare})`;
     const control = this.#integers.buffer;
     const workerData = {
@@ -127,6 +134,7 @@ export class Threads {
       control,
       names: KERNEL_FUNCTIONS,
       slot,
+      number,
       spins: SPINS,
     };
     const worker = new Worker(program, { eval: true, execArgv: [], workerData });
@@ -147,12 +155,13 @@ function takeShare(
   functions: readonly KernelFunction[],
   setScratch: KernelFunction,
   slot: number,
+  worker: number,
 ): void {
   for (;;) {
     const ticket = Atomics.load(integers, layout.TICKET);
     const chunk = ticket & 4095;
     const chunks = integers[layout.CHUNKS];
-    if (ticket < 0 || chunk >= chunks || slot >= integers[layout.THREADS]) return;
+    if (ticket < 0 || chunk >= chunks || integers[layout.WORKERS + slot] !== worker) return;
     // What is read here belongs to this ticket's job if the ticket is still the same below.
     const kernel = functions[integers[layout.FUNCTION]];
     const args = Array.from(numbers.subarray(0, integers[layout.ARGUMENTS]));
@@ -177,18 +186,20 @@ interface WorkerData {
   readonly control: SharedArrayBuffer;
   readonly names: readonly KernelName[];
   readonly slot: number;
+  /** Which worker this is, of all that were started. */
+  readonly number: number;
   readonly spins: number;
 }
 
 /** What a worker does for ever. Refers to nothing outside itself. */
-function work({ layout, module, memory, control, names, slot, spins }: WorkerData, share: typeof takeShare): void {
+function work({ layout, module, memory, control, names, slot, number, spins }: WorkerData, share: typeof takeShare): void {
   const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as KernelModule;
   const functions = names.map((name) => kernels[name]);
-  const integers = new Int32Array(control, 0, 16);
-  const numbers = new Float64Array(control, 64);
+  const integers = new Int32Array(control, 0, layout.NUMBERS / 4);
+  const numbers = new Float64Array(control, layout.NUMBERS);
   for (;;) {
     const job = Atomics.load(integers, layout.JOB);
-    share(layout, integers, numbers, functions, kernels.setScratch, slot);
+    share(layout, integers, numbers, functions, kernels.setScratch, slot, number);
     let idle = 0;
     while (Atomics.load(integers, layout.JOB) === job && idle < spins) idle++;
     if (idle === spins) Atomics.wait(integers, layout.JOB, job);

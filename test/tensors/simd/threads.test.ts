@@ -1,4 +1,5 @@
 /** The same bits on any number of threads. */
+import { setTimeout } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { decode, headOf } from '../../../src/policy/decoder.js';
@@ -98,6 +99,24 @@ describe('threads', () => {
       (await products(threads)).forEach((values, i) => {
         expect(Buffer.from(values.buffer).equals(Buffer.from(alone[i].buffer)), `product ${i} on ${threads} threads`).toBe(true);
       });
+    }
+  });
+
+  test('come and go between any two operations', async () => {
+    const numbers = Float32Array.from({ length: 300 * 200 }, (_, i) => Math.sin(i * 12.9898));
+    const product = () =>
+      tf.tidy(() => {
+        const a = tf.tensor2d(numbers, [300, 200]);
+        return (tf.matMul(a, a, false, true).dataSync() as Float32Array).buffer;
+      });
+    await startBackend({ backend: 'simd', threads: 1 });
+    const alone = Buffer.from(product());
+    for (let i = 0; i < 8; i++) {
+      await startBackend({ backend: 'simd', threads: 4 });
+      await setTimeout(80); // by now they run
+      await startBackend({ backend: 'simd', threads: 1 });
+      await startBackend({ backend: 'simd', threads: 4 }); // those told to stop are still about
+      for (let j = 0; j < 60; j++) expect(Buffer.from(product()).equals(alone)).toBe(true);
     }
   });
 
