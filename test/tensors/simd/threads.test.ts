@@ -107,16 +107,16 @@ describe('threads', () => {
     const product = () =>
       tf.tidy(() => {
         const a = tf.tensor2d(numbers, [300, 200]);
-        return (tf.matMul(a, a, false, true).dataSync() as Float32Array).buffer;
+        return tf.matMul(a, a, false, true).dataSync() as Float32Array;
       });
     await startBackend({ backend: 'simd', threads: 1 });
-    const alone = Buffer.from(product());
+    const alone = Buffer.from(product().buffer);
     for (let i = 0; i < 8; i++) {
       await startBackend({ backend: 'simd', threads: 4 });
       await setTimeout(80); // by now they run
       await startBackend({ backend: 'simd', threads: 1 });
       await startBackend({ backend: 'simd', threads: 4 }); // those told to stop are still about
-      for (let j = 0; j < 60; j++) expect(Buffer.from(product()).equals(alone)).toBe(true);
+      for (let j = 0; j < 60; j++) expect(Buffer.from(product().buffer).equals(alone)).toBe(true);
     }
   });
 
