@@ -58,11 +58,10 @@ const KERNELS: Readonly<Record<Exclude<KernelName, HalfKernelName>, Run>> = {
       k: outputs,
       aStrides: plain(outputs),
       bStrides: plain(rank),
-      factor: scale,
     });
     matMul(backend, { a: at(dy), b: at(weight), c: dx, m: rows, n: inputs, k: outputs, aStrides: plain(outputs), bStrides: plain(inputs) });
-    matMul(backend, { a: dLow, b: at(a), c: dx, m: rows, n: inputs, k: rank, aStrides: plain(rank), bStrides: plain(inputs), plus: dx });
-    matMul(backend, { a: dLow, b: at(x), c: dA, m: rank, n: inputs, k: rows, aStrides: turned(rank), bStrides: plain(inputs) });
+    matMul(backend, { a: dLow, b: at(a), c: dx, m: rows, n: inputs, k: rank, aStrides: plain(rank), bStrides: plain(inputs), plus: dx, factor: scale });
+    matMul(backend, { a: dLow, b: at(x), c: dA, m: rank, n: inputs, k: rows, aStrides: turned(rank), bStrides: plain(inputs), factor: scale });
     matMul(backend, {
       a: at(dy),
       b: at(low),
