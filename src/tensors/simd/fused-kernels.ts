@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { HalfKernelName, KernelName } from '../dispatch.js';
 import type { SimdBackend } from './backend.js';
 import { decodeTokens, packDecoder } from './decode-tokens.js';
-import { halfMatMul, matMul, type Product } from './mat-mul.js';
+import { adaptedMatMul, halfMatMul, matMul, type Product } from './mat-mul.js';
 import { sumRows } from './sum-rows.js';
 
 type Inputs = Readonly<Record<string, tf.TensorInfo>>;
@@ -32,47 +32,31 @@ const KERNELS: Readonly<Record<Exclude<KernelName, HalfKernelName>, Run>> = {
   },
   SearchE1AdaptedLinear({ x, weight, a, b, bias, plus }, { scale }, backend) {
     const { at, output } = backend;
-    const rows = size(x) / last(x);
-    const [y, low] = [output([...x.shape.slice(0, -1), weight.shape[0]]), output([rows, a.shape[0]])];
-    project(backend, at(x), weight, at(y), rows, { bias: at(bias), plus: at(plus) });
-    project(backend, at(x), a, at(low), rows);
-    project(backend, at(low), b, at(y), rows, { factor: scale, plus: at(y) });
+    const [m, rank] = [size(x) / last(x), a.shape[0]];
+    const [n, k] = weight.shape;
+    const [y, low] = [output([...x.shape.slice(0, -1), n]), output([m, rank])];
+    adaptedMatMul(
+      backend,
+      { a: at(x), b: at(weight), c: at(y), m, n, k, aStrides: [k, 1], bStrides: [1, k], bias: at(bias), plus: at(plus) },
+      { u: at(a), v: at(b), low: at(low), rank, scale, uStrides: [1, k], vStrides: [1, rank] },
+    );
     return [y, low];
   },
   SearchE1AdaptedLinearGrad({ x, weight, a, b, low, dy }, { scale }, backend) {
     const { at, output, heap } = backend;
-    const rows = size(x) / last(x);
-    const [rank, inputs] = a.shape;
-    const outputs = b.shape[0];
+    const [rows, rank] = [size(x) / last(x), a.shape[0]];
+    const [outputs, inputs] = weight.shape;
     const gradients = [output(x.shape), output(a.shape), output(b.shape)];
     const [dx, dA, dB] = gradients.map(at);
-    const dLow = heap.allocate(4 * rows * rank);
-    const plain = (width: number) => [width, 1] as const;
-    const turned = (width: number) => [1, width] as const;
-    matMul(backend, {
-      a: at(dy),
-      b: at(b),
-      c: dLow,
-      m: rows,
-      n: rank,
-      k: outputs,
-      aStrides: plain(outputs),
-      bStrides: plain(rank),
-    });
-    matMul(backend, { a: at(dy), b: at(weight), c: dx, m: rows, n: inputs, k: outputs, aStrides: plain(outputs), bStrides: plain(inputs) });
-    matMul(backend, { a: dLow, b: at(a), c: dx, m: rows, n: inputs, k: rank, aStrides: plain(rank), bStrides: plain(inputs), plus: dx, factor: scale });
-    matMul(backend, { a: dLow, b: at(x), c: dA, m: rank, n: inputs, k: rows, aStrides: turned(rank), bStrides: plain(inputs), factor: scale });
-    matMul(backend, {
-      a: at(dy),
-      b: at(low),
-      c: dB,
-      m: outputs,
-      n: rank,
-      k: rows,
-      aStrides: turned(outputs),
-      bStrides: plain(rank),
-      factor: scale,
-    });
+    const dLow = heap.allocate(4 * rows * rank); // dy B: not scaled, what is made of it is
+    adaptedMatMul(
+      backend,
+      { a: at(dy), b: at(weight), c: dx, m: rows, n: inputs, k: outputs, aStrides: [outputs, 1], bStrides: [inputs, 1] },
+      { u: at(b), v: at(a), low: dLow, rank, scale, uStrides: [rank, 1], vStrides: [inputs, 1] },
+    );
+    const summed = { k: rows, factor: scale };
+    matMul(backend, { a: dLow, b: at(x), c: dA, m: rank, n: inputs, aStrides: [1, rank], bStrides: [inputs, 1], ...summed });
+    matMul(backend, { a: at(dy), b: at(low), c: dB, m: outputs, n: rank, aStrides: [1, outputs], bStrides: [rank, 1], ...summed });
     heap.release(dLow);
     return gradients;
   },

@@ -48,6 +48,42 @@ export function matMul(backend: SimdBackend, product: Product): void {
   });
 }
 
+/** A change of low rank to the second operand of a product: C = A (B + scale U V), computed as A B + scale (A U) V. */
+export interface LowRank {
+  /** Address of [k, rank]. */
+  readonly u: number;
+  /** Address of [rank, n]. */
+  readonly v: number;
+  /** Address for A U, [m, rank], row after row. */
+  readonly low: number;
+  readonly rank: number;
+  readonly scale: number;
+  readonly uStrides: Strides;
+  readonly vStrides: Strides;
+}
+
+/** Rows of an adapted product worked on together: few enough to be in the second cache when the change is added. */
+const ADAPTED_ROWS = 516;
+
+/** A product with a change of low rank; A is one matrix, row after row. */
+export function adaptedMatMul(backend: SimdBackend, product: Product, { u, v, low, rank, scale, uStrides, vStrides }: LowRank): void {
+  const { a, b, c, bias = 0, plus = 0, m, n, k, aStrides, bStrides } = product;
+  const [block, columns] = blockSize(m, n, 1, backend.threads.count);
+  if (columns < n) {
+    // Few rows: threads share the columns of one product after the other.
+    matMul(backend, product);
+    matMul(backend, { a, b: u, c: low, m, n: rank, k, aStrides, bStrides: uStrides });
+    matMul(backend, { a: low, b: v, c, m, n, k: rank, aStrides: [rank, 1], bStrides: vStrides, plus: c, factor: scale });
+    return;
+  }
+  const rows = Math.min(block, ADAPTED_ROWS);
+  const args = [a, b, u, v, c, low, bias, plus, scale, m, n, k, rank, ...bStrides, ...uStrides, ...vStrides, rows];
+  backend.threads.run('adaptedRows', args, Math.ceil(m / rows), {
+    cost: Math.min(m, rows) * (n * k + rank * (n + k)) * COST,
+    scratch: backend.kernels.matMulScratch(),
+  });
+}
+
 /** x [m, k] times the transpose of packed halves W [n, k] (`../half.ts`) where `byRows`, else x [m, n] times W; a tensor of float32. */
 export function halfMatMul(backend: SimdBackend, x: tf.TensorInfo, halves: tf.TensorInfo, bf16: boolean, byRows: boolean): tf.TensorInfo {
   const [m] = x.shape;

@@ -9,6 +9,7 @@ import { relaxedSimd, simd } from './module.generated.js';
 /** What assembly/index.ts exports for threads to share: the last two arguments are a range of units. */
 export const KERNEL_FUNCTIONS = [
   'adamW',
+  'adaptedRows',
   'addTargets',
   'attentionBackward',
   'attentionForward',

@@ -89,9 +89,12 @@ describe('threads', () => {
     const products = async (threads: number) => {
       await startBackend({ backend: 'simd', threads });
       return tf.tidy(() =>
-        shapes.flatMap(([m, n, k]) =>
-          [false, true].map((turned) => tf.matMul(matrix(turned ? [k, m] : [m, k]), matrix([k, n]), turned).dataSync() as Float32Array),
-        ),
+        shapes
+          .flatMap(([m, n, k]) => [
+            ...[false, true].map((turned) => tf.matMul(matrix(turned ? [k, m] : [m, k]), matrix([k, n]), turned)),
+            linear(matrix([m, k]), matrix([n, k]), undefined, { adapter: { a: matrix([5, k]), b: matrix([n, 5]), scale: 0.5 } }),
+          ])
+          .map((product) => product.dataSync() as Float32Array),
       );
     };
     const alone = await products(1);

@@ -123,6 +123,27 @@ export function matMulBlocks(
   }
 }
 
+/**
+ * C = A W (+ bias) (+ plus) + scale (A U) V, W [k, n] changed by a product of low rank, in blocks of `rows` rows, the units: what the first product has
+ * written is still in the cache when the last adds to it. A U, [m, rank], is kept in `low`. A, C and low are row after row.
+ */
+export function adaptedRows(
+  a: usize, w: usize, u: usize, v: usize, c: usize, low: usize, bias: usize, plus: usize, scale: f32,
+  m: i32, n: i32, k: i32, rank: i32,
+  wRow: i32, wCol: i32, uRow: i32, uCol: i32, vRow: i32, vCol: i32, rows: i32, start: i32, end: i32,
+): void {
+  for (let unit = start; unit < end; unit++) {
+    const i = unit * rows;
+    const height = min(rows, m - i);
+    const from = a + (<usize>(i * k) << 2);
+    const at = <usize>(i * n) << 2;
+    const between = low + (<usize>(i * rank) << 2);
+    matMul(from, w, c + at, bias, plus ? plus + at : 0, 1, height, n, k, k, 1, wRow, wCol, n);
+    matMul(from, u, between, 0, 0, 1, height, rank, k, k, 1, uRow, uCol, rank);
+    matMul(between, v, c + at, 0, c + at, scale, height, n, rank, rank, 1, vRow, vCol, n);
+  }
+}
+
 /** Floats that `pack` writes. */
 // @ts-ignore: decorator
 @inline
