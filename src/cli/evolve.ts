@@ -11,7 +11,7 @@ import { addEvolutionOptions, type EvolutionFlags, evolutionSettings, preferOpti
 import { describeRun, summarizeRun } from './evolution-summary.js';
 import { evolutionTasks } from './evolution-tasks.js';
 import { givenBy, type Io, interruptible, UsageError } from './io.js';
-import { openBackend, openEngine } from './open-policy.js';
+import { openBackend, openEngine, warnOfOtherBackend } from './open-policy.js';
 import {
   addCommonOptions,
   type CommonFlags,
@@ -146,22 +146,14 @@ async function rememberedFlags(path: string, flags: Flags, command: Command): Pr
 /** Appends to `sessions.jsonl` when, by what and on what the run is worked on; warns when that has changed. */
 async function noteSession(path: string, backend: BackendReport, io: Io): Promise<void> {
   const file = join(path, 'sessions.jsonl');
-  const session = {
-    date: new Date().toISOString(),
-    version,
-    node: process.version,
-    backend: backend.name,
-    description: backend.description,
-    kernels: backend.kernels,
-  };
+  const { name, description, kernels, compute } = backend;
+  const session = { date: new Date().toISOString(), version, node: process.version, backend: { name, description, kernels, compute } };
   const before = (await readFile(file, 'utf8').catch(() => '')).trim().split('\n').pop();
   if (before) {
     const last = JSON.parse(before) as typeof session;
-    const changed = (['version', 'backend', 'description', 'kernels'] as const).filter((key) => last[key] !== session[key]);
-    if (changed.length) {
-      const change = changed.map((key) => `${key} was ${last[key]}, is ${session[key]}`).join('; ');
-      io.stderr.write(`warning: the numbers will not be those of an uninterrupted run: ${change}\n`);
-    }
+    if (last.version !== version)
+      io.stderr.write(`warning: the run was begun with search-e1 ${last.version}, this is ${version}: its numbers may be others\n`);
+    warnOfOtherBackend(io, last.backend, backend);
   }
   await appendFile(file, `${JSON.stringify(session)}\n`);
 }

@@ -8,7 +8,7 @@ import type { LoadProgress } from '../policy/shards.js';
 import { loadTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import { classroomProtocol, type Protocol } from '../rollout/protocol.js';
 import { searchR1Protocol } from '../rollout/search-r1.js';
-import { type BackendReport, startBackend } from '../tensors/backend.js';
+import { type BackendReport, type ComputedOn, startBackend } from '../tensors/backend.js';
 import { openPolicy } from '../tinypedia/base-policy.js';
 import { givenBy, type Io, UsageError } from './io.js';
 import type { CommonFlags } from './options.js';
@@ -23,6 +23,16 @@ export async function openBackend(io: Io, { backend }: Pick<CommonFlags, 'backen
   io.stderr.write(`backend: ${printable(`${report.name}: ${report.description}${kernels}`)}\n`);
   for (const note of report.notes) io.stderr.write(`  not used: ${printable(note)}\n`);
   return report;
+}
+
+/** Warns who goes on with a run on another backend than before. */
+export function warnOfOtherBackend(io: Io, before: ComputedOn, now: ComputedOn): void {
+  const described = before.name === 'simd' ? [] : (['description'] as const); // simd's says how many threads, and those change no bit
+  const changed = (['name', ...described, 'kernels', 'compute'] as const).filter((key) => before[key] !== now[key]);
+  if (changed.length === 0) return;
+  const change = changed.map((key) => `${key === 'name' ? 'backend' : key} was ${before[key]}, is ${now[key]}`).join('; ');
+  io.stderr.write(`warning: the numbers will not be those of an uninterrupted run: ${printable(change)}
+`);
 }
 
 /** An engine over a checkpoint folder; without one the base policy that comes with the package. */

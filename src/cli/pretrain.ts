@@ -3,12 +3,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { duration } from '../display/progress.js';
-import type { BackendReport } from '../tensors/backend.js';
 import { resumeBasePolicy, type TrainingRecord, trainBasePolicy } from '../tinypedia/base-policy.js';
 import { type PretrainMetrics, type PretrainPhase, pretrainSettings, stepsDone, stepsOf } from '../tinypedia/pretrain.js';
 import { openUnfinished, type UnfinishedRun } from '../tinypedia/unfinished.js';
 import { givenBy, type Io, interruptible, UsageError } from './io.js';
-import { openBackend } from './open-policy.js';
+import { openBackend, warnOfOtherBackend } from './open-policy.js';
 import { addCommonOptions, type CommonFlags, checkSameOptions, examples, integer, positive } from './options.js';
 import { printableJson } from './printable.js';
 import { runTasks } from './tasks.js';
@@ -58,7 +57,7 @@ async function runPretrain(flags: Flags, command: Command, io: Io): Promise<void
   const unfinished = await unfinishedRun(flags, command);
   const phases = unfinished?.settings.phases ?? phasesOf(flags);
   const backend = await openBackend(io, flags);
-  if (unfinished) warnOfOtherBackend(unfinished, backend, io);
+  if (unfinished) warnOfOtherBackend(io, unfinished.backend, backend);
   const before = unfinished ? stepsDone(phases, unfinished.last) : 0;
   const total = stepsOf(phases);
   const started = performance.now();
@@ -129,10 +128,3 @@ const flagsOf = ({ settings: { seed, phases }, from }: UnfinishedRun): RunFlags 
   learningRate: phases[0].learningRate,
   from,
 });
-
-function warnOfOtherBackend({ backend: before }: UnfinishedRun, now: BackendReport, io: Io): void {
-  const changed = (['name', 'device', 'kernels'] as const).filter((key) => before[key] !== now[key]);
-  if (changed.length === 0) return;
-  const change = changed.map((key) => `${key === 'name' ? 'backend' : key} was ${before[key]}, is ${now[key]}`).join('; ');
-  io.stderr.write(`warning: the numbers will not be those of an uninterrupted run: ${change}\n`);
-}

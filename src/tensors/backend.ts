@@ -51,6 +51,9 @@ export interface BackendReport {
   readonly notes: readonly string[];
 }
 
+/** What the numbers of a run depend on: recorded with it. */
+export type ComputedOn = Pick<BackendReport, 'name' | 'description' | 'kernels' | 'compute'>;
+
 /** What a starter says once its backend is the active one; starting it again changes nothing but its threads. */
 type Started = Pick<BackendReport, 'description' | 'kernels' | 'device'>;
 

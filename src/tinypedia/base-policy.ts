@@ -69,7 +69,7 @@ export interface TrainingRecord {
  */
 export async function trainBasePolicy({ from, settings: chosen, ...options }: TrainBasePolicyOptions): Promise<TrainingRecord> {
   const { out } = options;
-  const { name, device, kernels } = options.backend;
+  const { name, description, kernels, compute } = options.backend;
   const settings = { ...pretrainSettings, ...chosen };
   const policy = from
     ? await loadPolicy(from)
@@ -78,7 +78,7 @@ export async function trainBasePolicy({ from, settings: chosen, ...options }: Tr
       });
   try {
     await discardUnfinished(out);
-    const run = { settings, from, backend: { name, device, kernels }, last: null, recorded: [], seconds: 0 };
+    const run = { settings, from, backend: { name, description, kernels, compute }, last: null, recorded: [], seconds: 0 };
     await keepUnfinished(out, run, (folder) => savePolicy(policy, folder, { tokenizerFolder: tokenizerFolder() }));
   } finally {
     policy.dispose();

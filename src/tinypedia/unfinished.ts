@@ -7,7 +7,7 @@
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '../replace-file.js';
-import type { BackendReport } from '../tensors/backend.js';
+import type { ComputedOn } from '../tensors/backend.js';
 import type { PretrainMetrics, PretrainSettings } from './pretrain.js';
 
 /** All that a run needs to go on, beside its checkpoint. */
@@ -16,7 +16,7 @@ export interface UnfinishedRun {
   /** The checkpoint that it was begun from; none: random weights. */
   readonly from?: string;
   /** What it was begun on. On another the numbers are others. */
-  readonly backend: Pick<BackendReport, 'name' | 'device' | 'kernels'>;
+  readonly backend: ComputedOn;
   /** The last step that was done; null before the first. */
   readonly last: PretrainMetrics | null;
   /** Lines of `training.jsonl` so far. */

@@ -54,7 +54,7 @@ afterEach(async () => {
 /** A run after `done` steps of its phase 1. */
 const runAt = (done: number): UnfinishedRun => ({
   settings: { seed: 1 } as PretrainSettings,
-  backend: { name: 'simd', device: 'cpu', kernels: 'simd' },
+  backend: { name: 'simd', description: 'on 2 threads', kernels: 'simd', compute: 'float32' },
   last: done === 0 ? null : ({ phase: 1, step: done } as PretrainMetrics),
   recorded: [],
   seconds: 0.1 + done,
