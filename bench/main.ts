@@ -23,6 +23,7 @@ interface Options {
   readonly rounds: number;
   readonly size: Size;
   readonly peers: boolean;
+  readonly profile?: true;
   readonly json?: true;
   readonly record?: true;
   readonly table?: true;
@@ -48,6 +49,7 @@ const program = new Command('npm run bench --')
   .option('--rounds <n>', 'timed repetitions of each side', whole, 7)
   .addOption(new Option('--size <size>', 'small: tiny shapes, to see that everything runs').choices(['full', 'small']).default('full'))
   .option('--no-peers', 'ours alone')
+  .option('--profile', 'one more repetition of ours, timed operation by operation, and what share of the peak each reaches')
   .option('--json', 'print the record instead of tables')
   .option('--record', 'write bench/records/<date>-<cpu>-<threads>.json')
   .option('--table', 'measure nothing: print the newest record')
@@ -60,6 +62,7 @@ Examples:
   npm run bench -- --threads 1,2 --record           for the record
   npm run bench -- --backends simd,tensorflow       a column for each
   npm run bench -- --only training,lora --rounds 3
+  npm run bench -- --only search --no-peers --profile   where the time of a step goes
   npm run bench -- --size small --no-peers          half a minute, no Python
 
 Ctrl-C stops and prints what was measured.`,

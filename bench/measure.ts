@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { notFinite } from './check.js';
-import type { Timing } from './messages.js';
+import type { Profile, Timing } from './messages.js';
 import { type Ahead, type Progress, TimeLeft } from './progress.js';
 import { type BenchRecord, isBusy, type MemoryResult, type Peak, type Result, thisMachine } from './record.js';
 import { type Command, Side } from './side.js';
@@ -18,6 +18,8 @@ export interface Plan {
   /** Ours is measured on each of them, in turns; empty means on the one that the environment or the package chooses. */
   readonly backends: readonly string[];
   readonly rounds: number;
+  /** One more repetition of ours, timed kernel by kernel. */
+  readonly profile?: boolean;
   readonly ours: Omit<Command, 'threads'>;
   /** Null: ours alone. */
   readonly peer: Omit<Command, 'threads'> | null;
@@ -182,8 +184,9 @@ export class Measurement {
     const timed = fine.map(({ mine, error }) => {
       const [backend, ours] = [nameOf(mine), [] as number[]];
       const goal = (goals as Readonly<Record<string, number>> | null)?.[backend] ?? null;
-      this.#results.push({ name, title, peer: beside, goal, backend, threads, flops, error, ours, theirs });
-      return { side: mine.side, ours };
+      const result = { name, title, peer: beside, goal, backend, threads, flops, error, ours, theirs };
+      const at = this.#results.push(result) - 1;
+      return { side: mine.side, ours, profiled: (profile: Profile | undefined) => this.#results.splice(at, 1, { ...result, profile }) };
     });
     const rounds = timed.length > 0 ? this.#rounds(work) : -1;
     for (let round = 0; round <= rounds; round++) {
@@ -198,6 +201,10 @@ export class Measurement {
         ours.push(seconds[i]);
       });
       if (other !== null) theirs.push(other);
+    }
+    if (this.plan.profile) {
+      this.#say(work, threads, 'profiling');
+      for (const { side, profiled } of timed) profiled((await side.run({ profile: true })).profile);
     }
     for (const { side } of sides.ours) await side.drop();
     await sides.peer?.side.drop();

@@ -83,7 +83,8 @@ export type Message =
       /** What the peer found; null where there is none. */
       readonly peer: Check | null;
     }
-  | { readonly do: 'run' }
+  /** Profiled: ours alone knows how; the peer is not asked to. */
+  | { readonly do: 'run'; readonly profile?: true }
   | { readonly do: 'drop' };
 
 /** Resident bytes of a side's process, now and at most so far. */
@@ -95,6 +96,16 @@ export interface Memory {
 export interface Timing extends Memory {
   /** One repetition. */
   readonly seconds: number;
+  /** Of a run that was to be profiled. */
+  readonly profile?: Profile;
+}
+
+/** Where the time of a run went. */
+export interface Profile {
+  /** All of it, the profiler's own share included. */
+  readonly seconds: number;
+  /** The kernels that ran, each without those that it called in turn; useful floating-point operations where it is a product of matrices, else 0. */
+  readonly operations: readonly { readonly name: string; readonly calls: number; readonly seconds: number; readonly flops: number }[];
 }
 
 export interface Hello extends Memory {

@@ -2,6 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { arch, cpus, loadavg, platform, totalmem } from 'node:os';
 import { join } from 'node:path';
+import type { Profile } from './messages.js';
 import type { Size } from './works.js';
 
 export interface Result {
@@ -17,6 +18,8 @@ export interface Result {
   /** Seconds a repetition, round by round; the peer's are empty where it was not there. */
   readonly ours: readonly number[];
   readonly theirs: readonly number[];
+  /** Ours, of one more repetition; where it was asked for. */
+  readonly profile?: Profile;
   /** Largest relative difference between the two sides' results; null where there was no peer. */
   readonly error: number | null;
 }

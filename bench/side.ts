@@ -62,8 +62,8 @@ export class Side {
     return (await this.#ask({ do: 'prepare', ...message })).check as Check;
   }
 
-  async run(): Promise<Timing> {
-    return (await this.#ask({ do: 'run' })) as unknown as Timing;
+  async run(message: Omit<Extract<Message, { do: 'run' }>, 'do'> = {}): Promise<Timing> {
+    return (await this.#ask({ do: 'run', ...message })) as unknown as Timing;
   }
 
   async drop(): Promise<void> {

@@ -1,13 +1,14 @@
 /** A record as a table of ratios, in Markdown: it reads in a terminal as well. */
 import { COST_GROWTH_GOAL, costGrowth, FLAT, growthOfSecondHalf, MEMORY_GOAL, rate } from './goals.js';
+import type { Profile } from './messages.js';
 import { type BenchRecord, isBusy, type MemoryResult, type Result } from './record.js';
 import { speedRatio, summarize } from './statistics.js';
 
 /** Headers and rows. */
 type Rows = readonly (readonly string[])[];
 
-/** The whole record for people. */
-export function recordTables(record: BenchRecord): string {
+/** The whole record for people; `profiles`: with where the time of each work went, if that was asked for when it was measured. */
+export function recordTables(record: BenchRecord, { profiles = true } = {}): string {
   const { machine, versions, peaks, results, memory, refused } = record;
   const mark = markIn(record);
   const notes = [
@@ -31,6 +32,7 @@ export function recordTables(record: BenchRecord): string {
     const swept = results.filter((result) => result.name.startsWith('sweep') && result.backend === backend);
     if (swept.length) parts.push(markdown(sweepRows(record, swept, `${on(backend)}sweep`)), sweepSentence(swept, mark, on(backend)));
   }
+  if (profiles) for (const result of results) if (result.profile) parts.push(markdown(profileRows(record, result, result.profile)));
   if (memory.length) parts.push(memory.map((of) => memorySentence(of, mark, on(of.backend))).join('\n'));
   if (refused.length)
     parts.push(
@@ -111,6 +113,32 @@ function sweepRows(record: BenchRecord, results: readonly Result[], heading: str
   ];
 }
 
+/** Operations that take less than this share of the time are one row. */
+const LEAST_SHARE = 0.01;
+
+/** Operation by operation, the longest first: its share of the time, and of the peak where it is a product of matrices. */
+function profileRows(record: BenchRecord, { title, backend, threads }: Result, { seconds: total, operations }: Profile): Rows {
+  const peak = peakOf(record, backend, threads, 'ours');
+  const row = (name: string, calls: number | null, time: number, flops: number): string[] => [
+    name,
+    calls === null ? '–' : String(calls),
+    seconds(time),
+    percent(time / total),
+    flops ? (flops / time / 1e9).toFixed(1) : '–',
+    flops && peak ? percent(flops / time / 1e9 / peak) : '–',
+  ];
+  const sorted = [...operations].sort((a, b) => b.seconds - a.seconds);
+  const small = sorted.filter((operation) => operation.seconds < LEAST_SHARE * total);
+  const sum = (of: Profile['operations'], key: 'calls' | 'seconds' | 'flops') => of.reduce((all, operation) => all + operation[key], 0);
+  return [
+    [`${title}: where the time goes, ${backend}, ${threadsOf(threads)}`, 'calls', 'time', 'of all', 'GFLOP/s', 'of peak'],
+    ...sorted.filter((operation) => !small.includes(operation)).map(({ name, calls, seconds, flops }) => row(name, calls, seconds, flops)),
+    ...(small.length ? [row(`${small.length} others`, sum(small, 'calls'), sum(small, 'seconds'), sum(small, 'flops'))] : []),
+    row('JavaScript between them', null, total - sum(sorted, 'seconds'), 0),
+    row('together', sum(sorted, 'calls'), total, sum(sorted, 'flops')),
+  ];
+}
+
 /** Whether a goal holds; nothing where the shapes are too small for a goal to mean anything. */
 type Mark = (holds: boolean) => string;
 
@@ -136,11 +164,14 @@ function memorySentence({ threads, steps, ours, theirs }: MemoryResult, mark: Ma
   return `Memory over ${steps} training steps, ${on}${threadsOf(threads)}: ${size}, ${flat}${theirs ? `; PyTorch ${megabytes(theirs.peak)}` : ''}.`;
 }
 
-function share({ peaks }: BenchRecord, { backend, threads, flops, ...times }: Result, side: 'ours' | 'theirs'): string {
-  const peak = peaks.find((p) => p.threads === threads && p.backend === backend)?.[side];
+function share(record: BenchRecord, { backend, threads, flops, ...times }: Result, side: 'ours' | 'theirs'): string {
+  const peak = peakOf(record, backend, threads, side);
   if (!peak || times[side].length === 0) return '–';
-  return `${((flops / summarize(times[side]).median / 1e9 / peak) * 100).toFixed(0)} %`;
+  return percent(flops / summarize(times[side]).median / 1e9 / peak);
 }
+
+const peakOf = ({ peaks }: BenchRecord, backend: string | undefined, threads: number, side: 'ours' | 'theirs'): number | null =>
+  peaks.find((peak) => peak.threads === threads && peak.backend === backend)?.[side] ?? null;
 
 /** Markdown, its columns padded to one width. */
 export function markdown([header, ...rows]: Rows): string {
@@ -153,6 +184,7 @@ const named = (versions: BenchRecord['versions']): string =>
   Object.entries(versions)
     .map(([name, version]) => `${name} ${version}`)
     .join(', ');
+const percent = (share: number): string => `${(share * 100).toFixed(0)} %`;
 const threadsOf = (n: number): string => `${n} ${n === 1 ? 'thread' : 'threads'}`;
 const seconds = (s: number): string => (s < 1 ? `${(s * 1000).toFixed(s < 0.1 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
 const gflops = (g: number): string => `${g.toFixed(0)} GFLOP/s`;
@@ -166,6 +198,6 @@ export function withTable(readme: string, record: BenchRecord | null): string {
   const from = readme.indexOf(BEGIN);
   const to = readme.indexOf(END, from);
   if (from < 0 || to < 0) throw new Error(`README.md has no ${from < 0 ? BEGIN : END}: the table has no place`);
-  const text = record ? recordTables(record) : 'No record yet: `npm run bench -- --record` makes one.\n';
+  const text = record ? recordTables(record, { profiles: false }) : 'No record yet: `npm run bench -- --record` makes one.\n';
   return `${readme.slice(0, from + BEGIN.length)}\n\n${text}\n${readme.slice(to)}`;
 }

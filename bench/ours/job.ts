@@ -1,10 +1,12 @@
 /** This project's end of the messages: `job.py` in TypeScript. */
 import { createInterface } from 'node:readline';
-import type { Check, Memory, Message } from '../messages.js';
+import type { Check, Memory, Message, Profile } from '../messages.js';
+import { profileKernels } from './profile.js';
 
 export class Job {
   readonly #lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   #started = 0;
+  #profiled: (() => Profile) | null = null;
 
   /** The next message; null at the end of the input. */
   async read(): Promise<Message | null> {
@@ -24,13 +26,15 @@ export class Job {
   async again(): Promise<boolean> {
     const message = await this.read();
     if (message?.do !== 'run') return false;
+    this.#profiled = message.profile ? profileKernels() : null;
     this.#started = performance.now();
     return true;
   }
 
   done(repetitions = 1): void {
     const seconds = (performance.now() - this.#started) / 1000 / repetitions;
-    this.send({ seconds, ...memory() });
+    const profile = this.#profiled?.();
+    this.send({ seconds, ...memory(), profile });
   }
 }
 
