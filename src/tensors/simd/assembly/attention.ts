@@ -1,16 +1,16 @@
 /**
- * Causal grouped-query attention over segments of rows as they lie, forward and backward, one head at a time and 48 queries at a time.
+ * Causal grouped-query attention over segments of rows as they lie, forward and backward, one head at a time and 24 queries at a time.
  *
  * Only the scores of one block exist at once (FlashAttention's idea without its inner blocking: a row of scores fits the cache). The backward pass
  * computes them again from the saved log-sum-exp of each row. Strides count floats.
  */
-import { exponential, hide, HIDDEN, lanesSum, logarithm, multiplyAdd, padded, rowMax, zero } from './lanes';
+import { exponential, HIDDEN, lanesMax, lanesSum, logarithm, multiplyAdd, padded, rowMax, zero } from './lanes';
 import { multiplyPacked, pack, packedSize, WORK } from './mat-mul';
 import { scratch } from './scratch';
 
 // @ts-ignore: decorator
 @inline
-const BLOCK: i32 = 48;
+const BLOCK: i32 = 24; // of its scores, those that causality hides are computed in vain
 
 /** Log-sum-exp of a query that may read nothing: every weight recomputed from it is 0. */
 // @ts-ignore: decorator
@@ -84,8 +84,10 @@ export function attentionForward(
         );
       }
       for (let r = 0; r < count; r++) {
-        const total = softmaxRow(scores + (<usize>(r * stride) << 2), keys - queries + (r % queries) + 1, stride, mask, scale, shares + (<usize>r << 2));
-        store<f32>(lseHeads + (<usize>(r / queries * n + r % queries) << 2), total);
+        softmaxRow(
+          scores + (<usize>(r * stride) << 2), keys - queries + (r % queries) + 1, stride, mask, scale, shares + (<usize>r << 2),
+          lseHeads + (<usize>(r / queries * n + r % queries) << 2),
+        );
       }
       for (let r = 0; r < count; r += 2) {
         const other = min(r + 1, count - 1);
@@ -106,10 +108,18 @@ export function attentionForward(
         const stride = padded(visible);
         const offset = <usize>(i0 * qRow + head * headDim) << 2;
         multiplyPacked(qHeads + offset, packedK, scores, 0, 0, 1.0, rows, visible, headDim, qRow, 1, headDim, stride);
-        for (let i = 0; i < rows; i++) {
+        const lseBlock = lseHeads + (<usize>(head * n + i0) << 2);
+        for (let i = 0; i < rows;) {
           const row = scores + (<usize>(i * stride) << 2);
-          const total = softmaxRow(row, visible - rows + i + 1, stride, mask, scale, shares + (<usize>i << 2));
-          store<f32>(lseHeads + (<usize>(head * n + i0 + i) << 2), total);
+          const limit = visible - rows + i + 1;
+          const at = <usize>i << 2;
+          if (i + 4 <= rows) {
+            softmaxFour(row, <usize>stride << 2, limit, stride, mask, scale, shares + at, lseBlock + at);
+            i += 4;
+          } else {
+            softmaxRow(row, limit, stride, mask, scale, shares + at, lseBlock + at);
+            i++;
+          }
         }
         multiplyPacked(scores, packedV, outHeads + offset, 0, 0, 1.0, rows, headDim, visible, stride, 1, keys, qRow);
         for (let i = 0; i < rows; i++) scaleRow(outHeads + offset + (<usize>(i * qRow) << 2), load<f32>(shares + (<usize>i << 2)), headDim);
@@ -232,31 +242,31 @@ function scatter(from: usize, x: usize, range: usize, count: i32, row: i32, head
   }
 }
 
-/** Hides what the row may not read: masked keys, and columns from `limit` on up to whole vectors; what lies behind becomes 0. Returns the end of those vectors. */
+/**
+ * Hides what a row may not read: masked keys, and columns from `limit` on up to `whole`, where a vector ends; what lies behind, up to `columns`, becomes 0.
+ */
 // @ts-ignore: decorator
 @inline
-function hideRow(row: usize, limit: i32, columns: i32, mask: usize): usize {
-  const whole = padded(limit);
-  const end = row + (<usize>whole << 2);
-  hide(row, limit, whole);
-  zero(end, row + (<usize>columns << 2));
+function hideRow(row: usize, limit: i32, whole: i32, columns: i32, mask: usize): void {
+  for (let j = limit & ~3; j < whole; j += 4) {
+    const at = row + (<usize>j << 2);
+    const read = i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(limit - j));
+    v128.store(at, v128.bitselect(v128.load(at), f32x4.splat(HIDDEN), read));
+  }
+  zero(row + (<usize>whole << 2), row + (<usize>columns << 2));
   if (mask) {
     for (let j = 0; j < limit; j++) {
       if (load<f32>(mask + (<usize>j << 2)) == 0) store<f32>(row + (<usize>j << 2), HIDDEN);
     }
   }
-  return end;
 }
 
-/** Scores to weights in place, but for a factor that is left at `share`; returns the log-sum-exp of the scaled scores. */
-function softmaxRow(row: usize, limit: i32, columns: i32, mask: usize, scale: f32, share: usize): f32 {
-  const end = hideRow(row, limit, columns, mask);
+/** Scores to weights in place, but for a factor that is left at `share`; the log-sum-exp of the scaled scores goes to `lse`. */
+function softmaxRow(row: usize, limit: i32, columns: i32, mask: usize, scale: f32, share: usize, lse: usize): void {
+  const whole = padded(limit);
+  const end = row + (<usize>whole << 2);
+  hideRow(row, limit, whole, columns, mask);
   const best = rowMax(row, limit);
-  if (best < <f32>-1e29) {
-    zero(row, end);
-    store<f32>(share, 0);
-    return NOTHING_READ;
-  }
   const shift = f32x4.splat(best);
   const factor = f32x4.splat(scale);
   let sum = f32x4.splat(0);
@@ -265,9 +275,63 @@ function softmaxRow(row: usize, limit: i32, columns: i32, mask: usize, scale: f3
     sum = f32x4.add(sum, e);
     v128.store(at, e);
   }
-  const total = lanesSum(sum);
+  finishRow(row, end, best, lanesSum(sum), scale, share, lse);
+}
+
+/**
+ * The same for four rows `rowBytes` apart, of which each reads a column more than the one before. Rows are short: what a loop costs at its start and at its end,
+ * where the processor guesses wrong, is shared by four.
+ */
+function softmaxFour(row: usize, rowBytes: usize, limit: i32, columns: i32, mask: usize, scale: f32, share: usize, lse: usize): void {
+  const whole = padded(limit + 3);
+  const bytes = <usize>whole << 2;
+  for (let i = 0; i < 4; i++) hideRow(row + <usize>i * rowBytes, limit + i, whole, columns, mask);
+  const row1 = row + rowBytes;
+  const row2 = row1 + rowBytes;
+  const row3 = row2 + rowBytes;
+  let best0 = v128.load(row), best1 = v128.load(row1), best2 = v128.load(row2), best3 = v128.load(row3);
+  for (let at: usize = 16; at < bytes; at += 16) {
+    best0 = f32x4.pmax(best0, v128.load(row + at));
+    best1 = f32x4.pmax(best1, v128.load(row1 + at));
+    best2 = f32x4.pmax(best2, v128.load(row2 + at));
+    best3 = f32x4.pmax(best3, v128.load(row3 + at));
+  }
+  const most0 = lanesMax(best0), most1 = lanesMax(best1), most2 = lanesMax(best2), most3 = lanesMax(best3);
+  const shift0 = f32x4.splat(most0), shift1 = f32x4.splat(most1), shift2 = f32x4.splat(most2), shift3 = f32x4.splat(most3);
+  const factor = f32x4.splat(scale);
+  let sum0 = f32x4.splat(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const e0 = exponential(f32x4.mul(f32x4.sub(v128.load(row + at), shift0), factor));
+    sum0 = f32x4.add(sum0, e0);
+    v128.store(row + at, e0);
+    const e1 = exponential(f32x4.mul(f32x4.sub(v128.load(row1 + at), shift1), factor));
+    sum1 = f32x4.add(sum1, e1);
+    v128.store(row1 + at, e1);
+    const e2 = exponential(f32x4.mul(f32x4.sub(v128.load(row2 + at), shift2), factor));
+    sum2 = f32x4.add(sum2, e2);
+    v128.store(row2 + at, e2);
+    const e3 = exponential(f32x4.mul(f32x4.sub(v128.load(row3 + at), shift3), factor));
+    sum3 = f32x4.add(sum3, e3);
+    v128.store(row3 + at, e3);
+  }
+  finishRow(row, row + bytes, most0, lanesSum(sum0), scale, share, lse);
+  finishRow(row1, row1 + bytes, most1, lanesSum(sum1), scale, share + 4, lse + 4);
+  finishRow(row2, row2 + bytes, most2, lanesSum(sum2), scale, share + 8, lse + 8);
+  finishRow(row3, row3 + bytes, most3, lanesSum(sum3), scale, share + 12, lse + 12);
+}
+
+/** What is left to do once a row's exponentials and their sum are there; a row that may read nothing becomes 0. */
+// @ts-ignore: decorator
+@inline
+function finishRow(row: usize, end: usize, best: f32, total: f32, scale: f32, share: usize, lse: usize): void {
+  if (best < <f32>-1e29) {
+    zero(row, end);
+    store<f32>(share, 0);
+    store<f32>(lse, NOTHING_READ);
+    return;
+  }
   store<f32>(share, 1.0 / total);
-  return best * scale + <f32>logarithm(total);
+  store<f32>(lse, best * scale + <f32>logarithm(total));
 }
 
 /** Multiplies a row of the result by its share. */
@@ -280,7 +344,9 @@ function scaleRow(row: usize, share: f32, headDim: i32): void {
 
 /** Scores to weights in place, by a log-sum-exp known from before. */
 function weightsRow(row: usize, limit: i32, columns: i32, mask: usize, scale: f32, lse: f32): void {
-  const end = hideRow(row, limit, columns, mask);
+  const whole = padded(limit);
+  const end = row + (<usize>whole << 2);
+  hideRow(row, limit, whole, columns, mask);
   const shift = f32x4.splat(lse);
   const factor = f32x4.splat(scale);
   for (let at = row; at < end; at += 16) v128.store(at, exponential(f32x4.sub(f32x4.mul(v128.load(at), factor), shift)));

@@ -100,11 +100,6 @@ export function padded(n: i32): i32 {
 @inline
 export const HIDDEN: f32 = -1e30;
 
-/** Writes HIDDEN from column `from` to column `to` of a row. */
-export function hide(row: usize, from: i32, to: i32): void {
-  for (let j = from; j < to; j++) store<f32>(row + (<usize>j << 2), HIDDEN);
-}
-
 /** Zeros from one address to another: for short rows faster than memory.fill, which engines call out for. */
 // @ts-ignore: decorator
 @inline
