@@ -100,7 +100,7 @@ export interface Timing extends Memory {
   readonly profile?: Profile;
 }
 
-/** Where the time of a run went. */
+/** Where the time of one repetition went. */
 export interface Profile {
   /** All of it, the profiler's own share included. */
   readonly seconds: number;

@@ -6,7 +6,7 @@ import { profileKernels } from './profile.js';
 export class Job {
   readonly #lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   #started = 0;
-  #profiled: (() => Profile) | null = null;
+  #profiled: ((repetitions: number) => Profile) | null = null;
 
   /** The next message; null at the end of the input. */
   async read(): Promise<Message | null> {
@@ -33,7 +33,7 @@ export class Job {
 
   done(repetitions = 1): void {
     const seconds = (performance.now() - this.#started) / 1000 / repetitions;
-    const profile = this.#profiled?.();
+    const profile = this.#profiled?.(repetitions);
     this.send({ seconds, ...memory(), profile });
   }
 }

@@ -70,8 +70,8 @@ function decoding({ tokens, positions }: Inputs, sizes: Attributes): number {
 
 const read = ({ dataId }: tf.TensorInfo): Int32Array => tf.engine().readSync(dataId) as Int32Array;
 
-/** Starts; the function that comes back stops, and says what was found. Kernels that are queued, as on webgpu, cannot be timed so. */
-export function profileKernels(): () => Profile {
+/** Starts; the function that comes back stops, and says what one of so many repetitions came to. Kernels that are queued, as on webgpu, cannot be timed so. */
+export function profileKernels(): (repetitions: number) => Profile {
   const backend = tf.getBackend();
   if (backend === 'webgpu')
     throw new Error('--profile times kernels that compute when they are called, and those of webgpu are queued: choose another backend');
@@ -99,10 +99,16 @@ export function profileKernels(): () => Profile {
   });
   register(kernels.map(timed));
   const started = performance.now();
-  return () => {
-    const seconds = (performance.now() - started) / 1000;
+  return (repetitions) => {
+    const seconds = (performance.now() - started) / 1000 / repetitions;
     register(kernels);
-    return { seconds, operations: [...found].map(([name, entry]) => ({ name: name.replace('SearchE1', ''), ...entry })) };
+    const operations = [...found].map(([name, entry]) => ({
+      name: name.replace('SearchE1', ''),
+      calls: entry.calls / repetitions,
+      seconds: entry.seconds / repetitions,
+      flops: entry.flops / repetitions,
+    }));
+    return { seconds, operations };
   };
 }
 

@@ -38,12 +38,19 @@ function bench(program: string, args: readonly string[], interruptAt?: RegExp): 
 
 describe('npm run bench', () => {
   test('measures every work and leaves a record on stdout', async () => {
-    const { code, stdout, stderr } = await bench(START, ['--rounds', '1', '--json']);
+    const { code, stdout, stderr } = await bench(START, ['--rounds', '1', '--profile', '--json']);
     expect(code, stderr).toBe(0);
     const record = JSON.parse(stdout.slice(stdout.indexOf('{\n'))) as BenchRecord;
     const groups = [...new Set(record.results.map(({ name }) => name.split(':')[0]))];
     expect(groups).toEqual(['training', 'lora', 'sampling', 'grpo', 'search', 'ofsd', 'sweep']);
     expect(record.results.every(({ ours }) => ours.every((seconds) => seconds > 0))).toBe(true);
+    for (const { name, flops, profile } of record.results) {
+      const sum = (key: 'seconds' | 'flops') => profile?.operations.reduce((total, operation) => total + operation[key], 0) ?? Number.NaN;
+      expect(sum('seconds'), name).toBeLessThan(profile?.seconds as number);
+      // Counted kernel by kernel it is what the mathematics asks for, less what is shared and left out.
+      expect(sum('flops') / flops, name).toBeGreaterThan(0.6);
+      expect(sum('flops') / flops, name).toBeLessThanOrEqual(1.0001);
+    }
     expect(record.memory[0].ours.peak).toBeGreaterThan(1e6);
     expect([record.complete, record.refused, record.peaks[0].theirs]).toEqual([true, [], null]);
   });

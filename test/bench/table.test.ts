@@ -28,6 +28,33 @@ describe('the table', () => {
     expect(cells('tokens').slice(5, 10)).toEqual(['**3.00**', '3.00 – 3.00', '2 ✓', '10 %', '2 %']);
   });
 
+  test('says operation by operation where the time went, with shares of the time and of the peak', () => {
+    const profile = {
+      seconds: 2,
+      operations: [
+        { name: 'Rotary', calls: 8, seconds: 0.4, flops: 0 },
+        { name: 'Linear', calls: 40, seconds: 1.2, flops: 30e9 }, // 25 GFLOP/s, half of 50
+        { name: 'Add', calls: 5, seconds: 0.015, flops: 0 },
+        { name: 'Neg', calls: 2, seconds: 0.005, flops: 0 },
+      ],
+    };
+    const profiled = {
+      ...sample,
+      results: [{ ...sample.results[0], backend: 'simd', profile }],
+      peaks: [{ ...sample.peaks[0], backend: 'simd' }],
+    };
+    const [, table] = recordTables(profiled).split('where the time goes');
+    const rows = table.split('\n').filter((line) => /^\| [^-]/.test(line));
+    expect(rows.map((row) => row.split('|').map((cell) => cell.trim()))).toEqual([
+      ['', 'Linear', '40', '1.20 s', '60 %', '25.0', '50 %', ''],
+      ['', 'Rotary', '8', '400 ms', '20 %', '–', '–', ''],
+      ['', '2 others', '7', '20.0 ms', '1 %', '–', '–', ''],
+      ['', 'JavaScript between them', '–', '380 ms', '19 %', '–', '–', ''],
+      ['', 'together', '55', '2.00 s', '100 %', '15.0', '30 %', ''],
+    ]);
+    expect(recordTables(profiled, { profiles: false })).not.toContain('where the time goes');
+  });
+
   test('has columns for each backend where several were measured', () => {
     const [simd] = sample.peaks;
     const [training, , small, large] = sample.results;
