@@ -20,6 +20,7 @@ import { forwardKl } from '../tensors/forward-kl.js';
 import { valueAndGradients } from '../tensors/gradients.js';
 import { halfFormat } from '../tensors/half.js';
 import { linear } from '../tensors/linear.js';
+import { nextTurn } from '../tensors/next-turn.js';
 import { selectedLogProbs } from '../tensors/selected-log-probs.js';
 import type { Engine, Loss, LossReport, Paired, Scored, Snapshot, TokenValues, WeightsChoice } from './engine.js';
 import { cutIntoMicroBatches, defaultBudget, type MicroBatch } from './micro-batches.js';
@@ -53,7 +54,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
   let made: AdamW | null = null;
   /** Made when first asked for: its moments are twice the weights, and who only samples needs none. */
   const optimizer = () => (made ??= new AdamW(Object.fromEntries(policy.trainable)));
-  let gradients = new Map<string, tf.Tensor>();
+  const gradients = new Map<string, tf.Tensor>();
   let snapshots = 0;
 
   const model = (choice: WeightsChoice = 'current'): DecoderWeights => {
@@ -73,25 +74,14 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     const budget = memoryBudget ?? defaultBudget(pass);
     const limits = { budget, gradientCheckpointing, capacity: capacity() };
     for (const microBatch of cutIntoMicroBatches(data, { ...pass, gradient, reads }, limits)) {
+      await nextTurn();
       await work(microBatch);
-      await new Promise(setImmediate); // lets progress, interrupts and displays through
     }
-  };
-
-  /** Adds one gradient a trainable variable, in their order. */
-  const addGradients = (fresh: readonly (tf.Tensor | undefined)[]) => {
-    [...policy.trainable.keys()].forEach((name, i) => {
-      const gradient = fresh[i];
-      if (!gradient) return;
-      const before = gradients.get(name);
-      gradients.set(name, before ? tf.add(before, gradient) : gradient);
-      if (before) tf.dispose([before, gradient]);
-    });
   };
 
   const forgetGradients = () => {
     for (const gradient of gradients.values()) gradient.dispose();
-    gradients = new Map();
+    gradients.clear();
   };
 
   return {
@@ -143,7 +133,9 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
       const total = loss.data.reduce((sum, { scored }) => sum + scored.length, 0);
       if (total === 0) throw new Error(`${loss.name}: no token to score in ${loss.data.length} sequences`);
       const sums = new Map<string, number>();
-      await microBatches(loss.data, { reads: loss.reads, gradient: true }, async ({ indices, checkpoint }) => {
+      const names = [...policy.trainable.keys()];
+      const summed = new Map<string, tf.Tensor>(); // joins `gradients` once it is whole
+      const work = microBatches(loss.data, { reads: loss.reads, gradient: true }, async ({ indices, checkpoint }) => {
         const chunk = indices.map((i) => loss.data[i]);
         const metrics: Record<string, tf.Scalar> = {};
         const { value, gradients: fresh } = tf.tidy(() => {
@@ -156,7 +148,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
             return tf.div(tf.sum(values.loss), total) as tf.Scalar;
           }, [...policy.trainable.values()]);
         });
-        addGradients(fresh);
+        addGradients(summed, names, fresh);
         const add = async (name: string, tensor: tf.Tensor) => {
           sums.set(name, (sums.get(name) ?? 0) + (await tensor.data())[0]);
           tensor.dispose();
@@ -164,6 +156,11 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
         await add('loss', value);
         for (const [name, tensor] of Object.entries(metrics)) await add(name, tensor);
       });
+      await work.catch((error: unknown) => {
+        tf.dispose([...summed.values()]);
+        throw error;
+      });
+      addGradients(gradients, [...summed.keys()], [...summed.values()]);
       const { loss: mean = 0, ...rest } = Object.fromEntries(sums);
       const metrics = Object.fromEntries(Object.entries(rest).map(([name, sum]) => [name, sum / total]));
       return { loss: mean, tokens: total, metrics } satisfies LossReport;
@@ -171,6 +168,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
     async optimStep(settings) {
       if (gradients.size === 0) throw new Error('optimStep without gradients: call forwardBackward first');
+      await nextTurn();
       const gradNorm = await optimizer().step(Object.fromEntries(gradients), settings);
       forgetGradients();
       return { gradNorm };
@@ -266,6 +264,17 @@ const targetsOf = (data: readonly Scored[]): tf.Tensor1D =>
     data.flatMap(({ tokens, scored }) => scored.map((t) => tokens[t])),
     'int32',
   ); // [N]
+
+/** Adds gradients, which it takes over, to those of the same names. */
+function addGradients(sums: Map<string, tf.Tensor>, names: readonly string[], fresh: readonly (tf.Tensor | undefined)[]): void {
+  names.forEach((name, i) => {
+    const gradient = fresh[i];
+    if (!gradient) return;
+    const before = sums.get(name);
+    sums.set(name, before ? tf.add(before, gradient) : gradient);
+    if (before) tf.dispose([before, gradient]);
+  });
+}
 
 /** One array an item, in the order the rows were scored. */
 function splitByItem(values: Float32Array, data: readonly Scored[]): Float32Array[] {

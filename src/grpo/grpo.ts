@@ -14,6 +14,7 @@ import { type Environment, rolloutGroups } from '../rollout/rollout.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Group, Trajectory } from '../rollout/trajectory.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
+import { nextTurn } from '../tensors/next-turn.js';
 import { groupAdvantages } from './advantages.js';
 import { type GrpoDatum, type GrpoLossSettings, grpoLoss } from './loss.js';
 
@@ -93,6 +94,7 @@ export async function grpo(
 ): Promise<GrpoMetrics[]> {
   const { onStep, onRollouts, signal, startStep = 0 } = options;
   if (!(settings.temperature > 0)) throw new RangeError(`GRPO samples at a temperature above 0, got ${settings.temperature}`);
+  await nextTurn(); // so that no interrupt comes between a snapshot and the `try` that disposes it
   const reference = options.reference ?? engine.snapshot();
   const history: GrpoMetrics[] = [];
   try {

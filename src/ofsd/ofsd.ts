@@ -14,6 +14,7 @@ import type { Protocol } from '../rollout/protocol.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Pair } from '../siblings/siblings.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
+import { nextTurn } from '../tensors/next-turn.js';
 import { forwardKlLoss } from './loss.js';
 import { privilegedPrompt } from './privileged-prompt.js';
 
@@ -145,6 +146,7 @@ export async function trainAdapter<T>(
   { onStep, signal }: TrainAdapterOptions = {},
 ): Promise<void> {
   const batches = batchesOf(data, settings);
+  await nextTurn(); // so that no interrupt comes between an adapter and the `try` that takes it off
   engine.addAdapter({ rank: settings.rank, alpha: settings.alpha, seed: settings.seed });
   try {
     for (const [index, batch] of batches.entries()) {

@@ -14,6 +14,7 @@ import type { TokenDecoder } from '../tensors/decode-tokens.js';
 import { embedding } from '../tensors/embedding.js';
 import { KeyValueCache } from '../tensors/kv-cache.js';
 import { linear } from '../tensors/linear.js';
+import { nextTurn } from '../tensors/next-turn.js';
 import { type DecoderWeights, decode, headOf, tokenDecoder } from './decoder.js';
 import { drawTokens, type SamplingLimits } from './sampling.js';
 
@@ -104,6 +105,7 @@ export async function generate(
     const { uniform } = random(options.seed, 'sample', index);
     return { index, prompt, known: [...tokens], forgotten: 0, own: [], logProbs: [], uniform, searching: false, truncated: false };
   });
+  await nextTurn();
   if (sequences.length > 0) await new Batch(model, sequences, options).run();
   return sequences.map(({ known, prompt, own, logProbs, truncated }) => ({
     tokens: known.slice(prompt.tokens.length),
@@ -167,7 +169,7 @@ class Batch {
         );
         if (reads.length + begins.length > 0) await this.#step(reads, begins);
         else await this.#somethingHappens();
-        await new Promise(setImmediate); // lets searches, progress, interrupts and displays through
+        await nextTurn();
       }
     } finally {
       this.#over = true;

@@ -1,7 +1,7 @@
 /** The engine in process: losses, gradients and log-probabilities held to PyTorch, and to itself under other ways of cutting the batch. */
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import type { Engine, LogProbLoss, Paired, Scored } from '../../src/engines/engine.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
@@ -188,6 +188,49 @@ describe('on simd', () => {
     expect((await engine.forwardBackward(crossEntropyLoss([empty, data[0]]))).tokens).toBe(data[0].scored.length);
     await expect(engine.forwardBackward(crossEntropyLoss([empty]))).rejects.toThrow(/no token to score in 1 sequences/);
     await expect(engine.forward([{ tokens: [1, 2], scored: [0] }])).rejects.toThrow(/position 0/);
+  });
+
+  test('computes nothing in the turn of the caller, which a notebook may cut anywhere', async () => {
+    const runKernel = vi.spyOn(tf.engine(), 'runKernel');
+    try {
+      for (const work of [
+        () => engine.forward(data),
+        () => engine.compare(paired),
+        () => engine.sample([[1, 2]], { temperature: 1, seed: 1, maxTokens: 2, onToken: () => 'continue' }),
+        () => engine.forwardBackward(crossEntropyLoss(data)),
+        () => engine.optimStep({ learningRate: 0 }),
+      ]) {
+        runKernel.mockClear();
+        const done = work();
+        expect(runKernel).not.toHaveBeenCalled();
+        await done;
+        expect(runKernel).toHaveBeenCalled();
+      }
+    } finally {
+      runKernel.mockRestore();
+    }
+  });
+
+  test('a loss that fails half-way leaves no part of its gradient', async () => {
+    const before = tf.memory().numTensors;
+    const whole = await gradientsThrough(engine, [crossEntropyLoss(data)], policy.weights);
+    engine.resetOptimizer();
+    const cut = inProcessEngine(policy, noTokenizer, { memoryBudget: 1 });
+    let parts = 0;
+    const failing: LogProbLoss = {
+      ...crossEntropyLoss(data),
+      reads: 'logProbs',
+      perToken(logProbs) {
+        if (++parts === 3) throw new Error('the third part fails');
+        return { loss: tf.neg(logProbs) };
+      },
+    };
+    await expect(cut.forwardBackward(failing)).rejects.toThrow('the third part fails');
+    await expect(cut.optimStep({ learningRate: 1 })).rejects.toThrow(/forwardBackward first/);
+    const after = await gradientsThrough(cut, [crossEntropyLoss(data)], policy.weights);
+    for (const [name, gradient] of whole.gradients) expectArraysClose(after.gradients.get(name) as Float32Array, gradient, 1e-5, name);
+    cut.resetOptimizer();
+    expect(tf.memory().numTensors).toBe(before);
   });
 
   test('takes no memory for an optimiser until it trains', async () => {
