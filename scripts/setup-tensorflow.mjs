@@ -58,7 +58,8 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
   });
 }
 
-await main(process.argv.slice(2)).catch((error) => {
+await main(process.argv.slice(2)).catch(async (error) => {
+  await new Promise(setImmediate); // Ctrl-C ends the compiler and npm too: then that is what is said, above
   say(error instanceof Problem ? error.message : (error.stack ?? String(error)));
   process.exitCode = 1;
 });
@@ -76,7 +77,7 @@ async function main(args) {
   if (flags.includes('--stock')) return stock();
 
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new Problem(`built for Linux on x64, this is ${process.platform} on ${process.arch}. The backends webgpu and wasm run here.`);
+    throw new Problem(`built for Linux on x64, this is ${process.platform} on ${process.arch}. The backends webgpu and simd run here.`);
   }
   const compiler = findCompiler();
   const gpus = nvidiaGpus();

@@ -79,8 +79,8 @@ export interface Engine {
   compare(
     data: readonly Paired[],
   ): Promise<{ readonly kl: Float32Array; readonly teacher: Float32Array; readonly student: Float32Array }[]>;
-  /** Adds the gradient of the mean loss over all scored tokens to what `optimStep` will apply. */
-  forwardBackward(loss: Loss): Promise<LossReport>;
+  /** Adds the gradient of the mean loss over all scored tokens to what `optimStep` will apply: all of it or, where it fails or the signal fires, nothing. */
+  forwardBackward(loss: Loss, options?: { readonly signal?: AbortSignal }): Promise<LossReport>;
   /** One AdamW step with the gradients gathered so far; `gradNorm` is their global norm before clipping. */
   optimStep(settings: AdamWSettings): Promise<{ readonly gradNorm: number }>;
   /** Forgets the optimiser's moments and gradients not yet applied: a new stage begins. */

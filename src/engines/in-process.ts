@@ -66,7 +66,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
   /** Runs `work` on micro-batches of `data`. */
   const microBatches = async (
     data: readonly (Scored | Paired)[],
-    { reads, gradient = false }: { readonly reads: Pass['reads']; readonly gradient?: boolean },
+    { reads, gradient = false, signal }: { readonly reads: Pass['reads']; readonly gradient?: boolean; readonly signal?: AbortSignal },
     work: (microBatch: MicroBatch) => Promise<void>,
   ) => {
     const half = [...policy.weights.values()].some((weight) => halfFormat(weight));
@@ -75,6 +75,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     const limits = { budget, gradientCheckpointing, capacity: capacity() };
     for (const microBatch of cutIntoMicroBatches(data, { ...pass, gradient, reads }, limits)) {
       await nextTurn();
+      signal?.throwIfAborted();
       await work(microBatch);
     }
   };
@@ -129,13 +130,13 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
       return results;
     },
 
-    async forwardBackward(loss) {
+    async forwardBackward(loss, { signal } = {}) {
       const total = loss.data.reduce((sum, { scored }) => sum + scored.length, 0);
       if (total === 0) throw new Error(`${loss.name}: no token to score in ${loss.data.length} sequences`);
       const sums = new Map<string, number>();
       const names = [...policy.trainable.keys()];
       const summed = new Map<string, tf.Tensor>(); // joins `gradients` once it is whole
-      const work = microBatches(loss.data, { reads: loss.reads, gradient: true }, async ({ indices, checkpoint }) => {
+      const work = microBatches(loss.data, { reads: loss.reads, gradient: true, signal }, async ({ indices, checkpoint }) => {
         const chunk = indices.map((i) => loss.data[i]);
         const metrics: Record<string, tf.Scalar> = {};
         const { value, gradients: fresh } = tf.tidy(() => {

@@ -8,13 +8,13 @@
  * are the old policy's: sampler and trainer are one program.
  */
 import type { Engine, Snapshot } from '../engines/engine.js';
+import { settled, update } from '../engines/update.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';
 import { type Environment, rolloutGroups } from '../rollout/rollout.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Group, Trajectory } from '../rollout/trajectory.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
-import { nextTurn } from '../tensors/next-turn.js';
 import { groupAdvantages } from './advantages.js';
 import { type GrpoDatum, type GrpoLossSettings, grpoLoss } from './loss.js';
 
@@ -84,7 +84,10 @@ export interface GrpoOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Trains the engine's policy in place; yields the metrics of every step. Stops between steps when the signal fires. */
+/**
+ * Trains the engine's policy in place; yields the metrics of every step. When the signal fires, the step under way is given up, and nothing of it is left; or,
+ * where part of its batch has been learned already, it is finished.
+ */
 export async function grpo(
   engine: Engine,
   environment: Environment,
@@ -94,7 +97,7 @@ export async function grpo(
 ): Promise<GrpoMetrics[]> {
   const { onStep, onRollouts, signal, startStep = 0 } = options;
   if (!(settings.temperature > 0)) throw new RangeError(`GRPO samples at a temperature above 0, got ${settings.temperature}`);
-  await nextTurn(); // so that no interrupt comes between a snapshot and the `try` that disposes it
+  await settled(engine); // a turn later, too: no interrupt comes between a snapshot and the `try` that disposes it
   const reference = options.reference ?? engine.snapshot();
   const history: GrpoMetrics[] = [];
   try {
@@ -108,11 +111,11 @@ export async function grpo(
         signal,
       });
       const training = performance.now();
-      const update = await learn(engine, groups, reference, settings, step);
+      const learned = await update(engine, () => learn(engine, groups, reference, settings, { step, signal }));
       const metrics: GrpoMetrics = {
         step: step + 1,
         ...rolloutMetrics(groups),
-        ...update,
+        ...learned,
         seconds_sampling: (training - sampled) / 1000,
         seconds_training: (performance.now() - training) / 1000,
       };
@@ -143,13 +146,20 @@ export function questionsOfStep(
 }
 
 /** The training half of a step. */
-async function learn(engine: Engine, groups: readonly Group[], reference: Snapshot, settings: GrpoSettings, step: number) {
+async function learn(
+  engine: Engine,
+  groups: readonly Group[],
+  reference: Snapshot,
+  settings: GrpoSettings,
+  { step, signal }: { readonly step: number; readonly signal?: AbortSignal },
+) {
   const scored = groups.flatMap(({ trajectories }) => {
     const advantages = groupAdvantages(trajectories.map(({ reward }) => reward));
     return advantages.some((a) => a !== 0) ? trajectories.map((trajectory, i) => ({ trajectory, advantage: advantages[i] })) : [];
   });
   const sequences = scored.map(({ trajectory }) => ownTokens(trajectory));
   const referenceLogProbs = await engine.forward(sequences, reference, settings.temperature);
+  signal?.throwIfAborted();
   const data = scored.map(({ trajectory, advantage }, i): GrpoDatum => {
     const oldLogProbs = trajectory.logProbs.filter((_, t) => trajectory.own[t]);
     return { ...sequences[i], advantage, oldLogProbs, referenceLogProbs: referenceLogProbs[i] };
@@ -160,7 +170,7 @@ async function learn(engine: Engine, groups: readonly Group[], reference: Snapsh
   let learning_rate = 0;
   for (let part = 0; part < parts; part++) {
     const batch = shuffled.filter((_, i) => i % parts === part);
-    const { loss, metrics } = await engine.forwardBackward(grpoLoss(batch, settings));
+    const { loss, metrics } = await engine.forwardBackward(grpoLoss(batch, settings), { signal: part === 0 ? signal : undefined });
     const optimizerStep = step * settings.miniBatches + part + 1;
     learning_rate = settings.optimizer.learningRate * Math.min(1, optimizerStep / Math.max(1, settings.warmUpSteps));
     const { gradNorm } = await engine.optimStep({ ...settings.optimizer, learningRate: learning_rate });

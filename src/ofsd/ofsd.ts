@@ -9,12 +9,12 @@
  * measured (a 0.4 M policy needs a higher rate and a wider clamp).
  */
 import type { Engine, Loss, LossReport, Paired } from '../engines/engine.js';
+import { settled, update } from '../engines/update.js';
 import { random } from '../random.js';
 import type { Protocol } from '../rollout/protocol.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Pair } from '../siblings/siblings.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
-import { nextTurn } from '../tensors/next-turn.js';
 import { forwardKlLoss } from './loss.js';
 import { privilegedPrompt } from './privileged-prompt.js';
 
@@ -146,14 +146,16 @@ export async function trainAdapter<T>(
   { onStep, signal }: TrainAdapterOptions = {},
 ): Promise<void> {
   const batches = batchesOf(data, settings);
-  await nextTurn(); // so that no interrupt comes between an adapter and the `try` that takes it off
+  await settled(engine); // a turn later, too: no interrupt comes between an adapter and the `try` that takes it off
   engine.addAdapter({ rank: settings.rank, alpha: settings.alpha, seed: settings.seed });
   try {
     for (const [index, batch] of batches.entries()) {
       signal?.throwIfAborted();
-      const report = await engine.forwardBackward(lossOf(batch));
       const learningRate = settings.optimizer.learningRate * schedule(index, batches.length, settings.warmUpSteps);
-      const { gradNorm } = await engine.optimStep({ ...settings.optimizer, learningRate });
+      const { gradNorm, ...report } = await update(engine, async () => ({
+        ...(await engine.forwardBackward(lossOf(batch), { signal })),
+        ...(await engine.optimStep({ ...settings.optimizer, learningRate })),
+      }));
       await onStep?.({ ...report, step: index + 1, total: batches.length, gradNorm, learningRate });
     }
   } catch (error) {

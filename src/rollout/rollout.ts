@@ -7,6 +7,7 @@
  * environment put in is marked as not the policy's own. A protocol may ask for Search-R1's own way instead, which cuts a turn's text and tokenises it again.
  */
 import type { Engine, WeightsChoice } from '../engines/engine.js';
+import { settled } from '../engines/update.js';
 import type { Reply, Rewrite } from '../policy/generate.js';
 import type { SamplingLimits } from '../policy/sampling.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
@@ -64,6 +65,7 @@ export async function rollout(
   const episodes = questions.map(
     (_, index) => new Episode(environment, engine.tokenizer, maxTokens, (turn, text) => onTurn?.(index, turn, text)),
   );
+  await settled(engine);
   const sequences = await engine.sample(read, {
     topP,
     ...rest,

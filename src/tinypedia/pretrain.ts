@@ -7,6 +7,7 @@
  */
 import { crossEntropyLoss } from '../engines/cross-entropy.js';
 import type { Engine, Scored } from '../engines/engine.js';
+import { update } from '../engines/update.js';
 import type { PolicyConfig } from '../policy/config.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { random } from '../random.js';
@@ -125,9 +126,11 @@ async function pretrainPhase(
     const source = random(settings.seed + draw, 'pretrain', step);
     const traces = Array.from({ length: settings.batchSize }, () => makeTrace(source.pick(worlds), TRACE_KINDS, source));
     const data = traces.map((trace) => scoredTrace(trace, engine.tokenizer));
-    const report = await engine.forwardBackward(crossEntropyLoss(data));
     const learningRate = peak * cosine(step, steps, settings.warmUpSteps);
-    const { gradNorm } = await engine.optimStep({ learningRate, beta1: 0.9, beta2: 0.98, weightDecay: settings.weightDecay, clipNorm: 1 });
+    const { gradNorm, ...report } = await update(engine, async () => ({
+      ...(await engine.forwardBackward(crossEntropyLoss(data))),
+      ...(await engine.optimStep({ learningRate, beta1: 0.9, beta2: 0.98, weightDecay: settings.weightDecay, clipNorm: 1 })),
+    }));
     tokens += data.reduce((sum, item) => sum + item.tokens.length, 0);
     scoredTokens += report.tokens;
     const progress = { phase: index + 1, step: step + 1, loss: report.loss, tokens, scored_tokens: scoredTokens };

@@ -133,6 +133,63 @@ describe('training a tiny policy', () => {
     expect(mean(history.slice(-2))).toBeGreaterThan(mean(history.slice(0, 2)) + 0.15);
   });
 
+  /** Trains until the signal fires within the n-th call of forwardBackward; `over` tells how it ended. */
+  function interruptedAt(call: number) {
+    const abort = new AbortController();
+    const steps: number[] = [];
+    let calls = 0;
+    let fired = () => {};
+    const firing = new Promise<void>((resolve) => {
+      fired = resolve;
+    });
+    const { forwardBackward } = engine;
+    const stopping = {
+      ...engine,
+      forwardBackward(...given: Parameters<typeof forwardBackward>) {
+        if (++calls === call) {
+          abort.abort(new Error('enough'));
+          fired();
+        }
+        return forwardBackward(...given);
+      },
+    };
+    const run = (startStep = 0, signal?: AbortSignal) =>
+      grpo(stopping, tinyEnvironment, tinyQuestions, settings, {
+        reference,
+        startStep,
+        signal,
+        onStep: ({ step }) => void steps.push(step),
+      });
+    const reference = engine.snapshot();
+    const over = run(0, abort.signal).catch((error: unknown) => error);
+    return { over, firing, run, steps, reference };
+  }
+
+  test('interrupted before any of a batch is learned, leaves nothing of the step', async () => {
+    const before = await weightsOf(engine);
+    const { over, steps, reference } = interruptedAt(1);
+    expect(await over).toMatchObject({ message: 'enough' });
+    expect(steps).toEqual([]);
+    expect(await weightsOf(engine)).toEqual(before);
+    await expect(engine.optimStep({ learningRate: 1 })).rejects.toThrow(/forwardBackward first/);
+    reference.dispose();
+  });
+
+  test('interrupted amid a batch, finishes the step, and what is started meanwhile waits for it: as if never interrupted', async () => {
+    const { over, firing, run, steps, reference } = interruptedAt(2);
+    await firing;
+    const next = run(1); // as the reader's next cell, at once
+    expect(await over).toMatchObject({ message: 'enough' });
+    await next;
+    expect(steps).toEqual([1, 2]);
+    const resumed = await weightsOf(engine);
+    reference.dispose();
+    engine.dispose();
+    engine = await taughtEngine();
+    await grpo(engine, tinyEnvironment, tinyQuestions, settings);
+    expect(resumed).toEqual(await weightsOf(engine));
+  });
+
   test('stops between steps, and gives back its reference', async () => {
     const before = tf.memory().numTensors;
     const abort = new AbortController();

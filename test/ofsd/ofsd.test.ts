@@ -124,6 +124,29 @@ describe('distillation of a tiny policy', () => {
     await expect(ofsd(engine, tinyEnvironment.protocol, [], settings)).rejects.toThrow(/at least one pair/);
   });
 
+  test('interrupted within a step, makes way for one that is started at once', async () => {
+    const abort = new AbortController();
+    const { forwardBackward } = engine;
+    let fired = () => {};
+    const firing = new Promise<void>((resolve) => {
+      fired = resolve;
+    });
+    const stopping = {
+      ...engine,
+      forwardBackward(...given: Parameters<typeof forwardBackward>) {
+        abort.abort(new Error('stop'));
+        fired();
+        return forwardBackward(...given);
+      },
+    };
+    const over = ofsd(stopping, tinyEnvironment.protocol, pairs, settings, { signal: abort.signal }).catch((error: unknown) => error);
+    await firing;
+    const again = await ofsd(stopping, tinyEnvironment.protocol, pairs, { ...settings, optimizer: { learningRate: 0 } });
+    expect(await over).toMatchObject({ message: 'stop' });
+    expect(again.length).toBeGreaterThan(1);
+    expect(await weightsOf(engine)).toEqual(before);
+  });
+
   test('without a reference in the teacher, has nothing to learn', async () => {
     const history = await ofsd(engine, tinyEnvironment.protocol, pairs, { ...settings, epochs: 1, privileged: 'none' });
     for (const { loss, kl_unclamped, grad_norm } of history.slice(0, 1)) {
