@@ -159,6 +159,16 @@ const kernelsEqualFormulas = (backend: 'simd' | 'tensorflow', build: RegExp) => 
     );
   });
 
+  test.runIf(backend === 'simd')('no rows at all: gradients of weights are zeros', () => {
+    tf.tidy(() => {
+      const x = tf.zeros([0, 5]);
+      expectKernelEqualsFormula([x, normal([4, 5], 1), normal([4], 2)], (x, weight, bias) =>
+        linear(x, weight as tf.Tensor2D, bias as tf.Tensor1D),
+      );
+      expectKernelEqualsFormula([x, normal([5], 1)], (x, weight) => rmsNorm(x, weight as tf.Tensor1D, 1e-6));
+    });
+  });
+
   // TensorFlow's products are oneDNN's, which cuts them as it likes.
   test.runIf(backend === 'simd')('a row of a product does not depend on the rows around it', () => {
     useKernels(true);

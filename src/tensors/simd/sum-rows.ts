@@ -8,6 +8,7 @@ const ROW_BLOCK = 64;
 export function sumRows(backend: SimdBackend, x: tf.TensorInfo, width: number): tf.TensorInfo {
   const { at, output, threads } = backend;
   let rows = tf.util.sizeFromShape(x.shape) / width;
+  if (rows === 0) return backend.zeros([width]);
   let from = x;
   do {
     const blocks = Math.ceil(rows / ROW_BLOCK);
