@@ -1,4 +1,6 @@
 /** The webgpu backend on Dawn with SwiftShader, or with the machine's own driver where SEARCH_E1_TEST_GPU is set. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startBackend } from '../../src/tensors/backend.js';
@@ -8,6 +10,11 @@ import { linear } from '../../src/tensors/linear.js';
 import { webGpuDevice } from '../../src/tensors/webgpu/device.js';
 import { swiftShaderCanRun, useSwiftShader } from '../swiftshader.js';
 import { CHECKS } from './webgpu-checks.js';
+
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  runInNewContext('gc')();
+}
 
 describe.skipIf(!swiftShaderCanRun)('on WebGPU', { timeout: 300_000 }, () => {
   const onGpu = () => startBackend({ backend: 'webgpu' });
@@ -51,5 +58,18 @@ describe.skipIf(!swiftShaderCanRun)('on WebGPU', { timeout: 300_000 }, () => {
     expect(() => x.dataSync()).toThrow(/await tensor.data\(\)/);
     expect([...(await x.data())]).toEqual(Array(6).fill(4));
     x.dispose();
+  });
+
+  test('keeps nothing of what was read', async () => {
+    await onGpu();
+    const read: WeakRef<object>[] = [];
+    for (let i = 0; i < 20; i++) {
+      const x = tf.tidy(() => linear(tf.ones([2, 4]), tf.ones([3, 4])));
+      read.push(new WeakRef(await x.data()));
+      x.dispose();
+    }
+    await new Promise(setImmediate); // a WeakRef holds its object until the turn in which it was made ends
+    collectGarbage();
+    expect(read.filter((values) => values.deref()).length).toBeLessThan(3); // the last may still lie on the stack
   });
 });

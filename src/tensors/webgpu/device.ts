@@ -121,25 +121,30 @@ export function vulkanDrivers(): readonly string[] {
 /** Errors that WebGPU reports on the side, made those of the next read. */
 function watch(device: GPUDevice, backend: WebGPUBackend): void {
   let broken: Error | undefined;
+  /** Of the reads under way. Not a race with `device.lost`, which would keep every value ever read for as long as the device lives. */
+  const waiting = new Set<(reason: Error) => void>();
   device.lost.then(({ reason, message }) => {
-    if (reason !== 'destroyed')
-      broken = new Error(`the WebGPU device was lost: ${message || reason}. Start again; smaller batches need less memory`);
+    broken =
+      reason === 'destroyed'
+        ? (broken ?? new Error('the WebGPU device was closed while work was under way: start again'))
+        : new Error(`the WebGPU device was lost: ${message || reason}. Start again; smaller batches need less memory`);
+    for (const refuse of waiting) refuse(broken);
   });
   device.addEventListener('uncapturederror', (event) => {
     broken ??= new Error(`WebGPU: ${(event as GPUUncapturedErrorEvent).error.message}`);
   });
   const read = backend.read.bind(backend);
-  backend.read = async (dataId) => {
-    if (broken) throw broken;
-    const values = await Promise.race([
-      read(dataId),
-      device.lost.then(() => {
-        throw broken ?? new Error('the WebGPU device was closed while work was under way: start again');
-      }),
-    ]);
-    if (broken) throw broken;
-    return values;
-  };
+  backend.read = (dataId) =>
+    new Promise((resolve, reject) => {
+      if (broken) return reject(broken);
+      waiting.add(reject);
+      read(dataId)
+        .then(
+          (values) => (broken ? reject(broken) : resolve(values)),
+          (error) => reject(broken ?? error),
+        )
+        .finally(() => waiting.delete(reject));
+    });
   backend.readSync = (dataId) => {
     const { values } = backend.tensorMap.get(dataId);
     if (values != null) return values;
