@@ -55,6 +55,8 @@ const PEAKS: readonly { readonly name: RegExp; readonly teraflops: number; reado
 
 interface GpuRecord {
   readonly date: string;
+  /** What was asked for; the rest of the record is empty. */
+  readonly parts: readonly string[];
   readonly machine: Readonly<Record<string, unknown>>;
   readonly versions: Record<string, unknown>;
   readonly backend: Record<string, unknown>;
@@ -109,6 +111,7 @@ async function run(): Promise<void> {
   const computes = options.compute.split(',') as Compute[];
   const record: GpuRecord = {
     date,
+    parts: options.leak ? ['memory'] : options.parts.split(','),
     machine: { gpu: cardText, cpu: cpus()[0]?.model.trim(), cores: cpus().length, platform: `${platform()} ${arch()}` },
     versions: { 'search-e1': version, node: process.versions.node },
     backend: { ...backend, ...deviceFacts() },
