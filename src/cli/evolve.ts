@@ -107,11 +107,8 @@ async function runEvolve(flags: Flags, command: Command, io: Io): Promise<void> 
       }),
     );
     const how = `search-e1 evolve --name ${name}${flags.runs === 'runs' ? '' : ` --runs ${flags.runs}`} --resume`;
-    await interruptible(
-      io.signal,
-      () => runTasks(io, tasks),
-      () => `${path} holds everything up to the last whole step (${whereIs(run)}). Go on with: ${how}`,
-    );
+    const kept = () => `${path} holds everything up to the last whole step (${whereIs(run)}). Go on with: ${how}`;
+    await interruptible(io.signal, () => runTasks(io, tasks), kept, kept);
     const summary = await summarizeRun(run, settings);
     const result = { run: path, policy: run.checkpoint(run.state.finished[run.state.finished.length - 1]), backend, settings, ...summary };
     io.stdout.write(flags.json ? `${printableJson(result)}\n` : `${describeRun(result, questions.length)}\n`);

@@ -43,13 +43,22 @@ export async function givenBy<T>(option: string, work: () => T | Promise<T>): Pr
   }
 }
 
-/** Runs `work`; if the signal ends it, says what `afterwards` says: what was kept, and how to go on. */
-export async function interruptible<T>(signal: AbortSignal, work: () => Promise<T>, afterwards: () => string): Promise<T> {
+/**
+ * Runs `work`; if the signal ends it, says what `afterwards` says: what was kept, and how to go on. `afterFailure` is what there is to say of that where it
+ * fails by itself, such as when the graphics card is lost.
+ */
+export async function interruptible<T>(
+  signal: AbortSignal,
+  work: () => Promise<T>,
+  afterwards: () => string,
+  afterFailure?: () => string,
+): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (signal.aborted) throw new Interrupted(afterwards(), { cause: error });
-    throw error;
+    if (!afterFailure || !(error instanceof Error) || error instanceof UsageError || error instanceof Failed) throw error;
+    throw new Error(`${error.message}\n${afterFailure()}`, { cause: error });
   }
 }
 

@@ -86,6 +86,7 @@ async function runPretrain(flags: Flags, command: Command, io: Io): Promise<void
     io.signal,
     () => runTasks(io, [train]),
     () => `${out} holds everything up to the last whole step (${done} of ${total} steps). Go on with: ${how}`,
+    () => `${out} holds the run as it was last saved, which it is every 100 steps. Go on with: ${how}`,
   );
   const { settings, final, seconds } = record;
   const result = { policy: out, seed: settings.seed, phases, final, backend, seconds };

@@ -92,7 +92,7 @@ async function runStudy(flags: Flags, io: Io): Promise<void> {
       }),
     );
     const kept = () => `${records.size} of ${seeds.length} seeds are in ${out}; the same command measures the others`;
-    await interruptible(io.signal, () => runTasks(io, tasks), kept);
+    await interruptible(io.signal, () => runTasks(io, tasks), kept, kept);
   }
   const all = seeds.map((seed) => records.get(seed) as StoredStudy);
   io.stdout.write(

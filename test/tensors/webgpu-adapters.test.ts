@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startBackend } from '../../src/tensors/backend.js';
 import { BackendUnavailable } from '../../src/tensors/unavailable.js';
+import { tooLittle } from '../../src/tensors/webgpu/device.js';
 import { swiftShaderCanRun, useSwiftShader } from '../swiftshader.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'adapters-'));
@@ -38,6 +39,15 @@ describe.skipIf(!swiftShaderCanRun || process.env.SEARCH_E1_TEST_GPU)('WebGPU', 
     );
     drivers(manifest);
     await expect(startBackend({ backend: 'webgpu' })).rejects.toThrow(/Dawn finds no adapter/);
+  });
+
+  test('on an adapter with the least that WebGPU allows says which two limits it would break', () => {
+    const least = { maxStorageBuffersPerShaderStage: 8, maxComputeWorkgroupStorageSize: 16_384, maxComputeInvocationsPerWorkgroup: 256 };
+    expect(tooLittle(least)).toEqual([
+      'maxStorageBuffersPerShaderStage is 8, 10 are needed',
+      'maxComputeWorkgroupStorageSize is 16384, 32768 are needed',
+    ]);
+    expect(tooLittle({ ...least, maxStorageBuffersPerShaderStage: 10, maxComputeWorkgroupStorageSize: 32_768 })).toEqual([]);
   });
 
   test('on a processor that pretends to be a card is left alone by auto, which says so, and used when it is named', async () => {

@@ -35,6 +35,13 @@ const LIMITS = [
   'maxComputeWorkgroupsPerDimension',
 ] as const;
 
+/** What the shaders bind at most, and what they were tried with; WebGPU lets an adapter have no more than 8 buffers and 16 KiB. */
+const NEEDED = {
+  maxStorageBuffersPerShaderStage: 10,
+  maxComputeWorkgroupStorageSize: 32_768,
+  maxComputeInvocationsPerWorkgroup: 256,
+} as const;
+
 let open: WebGpuDevice | undefined;
 /** Dawn lives as long as somebody holds it. */
 let dawn: GPU | undefined;
@@ -54,12 +61,15 @@ export async function openWebGpu(): Promise<WebGpuDevice> {
       'Dawn finds no adapter: no driver for Vulkan, Metal or D3D12 that it accepts (lavapipe of Mesa 22 is too old)',
       loaderCommand(),
     );
+  const { info } = adapter as unknown as { readonly info: GPUAdapterInfo }; // newer than the types that tfjs-core pins
+  const { vendor, architecture, device: name, description } = info;
+  const called = [name || architecture || vendor, description].filter(Boolean).join(', ');
+  const short = tooLittle(adapter.limits);
+  if (short.length) throw new BackendUnavailable(`the shaders need more than ${called} has: ${short.join('; ')}`);
   const device = await adapter.requestDevice({
     requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[],
     requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
   });
-  const { info } = adapter as unknown as { readonly info: GPUAdapterInfo }; // newer than the types that tfjs-core pins
-  const { vendor, architecture, device: name, description } = info;
   const backend = new Backend(device, info);
   watch(device, backend);
   limitPool(backend.bufferManager);
@@ -67,7 +77,7 @@ export async function openWebGpu(): Promise<WebGpuDevice> {
   const software = /swiftshader|llvmpipe|lavapipe|software/i.test(`${architecture} ${name} ${description}`);
   open = {
     backend,
-    description: [name || architecture || vendor, description].filter(Boolean).join(', '),
+    description: called,
     software,
     maxBufferSize: Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize),
     features: [...device.features].filter((feature) => (FEATURES as readonly string[]).includes(feature)),
@@ -77,6 +87,12 @@ export async function openWebGpu(): Promise<WebGpuDevice> {
 
 /** The device in use; undefined before `openWebGpu`. */
 export const webGpuDevice = (): WebGpuDevice | undefined => open;
+
+/** Which limits of an adapter the shaders would break. */
+export const tooLittle = (limits: Readonly<Record<keyof typeof NEEDED, number>>): readonly string[] =>
+  (Object.keys(NEEDED) as (keyof typeof NEEDED)[])
+    .filter((limit) => limits[limit] < NEEDED[limit])
+    .map((limit) => `${limit} is ${limits[limit]}, ${NEEDED[limit]} are needed`);
 
 /** Dawn and tfjs-backend-webgpu, both optional dependencies. */
 async function loadPackages(): Promise<{ gpu: GPU; Backend: typeof WebGPUBackend }> {
@@ -131,7 +147,9 @@ function watch(device: GPUDevice, backend: WebGPUBackend): void {
     for (const refuse of waiting) refuse(broken);
   });
   device.addEventListener('uncapturederror', (event) => {
-    broken ??= new Error(`WebGPU: ${(event as GPUUncapturedErrorEvent).error.message}`);
+    const { message } = (event as GPUUncapturedErrorEvent).error;
+    const help = /out of memory/i.test(message) ? '\nStart again; smaller batches, or a smaller memory budget, need less' : '';
+    broken ??= new Error(`WebGPU: ${message}${help}`);
   });
   const read = backend.read.bind(backend);
   backend.read = (dataId) =>
