@@ -1,7 +1,7 @@
 /** Back-propagation against TensorFlow.js' own, bit for bit, and what it holds meanwhile. */
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { valueAndGradients } from '../../src/tensors/gradients.js';
@@ -118,6 +118,19 @@ describe.each(['simd', 'cpu'] as const)('on %s', (backend) => {
     expect(dx?.shape).toEqual(x.shape);
     tf.dispose([x, weight]);
   });
+});
+
+test('no zeros are made for what a kernel returns for its gradient alone', async () => {
+  await startBackend({ backend: 'simd' });
+  const make = vi.spyOn(tf.engine(), 'makeTensor');
+  tf.tidy(() => {
+    const [x, weight, a, b] = [drawn(1, 50, D), drawn(2, 4, D), drawn(3, 2, D), drawn(4, 4, 2)] as tf.Tensor2D[];
+    make.mockClear();
+    const { gradients } = valueAndGradients(() => linear(x, weight, undefined, { adapter: { a, b, scale: 1 } }), [x, a, b]);
+    expect(gradients.map((gradient) => gradient?.shape)).toEqual([x.shape, a.shape, b.shape]);
+  });
+  expect(make.mock.calls.map(([, shape]) => shape)).not.toContainEqual([50, 2]); // x A^T
+  make.mockRestore();
 });
 
 test('at its peak it holds what the forward pass saved and little more; TensorFlow.js holds twice as much', async () => {
