@@ -1,9 +1,10 @@
 /**
  * Puts this project's kernels for TensorFlow on the CPU behind their names in the tensorflow backend's registry.
  *
- * Matrix products are TensorFlow's own, which nothing here is faster than. What stands between them is in `kernels/`, in C++, as `npm run setup:tensorflow`
- * compiles it into the package's binding: TensorFlow has no such operations, and as many small ones each formula spends its time in memory
- * and in being dispatched. A binding without them (the package's own download), or a graphics card, computes the plain formulas.
+ * They are in `kernels/`, in C++, as `npm run setup:tensorflow` compiles it into the package's binding: TensorFlow has no such operations, and as many
+ * small ones each formula spends its time in memory and in being dispatched. Matrix products are among them, so that all that computes shares one
+ * pool of threads: those of TensorFlow's go on looking for work after each of its operations, on the processors that the next one needs.
+ * A binding without the kernels (the package's own download), or a graphics card, computes the plain formulas.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { HalfKernelName, KernelName } from '../dispatch.js';
@@ -17,7 +18,6 @@ export interface TensorFlowBackend extends tf.KernelBackend {
     readonly TF_FLOAT: number;
     readonly TF_INT32: number;
     readonly TF_ATTR_TYPE: number;
-    readonly TF_ATTR_BOOL: number;
     readonly TF_ATTR_INT: number;
     createTensor(shape: readonly number[], dtype: number, values: Float32Array | Int32Array): Handle;
     deleteTensor(handle: Handle): void;
@@ -33,40 +33,13 @@ type Inputs = Readonly<Record<string, tf.TensorInfo>>; // some may be absent
 type Attributes = any;
 type Run = (operations: Operations, inputs: Inputs, attributes: Attributes) => tf.TensorInfo | tf.TensorInfo[];
 
-/** Rows up to which a linear layer is one operation of ours: above, TensorFlow's products are worth their dispatch. */
-const FEW_ROWS = 64;
-
 /** Segments serve batches of attention too; 16-bit weights have no kernel here yet: their plain formula runs. */
 const KERNELS: Readonly<Record<Exclude<KernelName, HalfKernelName | 'SearchE1HalfMatMul'>, Run>> = {
-  SearchE1Linear(run, { x, weight, bias, plus }) {
-    if (size(x) <= FEW_ROWS * last(x)) return run.one('SearchE1LinearOfFewRows', [x, weight, bias, plus]);
-    const rows = run.rows(x);
-    const y = run.matMul(rows, weight, { transposeB: true }); // [N, out]
-    rows.dispose();
-    if (bias || plus) run.finish(y, { bias, plus });
-    return run.shaped(y, [...x.shape.slice(0, -1), weight.shape[0]]);
-  },
-  SearchE1AdaptedLinear(run, { x, weight, a, b, bias, plus }, { scale }) {
-    const rows = run.rows(x);
-    const low = run.matMul(rows, a, { transposeB: true }); // [N, rank]
-    const y = run.matMul(rows, weight, { transposeB: true }); // [N, out]
-    const z = run.matMul(low, b, { transposeB: true });
-    run.finish(y, { z, bias, plus }, scale);
-    tf.dispose([rows, z]);
-    return [run.shaped(y, [...x.shape.slice(0, -1), weight.shape[0]]), low];
-  },
-  SearchE1AdaptedLinearGrad(run, { x, weight, a, b, low, dy }, { scale }) {
-    const [rows, dRows] = [run.rows(x), run.rows(dy)];
-    const dLow = run.matMul(dRows, b); // [N, rank], but for the scale
-    const dx = run.matMul(dRows, weight); // [N, in]
-    const z = run.matMul(dLow, a);
-    run.finish(dx, { z }, scale);
-    const dA = run.matMul(dLow, rows, { transposeA: true }); // [rank, in], likewise
-    const dB = run.matMul(dRows, low, { transposeA: true }); // [out, rank], likewise
-    const scaled = [dA, dB].map((gradient) => tf.mul(gradient, scale));
-    tf.dispose([rows, dRows, dLow, z, dA, dB]);
-    return [run.shaped(dx, x.shape), ...scaled];
-  },
+  SearchE1Linear: (run, { x, weight, bias, plus }) => run.one('SearchE1Linear', [x, weight, bias, plus]),
+  SearchE1AdaptedLinear: (run, { x, weight, a, b, bias, plus }, { scale }) =>
+    run.all('SearchE1AdaptedLinear', [x, weight, a, b, bias, plus], 2, [scale]),
+  SearchE1AdaptedLinearGrad: (run, { x, weight, a, b, low, dy }, { scale }) =>
+    run.all('SearchE1AdaptedLinearGrad', [x, weight, a, b, low, dy], 3, [scale]),
   SearchE1SumRows: (run, { x }) => run.one('SearchE1SumRows', [x]),
   SearchE1RmsNorm: (run, { x, weight }, { epsilon }) => run.all('SearchE1RmsNorm', [x, weight], 2, [epsilon]),
   SearchE1RmsNormGrad: (run, { x, weight, inverse, dy }) => run.all('SearchE1RmsNormGrad', [x, weight, inverse, dy], 2),
@@ -156,20 +129,9 @@ class Operations {
     return this.all(name, inputs, 1, settings, list)[0];
   }
 
-  /** Not by `MatMul`: the sgemm of oneDNN behind it corrupts memory when a signal reaches its thread (TensorFlow 2.21 under Node's profiler). */
+  /** Of two axes, behind any number of 1s. */
   matMul(a: tf.TensorInfo, b: tf.TensorInfo, { transposeA = false, transposeB = false } = {}): tf.Tensor {
-    const { TF_FLOAT, TF_ATTR_TYPE, TF_ATTR_BOOL } = this.backend.binding;
-    const attributes = [
-      { name: 'T', type: TF_ATTR_TYPE, value: TF_FLOAT },
-      { name: 'adj_x', type: TF_ATTR_BOOL, value: transposeA },
-      { name: 'adj_y', type: TF_ATTR_BOOL, value: transposeB },
-    ];
-    return this.#execute('BatchMatMulV2', attributes, this.backend.getInputTensorIds([a, b]), 1)[0];
-  }
-
-  /** y += scale z + bias + plus, in place. */
-  finish(y: tf.TensorInfo, { z, bias, plus }: Inputs, scale = 1): void {
-    this.all('SearchE1FinishLinear', [y, z, bias, plus], 0, [scale]);
+    return this.one('SearchE1MatMul', [a, b], [Number(transposeA), Number(transposeB)]);
   }
 
   /** The same memory in another shape, of which one axis may be -1: as many as there are. */
@@ -181,18 +143,6 @@ class Operations {
     ];
     const handles = [...this.backend.getInputTensorIds([x]), this.#constant(shape, 'int32')];
     return this.#execute('Reshape', attributes, handles, 1)[0];
-  }
-
-  /** [N, width] of [..., width]. */
-  rows(x: tf.TensorInfo): tf.Tensor {
-    return this.reshape(x, [-1, last(x)]);
-  }
-
-  /** `x` in another shape, in whose place it comes. */
-  shaped(x: tf.Tensor, shape: readonly number[]): tf.Tensor {
-    const same = this.reshape(x, shape);
-    x.dispose();
-    return same;
   }
 
   #execute(name: string, attributes: readonly object[], inputs: readonly Handle[], outputs: number): tf.Tensor[] {
@@ -217,10 +167,6 @@ class Operations {
   }
 }
 
-const size = (x: tf.TensorInfo): number => tf.util.sizeFromShape(x.shape);
-
-const last = (x: tf.TensorInfo): number => x.shape[x.shape.length - 1];
-
 /** Whether the binding was compiled with the kernels. */
 function compiledIn(operations: Operations): boolean {
   try {
@@ -241,20 +187,25 @@ export function registerTensorFlowKernels(backend: TensorFlowBackend): boolean {
     tf.registerKernel({ kernelName, backendName: 'tensorflow', kernelFunc: kernelFunc as unknown as tf.KernelFunc });
   }
   keepShapes(operations);
+  multiplyMatrices(operations);
   return true;
 }
 
-/** TensorFlow.js makes a tensor of the shape for every change of shape, of which a decoding step has dozens: here it is made once. */
-function keepShapes(operations: Operations): void {
-  const stock = (tf.getKernel('Reshape', 'tensorflow') as tf.KernelConfig).kernelFunc;
-  tf.unregisterKernel('Reshape', 'tensorflow');
-  tf.registerKernel({
-    kernelName: 'Reshape',
-    backendName: 'tensorflow',
-    kernelFunc(call) {
-      const { x } = call.inputs as { x: tf.TensorInfo };
-      const { shape } = call.attrs as unknown as { shape: number[] };
-      return x.dtype === 'float32' || x.dtype === 'int32' ? operations.reshape(x, shape) : stock(call);
-    },
-  });
+/** A kernel of TensorFlow.js' backend gives way to `run` where that returns something. */
+function replaceKernel(kernelName: string, run: (inputs: Inputs, attributes: Attributes) => tf.TensorInfo | null): void {
+  const stock = (tf.getKernel(kernelName, 'tensorflow') as tf.KernelConfig).kernelFunc;
+  tf.unregisterKernel(kernelName, 'tensorflow');
+  const kernelFunc: tf.KernelFunc = (call) => run(call.inputs as unknown as Inputs, call.attrs) ?? stock(call);
+  tf.registerKernel({ kernelName, backendName: 'tensorflow', kernelFunc });
 }
+
+/** TensorFlow.js makes a tensor of the shape for every change of shape, of which a decoding step has dozens: here it is made once. */
+const keepShapes = (operations: Operations): void =>
+  replaceKernel('Reshape', ({ x }, { shape }) => (x.dtype === 'float32' || x.dtype === 'int32' ? operations.reshape(x, shape) : null));
+
+/** Products of two matrices; those of batches are TensorFlow's. */
+const multiplyMatrices = (operations: Operations): void =>
+  replaceKernel('BatchMatMul', ({ a, b }, attributes) => {
+    const single = [a, b].every(({ shape, dtype }) => dtype === 'float32' && shape.slice(0, -2).every((length) => length === 1));
+    return single && a.shape.length === b.shape.length ? operations.matMul(a, b, attributes) : null;
+  });

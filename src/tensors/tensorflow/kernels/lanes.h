@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 namespace search_e1 {
 
 constexpr int64_t LANES = 16;
@@ -14,21 +18,30 @@ typedef float UnalignedLanes __attribute__((vector_size(64), aligned(4), may_ali
 /** Up to whole vectors. */
 constexpr int64_t padded(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 
-inline Lanes splat(float x) { return Lanes{} + x; }
+/** Not `Lanes{} + x`: an addition on the units that multiply-adds need. */
+inline Lanes splat(float x) { return Lanes{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 inline Lanes load(const float* at) { return *reinterpret_cast<const UnalignedLanes*>(at); }
 inline void store(float* at, Lanes x) { *reinterpret_cast<UnalignedLanes*>(at) = x; }
 
 /** The first `count` lanes, the others `rest`. */
 inline Lanes loadPart(const float* at, int64_t count, float rest = 0) {
   if (count >= LANES) return load(at);
+#ifdef __AVX512F__
+  return (Lanes)_mm512_mask_loadu_ps((__m512)splat(rest), (1u << count) - 1, at);
+#else
   Lanes x = splat(rest);
   std::memcpy(&x, at, count * sizeof(float));
   return x;
+#endif
 }
 
 inline void storePart(float* at, Lanes x, int64_t count) {
-  if (count >= LANES) store(at, x);
-  else std::memcpy(at, &x, count * sizeof(float));
+  if (count >= LANES) return store(at, x);
+#ifdef __AVX512F__
+  _mm512_mask_storeu_ps(at, (1u << count) - 1, (__m512)x);
+#else
+  std::memcpy(at, &x, count * sizeof(float));
+#endif
 }
 
 inline Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
@@ -54,6 +67,28 @@ inline Lanes sumsOf(Lanes x[LANES]) {
     for (int64_t i = 0; i < count / 2; i++)
       x[i] = __builtin_shuffle(x[2 * i], x[2 * i + 1], even) + __builtin_shuffle(x[2 * i], x[2 * i + 1], odd);
   return x[0];
+}
+
+/** Exchanges lane l + step of vector i with lane l of vector i + step, for all l and i that have no bit `step`. */
+template <int step>
+inline void exchange(Lanes x[LANES]) {
+  const IntLanes lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const IntLanes upper = (lane & step) != 0; // -1 where the bit is set
+  const IntLanes first = lane + (upper & (16 - step)), second = lane + step + (upper & (16 - step));
+  for (int i = 0; i < LANES; i++) {
+    if (i & step) continue;
+    const Lanes low = x[i], high = x[i + step];
+    x[i] = __builtin_shuffle(low, high, first);
+    x[i + step] = __builtin_shuffle(low, high, second);
+  }
+}
+
+/** Sixteen vectors as a matrix: rows to columns. */
+inline void transpose(Lanes x[LANES]) {
+  exchange<1>(x);
+  exchange<2>(x);
+  exchange<4>(x);
+  exchange<8>(x);
 }
 
 inline float largestOf(Lanes x) {

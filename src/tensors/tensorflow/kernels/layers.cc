@@ -86,10 +86,11 @@ void rotary(Call& call) {
       const float* s = sin + token % table.shape[0] * width;
       for (int64_t at = token * heads * width; at < (token + 1) * heads * width; at += width) {
         const float* in = x.floats() + at;
-        for (int64_t i = 0; i < half; i++) {
-          y[at + i] = in[i] * c[i] - direction * in[half + i] * s[i];
-          y[at + half + i] = in[half + i] * c[half + i] + direction * in[i] * s[half + i];
-        }
+        eachVector(half, [&](int64_t i, int64_t n) {
+          const Lanes first = loadPart(in + i, n), second = loadPart(in + half + i, n);
+          storePart(y + at + i, first * loadPart(c + i, n) - direction * second * loadPart(s + i, n), n);
+          storePart(y + at + half + i, second * loadPart(c + half + i, n) + direction * first * loadPart(s + half + i, n), n);
+        });
       }
     }
   });
@@ -202,26 +203,6 @@ void sumRows(Call& call) {
   sumBlocks(partial, width, call.output(0, {width}).floats());
 }
 
-/** y += scale z + bias + plus, in place: y [N, d]; z and plus of its size, bias [d], each may be absent; settings [scale]. */
-void finishLinear(Call& call) {
-  const Tensor y = call.input(0);
-  const float* const z = call.input(1).floats();
-  const float* const bias = call.input(2).floats();
-  const float* const plus = call.input(3).floats();
-  const float scale = call.input(4).floats()[0];
-  const int64_t width = y.width();
-  parallel(y.rows(), width * 2, [&](int64_t from, int64_t to) {
-    for (int64_t row = from * width; row < to * width; row += width)
-      eachVector(width, [&](int64_t at, int64_t n) {
-        Lanes sum = loadPart(y.floats() + row + at, n);
-        if (z) sum += loadPart(z + row + at, n) * scale;
-        if (bias) sum += loadPart(bias + at, n);
-        if (plus) sum += loadPart(plus + row + at, n);
-        storePart(y.floats() + row + at, sum, n);
-      });
-  });
-}
-
 const Operation<rmsNorm> norm("SearchE1RmsNorm", {"x: float", "weight: float", "settings: float"}, {"y: float", "inverse: float"});
 const Operation<rmsNormGrad> normGrad("SearchE1RmsNormGrad", {"x: float", "weight: float", "inverse: float", "dy: float"},
                                       {"dx: float", "d_weight: float"});
@@ -233,7 +214,6 @@ const Operation<embeddingGrad> lookUpGrad("SearchE1EmbeddingGrad", {"ids: int32"
 const Operation<addScaledRows> add("SearchE1AddScaledRows", {"y: float", "x: float", "ids: int32", "factors: float"}, {});
 const Operation<copyRows> copy("SearchE1CopyRows", {"x: float", "y: float", "to: int32"}, {});
 const Operation<sumRows> sums("SearchE1SumRows", {"x: float"}, {"sums: float"});
-const Operation<finishLinear> finish("SearchE1FinishLinear", {"y: float", "z: float", "bias: float", "plus: float", "settings: float"}, {});
 
 }  // namespace
 }  // namespace search_e1

@@ -95,6 +95,20 @@ Pool& pool() {
   return *pool;
 }
 
+/** Grows where it must, and is not copied then. */
+struct Memory {
+  std::unique_ptr<float[]> floats;
+  int64_t size = 0;
+
+  float* atLeast(int64_t wanted) {
+    if (size < wanted + 16) {
+      size = wanted + 16;
+      floats.reset(new float[size]);
+    }
+    return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(floats.get()) + 63) & ~uintptr_t{63});
+  }
+};
+
 }  // namespace
 
 void parallel(int64_t units, double cost, const Work& work) {
@@ -106,9 +120,13 @@ void parallel(int64_t units, double cost, const Work& work) {
 int threadCount() { return pool().threads(); }
 
 float* scratch(int64_t floats) {
-  static thread_local std::vector<float> memory;
-  if (static_cast<int64_t>(memory.size()) < floats + 16) memory.resize(floats + 16);
-  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) & ~uintptr_t{63});
+  static thread_local Memory memory;
+  return memory.atLeast(floats);
+}
+
+float* sharedScratch(int64_t floats) {
+  static thread_local Memory memory;
+  return memory.atLeast(floats);
 }
 
 }  // namespace search_e1

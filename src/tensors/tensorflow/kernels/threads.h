@@ -22,4 +22,7 @@ int threadCount();
 /** Memory for this thread to work in: at least so many floats, until its next call. */
 float* scratch(int64_t floats);
 
+/** The same beside it, for a thread that lets others write there too. */
+float* sharedScratch(int64_t floats);
+
 }  // namespace search_e1
