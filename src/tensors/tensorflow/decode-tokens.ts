@@ -1,11 +1,15 @@
-/** The weights of a decoder as kernels/decode.cc reads them: each matrix turned, its columns padded to whole vectors, one behind the other in one tensor. */
+/**
+ * The weights of a decoder as kernels/decode.cc reads them, one behind the other in one tensor: each matrix turned and in panels of some columns, so that
+ * a product reads it in the order in which it lies.
+ */
 import * as tf from '@tensorflow/tfjs-core';
 import type { DecoderSizes } from '../decode-tokens.js';
 
 type Inputs = Readonly<Record<string, tf.TensorInfo | undefined>>;
 
-/** Floats of a vector, as in kernels/lanes.h. */
+/** Floats of a vector, and columns of a panel, as in kernels/lanes.h and decode.cc; zeros fill the last one. */
 const LANES = 16;
+const PANEL = 64;
 
 /** The sizes as the kernel takes them. */
 export const settingsOf = ({ layers, width, inner, heads, kvHeads, headDim, vocabulary, rank, scale, epsilon }: DecoderSizes): number[] => [
@@ -16,13 +20,17 @@ export function packedWeights(inputs: Inputs, sizes: DecoderSizes): tf.Tensor {
   const { layers, width, inner, heads, kvHeads, headDim, rank } = sizes;
   const [qWidth, kWidth] = [heads * headDim, kvHeads * headDim];
   const parts: tf.Tensor1D[] = [];
-  const padding = (n: number) => Math.ceil(n / LANES) * LANES - n;
+  const padding = (n: number, whole: number) => Math.ceil(n / whole) * whole - n;
   /** Zeros where a part is absent: layers without a bias or an adapter. */
   const put = (name: string, shape: readonly number[]) => {
     const part = (inputs[name] as tf.Tensor | undefined) ?? tf.zeros([...shape]);
-    const turned = shape.length === 2 ? tf.transpose(part) : part;
-    const columns = turned.shape[turned.shape.length - 1];
-    parts.push(tf.reshape(tf.pad(turned, [...turned.shape.slice(1).map((): [number, number] => [0, 0]), [0, padding(columns)]]), [-1]));
+    const [n, k] = shape;
+    if (k === undefined) parts.push(tf.pad1d(part as tf.Tensor1D, [0, padding(n, LANES)]));
+    else {
+      const filled = tf.concat([part, tf.zeros([padding(n, PANEL), k])]);
+      const whole = tf.reshape(filled, [-1, PANEL, k]); // [panels, 64, k]
+      parts.push(tf.reshape(tf.transpose(whole, [0, 2, 1]), [-1])); // [panels, k, 64]
+    }
   };
   return tf.tidy(() => {
     put('norm', [width]);

@@ -51,8 +51,8 @@ const KERNELS: Readonly<Record<Exclude<KernelName, HalfKernelName | 'SearchE1Hal
   SearchE1CopyRows: (run, { x, y, to }) => run.all('SearchE1CopyRows', [x, y, to], 0),
   SearchE1SegmentAttention: (run, { q, k, v, keyMask, segments, ranges }) =>
     run.all('SearchE1SegmentAttention', [q, k, v, keyMask, segments, ranges], 2),
-  SearchE1SegmentAttentionGrad: (run, { q, k, v, keyMask, segments, ranges, families, lse, dOut }) =>
-    run.all('SearchE1SegmentAttentionGrad', [q, k, v, keyMask, segments, ranges, families, lse, dOut], 3),
+  SearchE1SegmentAttentionGrad: (run, { q, k, v, keyMask, segments, ranges, families, out, lse, dOut }) =>
+    run.all('SearchE1SegmentAttentionGrad', [q, k, v, keyMask, segments, ranges, families, out, lse, dOut], 3),
   SearchE1SelectedLogProbs(run, { hidden, head, targets }, { save }) {
     const weights = run.matMul(hidden, head, { transposeB: true }); // [N, V]: logits, and then e^(logit - largest)
     const [both, inverse] = run.all('SearchE1SelectLogProbs', [weights, targets], 2);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "lanes.h"
 #include "op.h"
@@ -71,47 +72,92 @@ inline float softmax(float* row, int64_t limit, int64_t columns, const float* ma
   return best * scale + std::log(total);
 }
 
-/** A dot product but for the sum over its lanes. */
-inline Lanes dotLanes(const float* a, const float* b, int64_t count) {
-  Lanes sum{};
-  eachVector(count, [&](int64_t d, int64_t n) { sum += loadPart(a + d, n) * loadPart(b + d, n); });
-  return sum;
+/** Vectors of a head that are held in registers at a time. */
+constexpr int64_t HEAD_PART = 4;
+
+/** Adds the products of V vectors of a query and of sixteen keys, of which `count` are there, to `products`. */
+template <int V>
+inline void addProducts(Lanes products[LANES], const float* q, const float* key, int64_t stride, int64_t count, int64_t last) {
+  Lanes query[V];
+  for (int d = 0; d < V; d++) query[d] = loadPart(q + d * LANES, d == V - 1 ? last : LANES);
+  for (int64_t t = 0; t < count; t++, key += stride) {
+    Lanes sum = products[t];
+    for (int d = 0; d < V; d++) sum += query[d] * loadPart(key + d * LANES, d == V - 1 ? last : LANES);
+    products[t] = sum;
+  }
 }
 
-/** As in decoding, where a query or two read keys once and packing would cost more than it saves. `scores` has room for the keys, in whole vectors. */
-inline void attendFew(const Problem& p, const Segment& segment, int64_t keyHead, const float* mask, float* out, float* lse, float* scores) {
-  for (int64_t head = keyHead * p.group(); head < (keyHead + 1) * p.group(); head++) {
-    for (int64_t i = 0; i < segment.queries; i++) {
-      const int64_t at = (segment.firstQuery + i) * p.queryRow() + head * p.headDim;
-      const int64_t limit = segment.keys - segment.queries + i + 1;
-      int64_t j = 0;
-      for (int r = 0; r < segment.ranges; r++) {
-        const Range& range = p.ranges[segment.firstRange + r];
-        const float* key = p.k + range.from * p.keyRow() + keyHead * p.headDim;
-        const int64_t end = std::min<int64_t>(limit, j + range.keys);
-        for (; j + LANES <= end; j += LANES, key += LANES * p.keyRow()) {
-          Lanes products[LANES];
-          for (int64_t t = 0; t < LANES; t++) products[t] = dotLanes(p.q + at, key + t * p.keyRow(), p.headDim);
-          store(scores + j, sumsOf(products));
-        }
-        for (; j < end; j++, key += p.keyRow()) scores[j] = sumOf(dotLanes(p.q + at, key, p.headDim));
+/** Adds the weighted sum of V vectors of `count` values to `read`. */
+template <int V>
+inline void addWeighted(float* read, const float* weights, const float* value, int64_t stride, int64_t count, int64_t last) {
+  Lanes sums[V];
+  for (int d = 0; d < V; d++) sums[d] = loadPart(read + d * LANES, d == V - 1 ? last : LANES);
+  for (int64_t t = 0; t < count; t++, value += stride)
+    for (int d = 0; d < V; d++) sums[d] += weights[t] * loadPart(value + d * LANES, d == V - 1 ? last : LANES);
+  for (int d = 0; d < V; d++) storePart(read + d * LANES, sums[d], d == V - 1 ? last : LANES);
+}
+
+/** f<V>(offset, lanes of the last vector) for the parts of a head. */
+template <typename F>
+inline void eachPart(int64_t headDim, F f) {
+  for (int64_t at = 0; at < headDim; at += HEAD_PART * LANES) {
+    const int64_t vectors = std::min(HEAD_PART, (headDim - at + LANES - 1) / LANES);
+    const int64_t last = std::min(LANES, headDim - at - (vectors - 1) * LANES);
+    if (vectors == 1) f(std::integral_constant<int, 1>(), at, last);
+    else if (vectors == 2) f(std::integral_constant<int, 2>(), at, last);
+    else if (vectors == 3) f(std::integral_constant<int, 3>(), at, last);
+    else f(std::integral_constant<int, 4>(), at, last);
+  }
+}
+
+/** f(first row, keys, index of the first key) for up to sixteen neighbouring keys at a time, of the first `limit` that a segment reads. */
+template <typename F>
+inline void eachFewKeys(const Problem& p, const Segment& segment, int64_t limit, F f) {
+  int64_t j = 0;
+  for (int r = 0; r < segment.ranges; r++) {
+    const Range& range = p.ranges[segment.firstRange + r];
+    const int64_t end = std::min<int64_t>(limit, j + range.keys);
+    for (int64_t row = range.from; j < end; j += LANES, row += LANES) f(row, std::min(LANES, end - j), j);
+    j = end;
+  }
+}
+
+/**
+ * All heads of a segment of few queries, as in decoding, where keys are read once and packing would cost more than it saves: rows of keys and values are
+ * read in the order in which they lie. `scores` has room for heads x padded keys.
+ */
+inline void attendFew(const Problem& p, const Segment& segment, const float* mask, float* out, float* lse, float* scores) {
+  for (int64_t i = 0; i < segment.queries; i++) {
+    const int64_t at = (segment.firstQuery + i) * p.queryRow();
+    const int64_t limit = segment.keys - segment.queries + i + 1, columns = padded(limit);
+    eachFewKeys(p, segment, limit, [&](int64_t row, int64_t count, int64_t j) {
+      for (int64_t head = 0; head < p.heads; head++) {
+        const float* const q = p.q + at + head * p.headDim;
+        const float* key = p.k + row * p.keyRow() + head / p.group() * p.headDim;
+        Lanes products[LANES] = {};
+        eachPart(p.headDim, [&](auto vectors, int64_t d, int64_t last) {
+          addProducts<vectors>(products, q + d, key + d, p.keyRow(), count, last);
+        });
+        storePart(scores + head * columns + j, sumsOf(products), count);
       }
+    });
+    std::fill_n(out + at, p.queryRow(), 0.0f);
+    for (int64_t head = 0; head < p.heads; head++) {
+      float* const row = scores + head * columns;
       float share;
-      lse[head * p.n + segment.firstQuery + i] = softmax(scores, limit, padded(limit), mask, p.scale, &share);
-      eachVector(p.headDim, [&](int64_t d, int64_t n) {
-        Lanes sums[4] = {};
-        int64_t j = 0;
-        for (int r = 0; r < segment.ranges; r++) {
-          const Range& range = p.ranges[segment.firstRange + r];
-          const float* value = p.v + range.from * p.keyRow() + keyHead * p.headDim + d;
-          const int64_t end = std::min<int64_t>(limit, j + range.keys);
-          for (; j + 4 <= end; j += 4, value += 4 * p.keyRow())
-            for (int t = 0; t < 4; t++) sums[t] += scores[j + t] * loadPart(value + t * p.keyRow(), n);
-          for (; j < end; j++, value += p.keyRow()) sums[0] += scores[j] * loadPart(value, n);
-        }
-        storePart(out + at + d, ((sums[0] + sums[1]) + (sums[2] + sums[3])) * share, n);
-      });
+      lse[head * p.n + segment.firstQuery + i] = softmax(row, limit, columns, mask, p.scale, &share);
+      for (int64_t j = 0; j < columns; j += LANES) store(row + j, load(row + j) * share);
     }
+    eachFewKeys(p, segment, limit, [&](int64_t row, int64_t count, int64_t j) {
+      for (int64_t head = 0; head < p.heads; head++) {
+        const float* const weights = scores + head * columns + j;
+        const float* const values = p.v + row * p.keyRow() + head / p.group() * p.headDim;
+        float* const read = out + at + head * p.headDim;
+        eachPart(p.headDim, [&](auto vectors, int64_t d, int64_t last) {
+          addWeighted<vectors>(read + d, weights, values + d, p.keyRow(), count, last);
+        });
+      }
+    });
   }
 }
 

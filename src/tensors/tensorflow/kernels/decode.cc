@@ -20,9 +20,15 @@ struct Sizes {
         epsilon(s[9]) {}
 };
 
-/** A linear layer's parts, one behind the other; columns are padded with zeros. */
+/** Columns of the matrices that lie together, `GROUP` numbers a row; zeros fill the last group. */
+constexpr int64_t GROUP = 64;
+static_assert(GROUP % PANEL == 0);
+
+constexpr int64_t grouped(int64_t n) { return (n + GROUP - 1) / GROUP * GROUP; }
+
+/** A linear layer's parts, one behind the other; the bias is padded with zeros to whole vectors. */
 struct Linear {
-  const float *weight, *bias, *a, *b; // [k, n], [n], [k, rank], [rank, n]
+  const float *weight, *bias, *a, *b; // in groups: [k, n]; [n]; in groups: [k, rank], [rank, n]
 };
 
 /** Takes the packed weights apart, in their order. */
@@ -37,28 +43,35 @@ struct Packed {
   }
   Linear linear(int64_t n, int64_t k) {
     Linear layer{};
-    layer.weight = take(k * padded(n));
+    layer.weight = take(k * grouped(n));
     layer.bias = take(padded(n));
     if (rank > 0) {
-      layer.a = take(k * padded(rank));
-      layer.b = take(rank * padded(n));
+      layer.a = take(k * grouped(rank));
+      layer.b = take(rank * grouped(n));
     }
     return layer;
   }
 };
 
-/** y [m, padded n] = or += x [m, k] W^T + bias + scale (x A^T) B^T; x's rows are padded too. */
+/** y [m, n] = start + x [m, k] W; the rows of x are padded to whole vectors. */
+void product(const float* x, const float* weight, Start start, float* y, int64_t m, int64_t n, int64_t k) {
+  for (int64_t j = 0; j < n; j += PANEL)
+    multiplyPanel({x, padded(k), 1}, weight + j / GROUP * GROUP * k + j % GROUP, GROUP, start.at(0, j), y + j, n, m, std::min(PANEL, n - j), k);
+}
+
+/** y [m, padded n] = or += x [m, k] W^T + bias + scale (x A^T) B^T. */
 template <bool add>
 void project(const float* x, const Linear& layer, float* y, float* low, int64_t m, int64_t n, int64_t k, const Sizes& sizes) {
   const int64_t columns = padded(n);
-  multiply<add>({x, padded(k), 1}, layer.weight, columns, y, columns, m, columns, k);
-  for (int64_t i = 0; i < m; i++)
-    for (int64_t j = 0; j < columns; j += LANES) store(y + i * columns + j, load(y + i * columns + j) + load(layer.bias + j));
+  product(x, layer.weight, add ? Start{y, columns} : Start{layer.bias, 0}, y, m, columns, k);
+  if (add)
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < columns; j += LANES) store(y + i * columns + j, load(y + i * columns + j) + load(layer.bias + j));
   if (sizes.rank == 0) return;
   const int64_t rank = padded(sizes.rank);
-  multiply<false>({x, padded(k), 1}, layer.a, rank, low, rank, m, rank, k);
+  product(x, layer.a, {}, low, m, rank, k);
   for (int64_t j = 0; j < m * rank; j += LANES) store(low + j, load(low + j) * sizes.scale);
-  multiply<true>({low, rank, 1}, layer.b, columns, y, columns, m, columns, sizes.rank);
+  product(low, layer.b, {y, columns}, y, m, columns, sizes.rank);
 }
 
 void rmsNorm(const float* x, const float* weight, float* y, int64_t m, int64_t width, float epsilon) {
@@ -76,11 +89,11 @@ void rmsNorm(const float* x, const float* weight, float* y, int64_t m, int64_t w
 void turn(float* x, const float* cos, const float* sin, int64_t heads, int64_t headDim) {
   const int64_t half = headDim / 2;
   for (int64_t head = 0; head < heads; head++, x += headDim) {
-    for (int64_t i = 0; i < half; i++) {
-      const float first = x[i], second = x[half + i];
-      x[i] = first * cos[i] - second * sin[i];
-      x[half + i] = second * cos[half + i] + first * sin[half + i];
-    }
+    eachVector(half, [&](int64_t i, int64_t n) {
+      const Lanes first = loadPart(x + i, n), second = loadPart(x + half + i, n);
+      storePart(x + i, first * loadPart(cos + i, n) - second * loadPart(sin + i, n), n);
+      storePart(x + half + i, second * loadPart(cos + half + i, n) + first * loadPart(sin + half + i, n), n);
+    });
   }
 }
 
@@ -109,18 +122,18 @@ void decodeTokens(Call& call) {
     for (int64_t first = from * block; first < std::min(rows, to * block); first += block) {
       const int64_t m = std::min(block, rows - first);
       const int64_t widths[] = {padded(s.width), padded(s.width), padded(qWidth), padded(qWidth), padded(kWidth),
-                                padded(s.inner), padded(s.inner), padded(std::max<int64_t>(1, s.rank)), padded(s.vocabulary)};
-      int64_t floats = padded(longest) + padded(s.heads * m);
+                                padded(s.inner), padded(s.inner), padded(std::max<int64_t>(1, s.rank))};
+      int64_t floats = s.heads * padded(longest) + padded(s.heads * m);
       for (const int64_t width : widths) floats += m * width;
       float* at = scratch(floats);
-      float* buffers[9];
-      for (int i = 0; i < 9; i++) {
+      float* buffers[8];
+      for (int i = 0; i < 8; i++) {
         buffers[i] = at;
         at += m * widths[i];
       }
-      auto [h, x, q, mixed, kv, gate, up, low, wide] = buffers;
+      auto [h, x, q, mixed, kv, gate, up, low] = buffers;
       float* const scores = at;
-      float* const lse = scores + padded(longest);
+      float* const lse = scores + s.heads * padded(longest);
       std::fill(mixed, mixed + m * padded(qWidth), 0.0f); // its padding is read
       for (int64_t i = 0; i < m; i++) {
         std::fill(h + i * padded(s.width), h + (i + 1) * padded(s.width), 0.0f);
@@ -128,7 +141,7 @@ void decodeTokens(Call& call) {
       }
       Packed weights{packed.floats(), s.rank};
       const float* const norm = weights.take(padded(s.width));
-      const float* const head = weights.take(s.width * padded(s.vocabulary));
+      const float* const head = weights.take(s.width * grouped(s.vocabulary));
       for (int64_t layer = 0; layer < s.layers; layer++) {
         const float* const inputNorm = weights.take(padded(s.width));
         const float* const postNorm = weights.take(padded(s.width));
@@ -162,8 +175,7 @@ void decodeTokens(Call& call) {
           p.keyHeads = s.keyHeads;
           p.headDim = s.headDim;
           p.scale = 1 / std::sqrt(static_cast<float>(s.headDim));
-          for (int64_t keyHead = 0; keyHead < s.keyHeads; keyHead++)
-            attendFew(p, segment, keyHead, nullptr, mixed + i * padded(qWidth), lse, scores);
+          attendFew(p, segment, nullptr, mixed + i * padded(qWidth), lse, scores);
         }
         project<true>(mixed, fromMixed, h, low, m, s.width, qWidth, s);
         rmsNorm(h, postNorm, x, m, s.width, s.epsilon);
@@ -176,9 +188,7 @@ void decodeTokens(Call& call) {
         project<true>(gate, down, h, low, m, s.width, s.inner, s);
       }
       rmsNorm(h, norm, x, m, s.width, s.epsilon);
-      const int64_t columns = padded(s.vocabulary);
-      multiply<false>({x, padded(s.width), 1}, head, columns, wide, columns, m, columns, s.width);
-      for (int64_t i = 0; i < m; i++) std::copy_n(wide + i * columns, s.vocabulary, logits + (first + i) * s.vocabulary);
+      product(x, head, {}, logits + first * s.vocabulary, m, s.vocabulary, s.width);
     }
   });
 }

@@ -59,15 +59,22 @@ inline float sumOf(Lanes x) {
   return (quarter[0][0] + quarter[0][2]) + (quarter[0][1] + quarter[0][3]);
 }
 
-/** The sums of sixteen vectors, in the order of the vectors: neighbours are added, lane by lane and vector by vector, until one is left. */
-inline Lanes sumsOf(Lanes x[LANES]) {
+/** Neighbours of the first `count` vectors are added, lane by lane and vector by vector, until one vector is left. */
+template <int count>
+inline Lanes sumsOfFirst(Lanes x[LANES]) {
   const IntLanes even = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
   const IntLanes odd = even + 1;
-  for (int64_t count = LANES; count > 1; count /= 2)
-    for (int64_t i = 0; i < count / 2; i++)
+  if constexpr (count == 1) return x[0];
+  else {
+#pragma GCC unroll 8
+    for (int i = 0; i < count / 2; i++)
       x[i] = __builtin_shuffle(x[2 * i], x[2 * i + 1], even) + __builtin_shuffle(x[2 * i], x[2 * i + 1], odd);
-  return x[0];
+    return sumsOfFirst<count / 2>(x);
+  }
 }
+
+/** The sums of sixteen vectors, in the order of the vectors. */
+inline Lanes sumsOf(Lanes x[LANES]) { return sumsOfFirst<LANES>(x); }
 
 /** Exchanges lane l + step of vector i with lane l of vector i + step, for all l and i that have no bit `step`. */
 template <int step>
@@ -110,10 +117,15 @@ inline Lanes exponential(Lanes x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = (p * r) * r + r + 1.0f;
+#ifdef __AVX512F__
+  const Lanes y = (Lanes)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
   const IntLanes power = (__builtin_convertvector(n, IntLanes) + 127) << 23;
   Lanes scale;
   std::memcpy(&scale, &power, sizeof scale);
-  return x < -87.3f ? Lanes{} : p * scale;
+  const Lanes y = p * scale;
+#endif
+  return x < -87.3f ? Lanes{} : y;
 }
 
 /** f(offset, lanes of it) for every vector of `count` numbers, the last one in part. */
