@@ -1,5 +1,5 @@
 /**
- * The weights of a decoder as kernels/decode.cc reads them, one behind the other in one tensor: each matrix turned and in panels of some columns, so that
+ * The sizes and weights of a decoder as kernels/decode.cc reads them, one behind the other in one tensor: each matrix turned and in panels of some columns, so that
  * a product reads it in the order in which it lies.
  */
 import * as tf from '@tensorflow/tfjs-core';
@@ -11,10 +11,9 @@ type Inputs = Readonly<Record<string, tf.TensorInfo | undefined>>;
 const LANES = 16;
 const PANEL = 64;
 
-/** The sizes as the kernel takes them. */
-export const settingsOf = ({ layers, width, inner, heads, kvHeads, headDim, vocabulary, rank, scale, epsilon }: DecoderSizes): number[] => [
-  ...[layers, width, inner, heads, kvHeads, headDim, vocabulary, rank, scale, epsilon],
-];
+/** The sizes as the kernel takes them, before the weights. */
+const settingsOf = ({ layers, width, inner, heads, kvHeads, headDim, vocabulary, rank, scale, epsilon }: DecoderSizes): tf.Tensor1D =>
+  tf.tensor1d([layers, width, inner, heads, kvHeads, headDim, vocabulary, rank, scale, epsilon]);
 
 export function packedWeights(inputs: Inputs, sizes: DecoderSizes): tf.Tensor {
   const { layers, width, inner, heads, kvHeads, headDim, rank } = sizes;
@@ -33,6 +32,8 @@ export function packedWeights(inputs: Inputs, sizes: DecoderSizes): tf.Tensor {
     }
   };
   return tf.tidy(() => {
+    const settings = settingsOf(sizes);
+    parts.push(tf.pad1d(settings, [0, padding(settings.size, LANES)]));
     put('norm', [width]);
     put('head', [sizes.vocabulary, width]);
     for (let i = 0; i < layers; i++) {

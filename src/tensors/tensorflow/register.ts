@@ -8,7 +8,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { HalfKernelName, KernelName } from '../dispatch.js';
-import { packedWeights, settingsOf } from './decode-tokens.js';
+import { packedWeights } from './decode-tokens.js';
 
 /** What is used of tfjs-node's backend and its binding; a handle is a tensor of TensorFlow's. */
 export interface TensorFlowBackend extends tf.KernelBackend {
@@ -76,7 +76,7 @@ const KERNELS: Readonly<Record<Exclude<KernelName, HalfKernelName | 'SearchE1Hal
   SearchE1DecodeTokens(run, inputs, sizes) {
     const { plan, table, cos, sin, tokens, positions, places } = inputs;
     const cached = Array.from({ length: sizes.layers }, (_, i) => [inputs[`${i}.cachedK`], inputs[`${i}.cachedV`]]).flat();
-    return run.one('SearchE1DecodeTokens', [plan, table, cos, sin, tokens, positions, places], settingsOf(sizes), cached);
+    return run.one('SearchE1DecodeTokens', [plan, table, cos, sin, tokens, positions, places], undefined, cached);
   },
   SearchE1ForwardKl: (run, { teacher, student }, { clamp }) => run.all('SearchE1ForwardKl', [teacher, student], 2, [clamp]),
   SearchE1ForwardKlGrad: (run, { teacher, student, saved, dy }, { clamp }) =>
@@ -134,6 +134,10 @@ class Operations {
     return this.one('SearchE1MatMul', [a, b], [Number(transposeA), Number(transposeB)]);
   }
 
+  fill(shape: readonly number[], value: number): tf.Tensor {
+    return this.#execute('SearchE1Fill', [], [this.#constant(shape, 'int32'), this.#constant([value], 'float32')], 1)[0];
+  }
+
   /** The same memory in another shape, of which one axis may be -1: as many as there are. */
   reshape(x: tf.TensorInfo, shape: readonly number[]): tf.Tensor {
     const { TF_FLOAT, TF_INT32, TF_ATTR_TYPE } = this.backend.binding;
@@ -188,6 +192,8 @@ export function registerTensorFlowKernels(backend: TensorFlowBackend): boolean {
   }
   keepShapes(operations);
   multiplyMatrices(operations);
+  addInOneShape(operations);
+  fillByKernel(operations);
   return true;
 }
 
@@ -209,3 +215,16 @@ const multiplyMatrices = (operations: Operations): void =>
     const single = [a, b].every(({ shape, dtype }) => dtype === 'float32' && shape.slice(0, -2).every((length) => length === 1));
     return single && a.shape.length === b.shape.length ? operations.matMul(a, b, attributes) : null;
   });
+
+/** Sums of two arrays of one shape, as of the gradients of what is read twice; others are TensorFlow's. */
+const addInOneShape = (operations: Operations): void =>
+  replaceKernel('Add', ({ a, b }) => {
+    const same = a.dtype === 'float32' && b.dtype === 'float32' && `${a.shape}` === `${b.shape}`;
+    return same ? operations.one('SearchE1Add', [a, b]) : null;
+  });
+
+/** Arrays of one number, as the cache of keys and values begins: their memory then is this project's kernels' to lay out. */
+const fillByKernel = (operations: Operations): void =>
+  replaceKernel('Fill', (_, { shape, value, dtype }) =>
+    (dtype ?? 'float32') === 'float32' && typeof value === 'number' ? operations.fill(shape, value) : null,
+  );

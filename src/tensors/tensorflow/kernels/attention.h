@@ -75,26 +75,40 @@ inline float softmax(float* row, int64_t limit, int64_t columns, const float* ma
 /** Vectors of a head that are held in registers at a time. */
 constexpr int64_t HEAD_PART = 4;
 
-/** Adds the products of V vectors of a query and of sixteen keys, of which `count` are there, to `products`. */
+/** Products of V vectors of a query and of sixteen keys, of which `count` are there, in place of or in addition to `products`. */
 template <int V>
-inline void addProducts(Lanes products[LANES], const float* q, const float* key, int64_t stride, int64_t count, int64_t last) {
+inline void multiplyKeys(Lanes products[LANES], bool add, const float* q, const float* key, int64_t stride, int64_t count, int64_t last) {
   Lanes query[V];
   for (int d = 0; d < V; d++) query[d] = loadPart(q + d * LANES, d == V - 1 ? last : LANES);
-  for (int64_t t = 0; t < count; t++, key += stride) {
-    Lanes sum = products[t];
-    for (int d = 0; d < V; d++) sum += query[d] * loadPart(key + d * LANES, d == V - 1 ? last : LANES);
-    products[t] = sum;
-  }
+  if (count == LANES && last == LANES) // both known to the compiler
+    for (int64_t t = 0; t < LANES; t++) {
+      Lanes sum = query[0] * load(key + t * stride);
+      for (int d = 1; d < V; d++) sum += query[d] * load(key + t * stride + d * LANES);
+      products[t] = add ? products[t] + sum : sum;
+    }
+  else
+    for (int64_t t = 0; t < count; t++) {
+      Lanes sum{};
+      for (int d = 0; d < V; d++) sum += query[d] * loadPart(key + t * stride + d * LANES, d == V - 1 ? last : LANES);
+      products[t] = add ? products[t] + sum : sum;
+    }
 }
 
 /** Adds the weighted sum of V vectors of `count` values to `read`. */
 template <int V>
 inline void addWeighted(float* read, const float* weights, const float* value, int64_t stride, int64_t count, int64_t last) {
-  Lanes sums[V];
+  Lanes sums[V], others[V] = {}; // two of each: an addition need not wait for the one before
   for (int d = 0; d < V; d++) sums[d] = loadPart(read + d * LANES, d == V - 1 ? last : LANES);
-  for (int64_t t = 0; t < count; t++, value += stride)
-    for (int d = 0; d < V; d++) sums[d] += weights[t] * loadPart(value + d * LANES, d == V - 1 ? last : LANES);
-  for (int d = 0; d < V; d++) storePart(read + d * LANES, sums[d], d == V - 1 ? last : LANES);
+  if (count == LANES && last == LANES) // both known to the compiler
+    for (int64_t t = 0; t < LANES; t += 2)
+      for (int d = 0; d < V; d++) {
+        sums[d] += weights[t] * load(value + t * stride + d * LANES);
+        others[d] += weights[t + 1] * load(value + (t + 1) * stride + d * LANES);
+      }
+  else
+    for (int64_t t = 0; t < count; t++)
+      for (int d = 0; d < V; d++) sums[d] += weights[t] * loadPart(value + t * stride + d * LANES, d == V - 1 ? last : LANES);
+  for (int d = 0; d < V; d++) storePart(read + d * LANES, sums[d] + others[d], d == V - 1 ? last : LANES);
 }
 
 /** f<V>(offset, lanes of the last vector) for the parts of a head. */
@@ -134,9 +148,10 @@ inline void attendFew(const Problem& p, const Segment& segment, const float* mas
       for (int64_t head = 0; head < p.heads; head++) {
         const float* const q = p.q + at + head * p.headDim;
         const float* key = p.k + row * p.keyRow() + head / p.group() * p.headDim;
-        Lanes products[LANES] = {};
+        Lanes products[LANES];
+        std::fill(products + count, products + LANES, Lanes{});
         eachPart(p.headDim, [&](auto vectors, int64_t d, int64_t last) {
-          addProducts<vectors>(products, q + d, key + d, p.keyRow(), count, last);
+          multiplyKeys<vectors>(products, d > 0, q + d, key + d, p.keyRow(), count, last);
         });
         storePart(scores + head * columns + j, sumsOf(products), count);
       }

@@ -10,7 +10,7 @@
 namespace search_e1 {
 namespace {
 
-/** In the order of the settings. */
+/** In the order in which they stand before the weights. */
 struct Sizes {
   int64_t layers, width, inner, heads, keyHeads, headDim, vocabulary, rank;
   float scale, epsilon;
@@ -97,16 +97,16 @@ void turn(float* x, const float* cos, const float* sin, int64_t heads, int64_t h
   }
 }
 
-/** packed, table [V, d], cos and sin [positions, headDim], tokens, positions, places [n], settings, then k and v of each layer -> logits [n, V]. */
+/** packed, table [V, d], cos and sin [positions, headDim], tokens, positions, places [n], then k and v of each layer -> logits [n, V]. */
 void decodeTokens(Call& call) {
   const Tensor packed = call.input(0), table = call.input(1), cosTable = call.input(2);
   const float* const sin = call.input(3).floats();
   const Tensor tokens = call.input(4), positions = call.input(5), places = call.input(6);
-  const Sizes s(call.input(7).floats());
+  const Sizes s(packed.floats());
   std::vector<float*> cached;
   int64_t cacheRows = 0;
   for (int64_t i = 0; i < 2 * s.layers; i++) {
-    const Tensor cache = call.input(8 + i);
+    const Tensor cache = call.input(7 + i);
     cacheRows = cache.shape[1];
     cached.push_back(cache.floats());
   }
@@ -139,7 +139,7 @@ void decodeTokens(Call& call) {
         std::fill(h + i * padded(s.width), h + (i + 1) * padded(s.width), 0.0f);
         std::copy_n(table.floats() + tokens.integers()[first + i] * s.width, s.width, h + i * padded(s.width));
       }
-      Packed weights{packed.floats(), s.rank};
+      Packed weights{packed.floats() + LANES, s.rank};
       const float* const norm = weights.take(padded(s.width));
       const float* const head = weights.take(s.width * grouped(s.vocabulary));
       for (int64_t layer = 0; layer < s.layers; layer++) {
@@ -195,7 +195,7 @@ void decodeTokens(Call& call) {
 
 const Operation<decodeTokens> decode("SearchE1DecodeTokens",
                                      {"packed: float", "table: float", "cos: float", "sin: float", "tokens: int32", "positions: int32",
-                                      "places: int32", "settings: float", "cached: count * float"},
+                                      "places: int32", "cached: count * float"},
                                      {"logits: float"});
 
 }  // namespace

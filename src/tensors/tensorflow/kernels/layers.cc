@@ -110,6 +110,22 @@ void eachElement(int64_t count, double cost, F f) {
   });
 }
 
+/** a + b, of one shape. */
+void add(Call& call) {
+  const Tensor a = call.input(0);
+  const float* const b = call.input(1).floats();
+  float* const y = call.output(0, a.shape).floats();
+  eachElement(a.size(), 1, [&](int64_t at, int64_t n) { storePart(y + at, loadPart(a.floats() + at, n) + loadPart(b + at, n), n); });
+}
+
+/** shape, settings [value] -> as many of it. */
+void fill(Call& call) {
+  const Tensor shape = call.input(0);
+  const Tensor y = call.output(0, std::vector<int64_t>(shape.integers(), shape.integers() + shape.size()));
+  const Lanes value = splat(call.input(1).floats()[0]);
+  eachElement(y.size(), 1, [&](int64_t at, int64_t n) { storePart(y.floats() + at, value, n); });
+}
+
 /** gate, up -> silu(gate) up. */
 void swiglu(Call& call) {
   const Tensor gate = call.input(0);
@@ -211,7 +227,9 @@ const Operation<swiglu> gated("SearchE1Swiglu", {"gate: float", "up: float"}, {"
 const Operation<swigluGrad> gatedGrad("SearchE1SwigluGrad", {"gate: float", "up: float", "dy: float"}, {"d_gate: float", "d_up: float"});
 const Operation<embedding> lookUp("SearchE1Embedding", {"table: float", "ids: int32"}, {"y: float"});
 const Operation<embeddingGrad> lookUpGrad("SearchE1EmbeddingGrad", {"ids: int32", "dy: float", "settings: float"}, {"d_table: float"});
-const Operation<addScaledRows> add("SearchE1AddScaledRows", {"y: float", "x: float", "ids: int32", "factors: float"}, {});
+const Operation<fill> filled("SearchE1Fill", {"shape: int32", "settings: float"}, {"y: float"});
+const Operation<add> sum("SearchE1Add", {"a: float", "b: float"}, {"y: float"});
+const Operation<addScaledRows> addTo("SearchE1AddScaledRows", {"y: float", "x: float", "ids: int32", "factors: float"}, {});
 const Operation<copyRows> copy("SearchE1CopyRows", {"x: float", "y: float", "to: int32"}, {});
 const Operation<sumRows> sums("SearchE1SumRows", {"x: float"}, {"sums: float"});
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <sys/mman.h>
+
 #include "tensorflow/c/kernels.h"
 #include "tensorflow/c/ops.h"
 #include "tensorflow/c/tf_status.h"
@@ -51,7 +53,12 @@ class Call {
   Tensor output(int index, const std::vector<int64_t>& shape, TF_DataType type = TF_FLOAT) {
     size_t bytes = TF_DataTypeSize(type);
     for (const int64_t each : shape) bytes *= each;
-    return hold(TF_AllocateOutput(context_, index, type, shape.data(), static_cast<int>(shape.size()), bytes, status_));
+    const Tensor made = hold(TF_AllocateOutput(context_, index, type, shape.data(), static_cast<int>(shape.size()), bytes, status_));
+    if (bytes >= LARGE) {
+      const uintptr_t start = reinterpret_cast<uintptr_t>(made.data) & ~(PAGE - 1);
+      madvise(reinterpret_cast<void*>(start), bytes, MADV_HUGEPAGE);
+    }
+    return made;
   }
 
   void fail(const char* reason) {
@@ -68,6 +75,10 @@ class Call {
     seen.data = TF_TensorData(tensor);
     return seen;
   }
+
+  /** Bytes from which an output is asked to lie in pages of 2 MB, where the system has them: few addresses to look up. */
+  static constexpr size_t LARGE = 1 << 18;
+  static constexpr uintptr_t PAGE = 4096;
 
   TF_OpKernelContext* context_;
   TF_Status* status_;

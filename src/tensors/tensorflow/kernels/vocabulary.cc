@@ -148,22 +148,30 @@ void sampleTokens(Call& call) {
   int32_t* const tokens = call.output(0, {rows}, TF_INT32).integers();
   float* const logProbs = call.output(1, {rows}).floats();
   const float factor = temperature > 0 ? 1 / temperature : 1;
+  constexpr int64_t BLOCK = 16 * LANES;
+  const int64_t blocks = (vocabulary + BLOCK - 1) / BLOCK;
   parallel(rows, vocabulary * 4, [&](int64_t from, int64_t to) {
-    float* const weights = scratch(vocabulary);
+    float* const weights = scratch(padded(vocabulary) + 2 * blocks);
+    double* const sums = reinterpret_cast<double*>(weights + padded(vocabulary)); // of the weights up to the end of each block
     for (int64_t i = from; i < to; i++) {
       const float* row = logits.floats() + i * vocabulary;
       const float best = largest(row, vocabulary);
-      const double total = sumOver(vocabulary, [&](int64_t at, int64_t n) {
-        const Lanes e = exponential((loadPart(row + at, n, -std::numeric_limits<float>::infinity()) - best) * factor);
-        storePart(weights + at, e, n);
-        return e;
-      });
+      double total = 0;
+      for (int64_t block = 0; block < blocks; block++) {
+        const int64_t start = block * BLOCK;
+        sums[block] = total += sumOver(std::min(BLOCK, vocabulary - start), [&](int64_t at, int64_t n) {
+          const Lanes e = exponential((loadPart(row + start + at, n, -std::numeric_limits<float>::infinity()) - best) * factor);
+          storePart(weights + start + at, e, n);
+          return e;
+        });
+      }
       int64_t token = 0;
       if (temperature > 0) {
-        // The first index whose cumulated weight exceeds the target; should rounding leave none, the last that has any weight.
-        double cumulated = 0;
+        // The first index whose cumulated weight exceeds the target; should rounding leave none in its block, the last there that has any weight.
         const double target = uniforms[i] * total;
-        for (int64_t v = 0; v < vocabulary && cumulated <= target; v++) {
+        const int64_t block = std::min(std::upper_bound(sums, sums + blocks, target), std::lower_bound(sums, sums + blocks, total)) - sums;
+        double cumulated = block == 0 ? 0 : sums[block - 1];
+        for (int64_t v = block * BLOCK; v < std::min(vocabulary, (block + 1) * BLOCK) && cumulated <= target; v++) {
           if (weights[v] == 0) continue;
           cumulated += weights[v];
           token = v;
