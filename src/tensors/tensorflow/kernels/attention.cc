@@ -31,7 +31,9 @@ void gatherKeys(const Problem& p, const Segment& segment, const float* heads, fl
 }
 
 /** Rows of one head, `stride` floats apart, as columns: [headDim, padded rows]; the padding becomes 0. */
-void gatherColumns(const float* from, int64_t stride, float* to, int64_t rows, int64_t headDim) { packPart({from, 1, stride}, to, rows, headDim); }
+void gatherColumns(const float* from, int64_t stride, float* to, int64_t rows, int64_t headDim) {
+  packRows({from, 1, stride}, to, padded(rows), rows, headDim);
+}
 
 /** Adds a head's rows [keys, width] to where the segment's ranges took them from. */
 void scatterKeys(const Problem& p, const Segment& segment, const float* from, float* heads) {

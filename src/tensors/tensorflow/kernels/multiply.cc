@@ -2,26 +2,34 @@
 
 namespace search_e1 {
 
-void packPart(const Strided& b, float* to, int64_t n, int64_t k) {
-  for (int64_t j = 0; j < n; j += PANEL, to += k * PANEL) {
-    const int64_t width = std::min(PANEL, padded(n - j));
-    for (int64_t at = j; at < std::min(n, j + PANEL); at += LANES) {
-      const int64_t columns = std::min(LANES, n - at);
-      float* const panel = to + at - j;
-      if (b.column == 1) {
-        for (int64_t p = 0; p < k; p++) store(panel + p * width, loadPart(b.data + p * b.row + at, columns));
-        continue;
-      }
-      for (int64_t p = 0; p < k; p += LANES) {
-        const int64_t rows = std::min(LANES, k - p);
-        Lanes block[LANES];
-        for (int64_t t = 0; t < LANES; t++) block[t] = t < columns ? loadPart(b.data + (at + t) * b.column + p, rows) : Lanes{};
-        transpose(block);
-        for (int64_t t = 0; t < rows; t++) store(panel + (p + t) * width, block[t]);
-      }
+void packRows(const Strided& b, float* to, int64_t toRow, int64_t n, int64_t k) {
+  for (int64_t at = 0; at < n; at += LANES, to += LANES) {
+    const int64_t columns = std::min(LANES, n - at);
+    if (b.column == 1) {
+      for (int64_t p = 0; p < k; p++) store(to + p * toRow, loadPart(b.data + p * b.row + at, columns));
+      continue;
+    }
+    for (int64_t p = 0; p < k; p += LANES) {
+      const int64_t rows = std::min(LANES, k - p);
+      Lanes block[LANES];
+      for (int64_t t = 0; t < LANES; t++) block[t] = t < columns ? loadPart(b.data + (at + t) * b.column + p, rows) : Lanes{};
+      transpose(block);
+      for (int64_t t = 0; t < rows; t++) store(to + (p + t) * toRow, block[t]);
     }
   }
 }
+
+namespace {
+
+/** B [k, n] in panels one behind the other. */
+void packPart(const Strided& b, float* to, int64_t n, int64_t k) {
+  for (int64_t j = 0; j < n; j += PANEL, to += k * PANEL) {
+    const int64_t columns = std::min(PANEL, n - j);
+    packRows(b.at(0, j), to, padded(columns), columns, k);
+  }
+}
+
+}  // namespace
 
 void multiplyAll(const Strided& a, const Strided& b, Start start, float* c, int64_t cRow, int64_t m, int64_t n, int64_t k, float* part) {
   for (int64_t j0 = 0; j0 < n; j0 += COLUMNS) {
