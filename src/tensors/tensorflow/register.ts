@@ -17,7 +17,6 @@ export interface TensorFlowBackend extends tf.KernelBackend {
     readonly TF_Version?: string;
     readonly TF_FLOAT: number;
     readonly TF_INT32: number;
-    readonly TF_ATTR_TYPE: number;
     readonly TF_ATTR_INT: number;
     createTensor(shape: readonly number[], dtype: number, values: Float32Array | Int32Array): Handle;
     deleteTensor(handle: Handle): void;
@@ -138,15 +137,9 @@ class Operations {
     return this.#execute('SearchE1Fill', [], [this.#constant(shape, 'int32'), this.#constant([value], 'float32')], 1)[0];
   }
 
-  /** The same memory in another shape, of which one axis may be -1: as many as there are. */
+  /** The same memory in another shape. */
   reshape(x: tf.TensorInfo, shape: readonly number[]): tf.Tensor {
-    const { TF_FLOAT, TF_INT32, TF_ATTR_TYPE } = this.backend.binding;
-    const attributes = [
-      { name: 'T', type: TF_ATTR_TYPE, value: x.dtype === 'float32' ? TF_FLOAT : TF_INT32 },
-      { name: 'Tshape', type: TF_ATTR_TYPE, value: TF_INT32 },
-    ];
-    const handles = [...this.backend.getInputTensorIds([x]), this.#constant(shape, 'int32')];
-    return this.#execute('Reshape', attributes, handles, 1)[0];
+    return this.#execute('SearchE1Reshape', [], [...this.backend.getInputTensorIds([x]), this.#constant(shape, 'int32')], 1)[0];
   }
 
   #execute(name: string, attributes: readonly object[], inputs: readonly Handle[], outputs: number): tf.Tensor[] {
@@ -207,7 +200,9 @@ function replaceKernel(kernelName: string, run: (inputs: Inputs, attributes: Att
 
 /** TensorFlow.js makes a tensor of the shape for every change of shape, of which a decoding step has dozens: here it is made once. */
 const keepShapes = (operations: Operations): void =>
-  replaceKernel('Reshape', ({ x }, { shape }) => (x.dtype === 'float32' || x.dtype === 'int32' ? operations.reshape(x, shape) : null));
+  replaceKernel('Reshape', ({ x }, { shape }) =>
+    x.dtype === 'float32' ? operations.reshape(x, tf.util.inferFromImplicitShape(shape, tf.util.sizeFromShape(x.shape))) : null,
+  );
 
 /** Products of two matrices; those of batches are TensorFlow's. */
 const multiplyMatrices = (operations: Operations): void =>

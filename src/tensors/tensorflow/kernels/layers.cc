@@ -118,6 +118,12 @@ void add(Call& call) {
   eachElement(a.size(), 1, [&](int64_t at, int64_t n) { storePart(y + at, loadPart(a.floats() + at, n) + loadPart(b + at, n), n); });
 }
 
+/** x, shape -> the same numbers. (TensorFlow's Reshape takes twice as long to be called, for its attributes.) */
+void reshape(Call& call) {
+  const Tensor shape = call.input(1);
+  call.pass(0, 0, std::vector<int64_t>(shape.integers(), shape.integers() + shape.size()));
+}
+
 /** shape, settings [value] -> as many of it. */
 void fill(Call& call) {
   const Tensor shape = call.input(0);
@@ -227,6 +233,7 @@ const Operation<swiglu> gated("SearchE1Swiglu", {"gate: float", "up: float"}, {"
 const Operation<swigluGrad> gatedGrad("SearchE1SwigluGrad", {"gate: float", "up: float", "dy: float"}, {"d_gate: float", "d_up: float"});
 const Operation<embedding> lookUp("SearchE1Embedding", {"table: float", "ids: int32"}, {"y: float"});
 const Operation<embeddingGrad> lookUpGrad("SearchE1EmbeddingGrad", {"ids: int32", "dy: float", "settings: float"}, {"d_table: float"});
+const Operation<reshape> shaped("SearchE1Reshape", {"x: float", "shape: int32"}, {"y: float"});
 const Operation<fill> filled("SearchE1Fill", {"shape: int32", "settings: float"}, {"y: float"});
 const Operation<add> sum("SearchE1Add", {"a: float", "b: float"}, {"y: float"});
 const Operation<addScaledRows> addTo("SearchE1AddScaledRows", {"y: float", "x: float", "ids: int32", "factors: float"}, {});

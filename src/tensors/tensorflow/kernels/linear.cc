@@ -11,7 +11,11 @@ namespace {
 /** Rows of a result that a thread takes at least, as it brings the whole right factor into its cache for them, and at most. */
 constexpr int64_t LEAST_ROWS = 96, MOST_ROWS = 480;
 
-/** Rows that are added up into one part of a sum over all rows: what the sum is does not depend on the number of threads. */
+/** Rows that are added up into one part of a sum over `rows`, or more where there would be too many parts: the sum does not depend on the threads. */
+int64_t sliceOf(int64_t rows, int64_t least) {
+  constexpr int64_t MOST_SLICES = 32;
+  return std::max(least, (rows + MOST_SLICES - 1) / MOST_SLICES);
+}
 constexpr int64_t SLICE = 512;
 /** Numbers of a sum over rows up to which each slice has its own. */
 constexpr int64_t SMALL_SUM = 1 << 17;
@@ -59,13 +63,13 @@ void matMul(Call& call) {
   shape[axes - 2] = m;
   shape[axes - 1] = n;
   float* const c = call.output(0, shape).floats();
-  const int64_t slices = (k + SLICE - 1) / SLICE;
+  const int64_t slice = sliceOf(k, SLICE), slices = (k + slice - 1) / slice;
   if (a.row == 1 && m * n <= SMALL_SUM && slices > 1) { // as the gradient of a weight
     float* const parts = sharedScratch(slices * m * n);
-    parallel(slices, static_cast<double>(SLICE) * m * n / 8, [&](int64_t from, int64_t to) {
-      float* const part = scratch(partFloats(n, SLICE));
+    parallel(slices, static_cast<double>(slice) * m * n / 8, [&](int64_t from, int64_t to) {
+      float* const part = scratch(partFloats(n, slice));
       for (int64_t s = from; s < to; s++)
-        multiplyAll(a.at(0, s * SLICE), b.at(s * SLICE, 0), {}, parts + s * m * n, n, m, n, std::min(SLICE, k - s * SLICE), part);
+        multiplyAll(a.at(0, s * slice), b.at(s * slice, 0), {}, parts + s * m * n, n, m, n, std::min(slice, k - s * slice), part);
     });
     return sumParts(parts, slices, m * n, 1, c);
   }
@@ -124,21 +128,21 @@ void adaptedLinear(Call& call) {
 
 /** x, weight, a, b, low = x A^T, dy, settings [scale] -> with dLow = scale dy B: dx = dy W + dLow A; dA = dLow^T x; dB = scale dy^T low. */
 void adaptedLinearGrad(Call& call) {
-  constexpr int64_t FEWER = SLICE / 2; // rows of a slice: its parts of dA and dB are small
   const Tensor x = call.input(0), weight = call.input(1), a = call.input(2), b = call.input(3), low = call.input(4), dy = call.input(5);
   const float scale = call.input(6).floats()[0];
-  const int64_t k = x.width(), n = weight.shape[0], rank = a.shape[0], rows = x.rows(), slices = (rows + FEWER - 1) / FEWER;
+  const int64_t k = x.width(), n = weight.shape[0], rank = a.shape[0], rows = x.rows();
+  const int64_t slice = sliceOf(rows, SLICE / 2), slices = (rows + slice - 1) / slice; // parts of dA and dB are small
   float* const dx = call.output(0, x.shape).floats();
   float* const dA = call.output(1, a.shape).floats();
   float* const dB = call.output(2, b.shape).floats();
   float* const partsOfA = sharedScratch(slices * rank * (k + n)); // turned: [slices, in, rank], and [slices, out, rank]
   float* const partsOfB = partsOfA + slices * rank * k;
-  parallel(slices, static_cast<double>(FEWER) * k * n / 8, [&](int64_t from, int64_t to) {
-    const int64_t floats = std::max({partFloats(k, n), partFloats(rank, n), partFloats(k, rank), partFloats(rank, FEWER)});
-    float* const part = scratch(floats + FEWER * rank);
+  parallel(slices, static_cast<double>(slice) * k * n / 8, [&](int64_t from, int64_t to) {
+    const int64_t floats = std::max({partFloats(k, n), partFloats(rank, n), partFloats(k, rank), partFloats(rank, slice)});
+    float* const part = scratch(floats + slice * rank);
     float* const dLow = part + floats;
     for (int64_t s = from; s < to; s++) {
-      const int64_t i0 = s * FEWER, count = std::min(FEWER, rows - i0);
+      const int64_t i0 = s * slice, count = std::min(slice, rows - i0);
       const Strided dRows = plain(dy).at(i0, 0);
       multiplyAll(dRows, plain(b), {}, dLow, rank, count, rank, n, part);
       for (int64_t i = 0; i < count * rank; i++) dLow[i] *= scale;
@@ -149,12 +153,9 @@ void adaptedLinearGrad(Call& call) {
     }
   });
   sumParts(partsOfB, slices, rank * n, scale, dB);
+  sumParts(partsOfA, slices, rank * k, 1, partsOfA);
   for (int64_t i = 0; i < rank; i++)
-    for (int64_t j = 0; j < k; j++) {
-      float sum = 0;
-      for (int64_t s = 0; s < slices; s++) sum += partsOfA[(s * k + j) * rank + i];
-      dA[i * k + j] = sum;
-    }
+    for (int64_t j = 0; j < k; j++) dA[i * k + j] = partsOfA[j * rank + i];
 }
 
 const Operation<matMul> product("SearchE1MatMul", {"a: float", "b: float", "settings: float"}, {"c: float"});

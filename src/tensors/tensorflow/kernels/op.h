@@ -61,6 +61,20 @@ class Call {
     return made;
   }
 
+  /** An input's memory as an output of another shape. */
+  void pass(int input, int output, const std::vector<int64_t>& shape) {
+    TF_Tensor* tensor = nullptr;
+    TF_GetInput(context_, input, &tensor, status_);
+    hold(tensor);
+    const TF_DataType type = TF_TensorType(tensor);
+    const int64_t none = 0;
+    TF_Tensor* const same = TF_AllocateTensor(type, &none, 1, 0);
+    held_.push_back(same);
+    TF_TensorBitcastFrom(tensor, type, same, shape.data(), static_cast<int>(shape.size()), status_);
+    if (TF_GetCode(status_) == TF_OK) TF_SetOutput(context_, output, same, status_);
+    if (TF_GetCode(status_) != TF_OK) throw std::runtime_error(TF_Message(status_));
+  }
+
   void fail(const char* reason) {
     TF_SetStatus(status_, TF_INVALID_ARGUMENT, reason);
     TF_OpKernelContext_Failure(context_, status_);
