@@ -52,13 +52,8 @@ const KERNELS: Readonly<Record<Exclude<KernelName, HalfKernelName | 'SearchE1Hal
     run.all('SearchE1SegmentAttention', [q, k, v, keyMask, segments, ranges], 2),
   SearchE1SegmentAttentionGrad: (run, { q, k, v, keyMask, segments, ranges, families, out, lse, dOut }) =>
     run.all('SearchE1SegmentAttentionGrad', [q, k, v, keyMask, segments, ranges, families, out, lse, dOut], 3),
-  SearchE1SelectedLogProbs(run, { hidden, head, targets }, { save }) {
-    const weights = run.matMul(hidden, head, { transposeB: true }); // [N, V]: logits, and then e^(logit - largest)
-    const [both, inverse] = run.all('SearchE1SelectLogProbs', [weights, targets], 2);
-    if (save) return [both, weights, inverse];
-    tf.dispose([weights, inverse]);
-    return [both, tf.zeros([0]), tf.zeros([0])];
-  },
+  SearchE1SelectedLogProbs: (run, { hidden, head, targets }, { save }) =>
+    run.all('SearchE1SelectLogProbs', [hidden, head, targets], 3, [Number(save)]),
   SearchE1SelectedLogProbsGrad(run, { hidden, head, targets, weights, inverse, dy }, { of }) {
     if (of === 'hidden') {
       const dHidden = run.matMul(weights, head); // [N, d]

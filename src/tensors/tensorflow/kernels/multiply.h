@@ -103,7 +103,11 @@ inline int64_t partFloats(int64_t n, int64_t k) { return std::min(DEPTH, k) * (p
 /** B [k, n], one of whose strides is 1, to rows of `toRow` floats; the last vector of each is filled up with 0. */
 void packRows(const Strided& b, float* to, int64_t toRow, int64_t n, int64_t k);
 
-/** C [m, n] = start + A [m, k] B [k, n] of any size, one of the strides of each being 1; `part` has room for partFloats(n, k). Each sum has an order that depends on k alone. */
+/**
+ * C [m, n] = start + A [m, k] B [k, n] of any size, one of the strides of each being 1. Each sum has an order that depends on k alone.
+ *
+ * @param part has room for partFloats(n, k)
+ */
 void multiplyAll(const Strided& a, const Strided& b, Start start, float* c, int64_t cRow, int64_t m, int64_t n, int64_t k, float* part);
 
 }  // namespace search_e1

@@ -3,41 +3,59 @@
 #include <cmath>
 #include <limits>
 
-#include "lanes.h"
+#include "multiply.h"
 #include "op.h"
 #include "threads.h"
 
 namespace search_e1 {
 namespace {
 
-/** logits [N, V], in place e^(logit - largest); targets [N] -> log p(target) and entropy [2, N], one over the sum of each row [N]. */
+/** A row of logits, in place e^(logit - largest) -> log p(target) and entropy, and one over the sum of the row. */
+void selectLogProb(float* row, int64_t vocabulary, int64_t targetId, float* logProb, float* entropy, float* inverse) {
+  const float target = row[targetId];
+  const float best = largest(row, vocabulary);
+  double total = 0, moment = 0; // of e^(logit - largest), and of it times what is in the exponent
+  for (int64_t block = 0; block < vocabulary; block += 16 * LANES) {
+    Lanes sum{}, product{};
+    eachVector(std::min(vocabulary - block, 16 * LANES), [&](int64_t at, int64_t n) {
+      const Lanes below = loadPart(row + block + at, n, best - 1e4f) - best; // e^-10000 is 0
+      const Lanes e = exponential(below);
+      sum += e;
+      product += e * below;
+      storePart(row + block + at, e, n);
+    });
+    total += sumOf(sum);
+    moment += sumOf(product);
+  }
+  *logProb = target - best - std::log(total);
+  *entropy = std::log(total) - moment / total;
+  *inverse = 1 / total;
+}
+
+/**
+ * hidden [N, d], head [V, d], targets [N], settings [keep] -> log p(target) and entropy [2, N]; e^(logit - largest) [N, V] if they are to be kept, else
+ * nothing; one over the sum of each row [N]. Some rows of logits are multiplied and read while they are in the second cache.
+ */
 void selectLogProbs(Call& call) {
-  const Tensor logits = call.input(0), targets = call.input(1);
-  const int64_t rows = logits.shape[0], vocabulary = logits.width();
+  constexpr int64_t LOGITS = 3 << 17;
+  const Tensor hidden = call.input(0), head = call.input(1), targets = call.input(2);
+  const bool keep = call.input(3).floats()[0] != 0;
+  const int64_t rows = hidden.shape[0], width = hidden.width(), vocabulary = head.shape[0];
   checkIds(targets, vocabulary);
   float* const both = call.output(0, {2, rows}).floats();
-  float* const inverse = call.output(1, {rows}).floats();
-  parallel(rows, vocabulary * 3, [&](int64_t from, int64_t to) {
-    for (int64_t i = from; i < to; i++) {
-      float* const row = logits.floats() + i * vocabulary;
-      const float target = row[targets.integers()[i]];
-      const float best = largest(row, vocabulary);
-      double total = 0, moment = 0; // of e^(logit - largest), and of it times what is in the exponent
-      for (int64_t block = 0; block < vocabulary; block += 16 * LANES) {
-        Lanes sum{}, product{};
-        eachVector(std::min(vocabulary - block, 16 * LANES), [&](int64_t at, int64_t n) {
-          const Lanes below = loadPart(row + block + at, n, best - 1e4f) - best; // e^-10000 is 0
-          const Lanes e = exponential(below);
-          sum += e;
-          product += e * below;
-          storePart(row + block + at, e, n);
-        });
-        total += sumOf(sum);
-        moment += sumOf(product);
-      }
-      both[i] = target - best - std::log(total);
-      both[rows + i] = std::log(total) - moment / total;
-      inverse[i] = 1 / total;
+  float* const kept = call.output(1, {keep ? rows : 0, vocabulary}).floats();
+  float* const inverse = call.output(2, {rows}).floats();
+  const int64_t most = std::clamp<int64_t>(LOGITS / vocabulary, 96, 480); // as each block brings the head into the cache
+  const int64_t block = std::clamp<int64_t>((rows + 2 * threadCount() - 1) / (2 * threadCount()), 24, most);
+  parallel((rows + block - 1) / block, static_cast<double>(std::min(rows, block)) * vocabulary * width / 8, [&](int64_t from, int64_t to) {
+    const int64_t floats = partFloats(vocabulary, width);
+    float* const part = scratch(floats + (keep ? 0 : block * vocabulary));
+    for (int64_t first = from * block; first < std::min(rows, to * block); first += block) {
+      const int64_t count = std::min(block, rows - first);
+      float* const logits = keep ? kept + first * vocabulary : part + floats;
+      multiplyAll({hidden.floats() + first * width, width, 1}, {head.floats(), 1, width}, {}, logits, vocabulary, count, vocabulary, width, part);
+      for (int64_t i = 0; i < count; i++)
+        selectLogProb(logits + i * vocabulary, vocabulary, targets.integers()[first + i], both + first + i, both + rows + first + i, inverse + first + i);
     }
   });
 }
@@ -185,7 +203,9 @@ void sampleTokens(Call& call) {
   });
 }
 
-const Operation<selectLogProbs> selected("SearchE1SelectLogProbs", {"logits: float", "targets: int32"}, {"both: float", "inverse: float"});
+const Operation<selectLogProbs> selected("SearchE1SelectLogProbs",
+                                         {"hidden: float", "head: float", "targets: int32", "settings: float"},
+                                         {"both: float", "weights: float", "inverse: float"});
 const Operation<scaleRows> scaled("SearchE1ScaleRows", {"x: float", "dy: float", "inverse: float"}, {"y: float"});
 const Operation<finishHidden> finished("SearchE1FinishHidden",
                                        {"x: float", "head: float", "targets: int32", "dy: float", "inverse: float"}, {});
