@@ -138,7 +138,14 @@ class Operations {
   }
 
   #execute(name: string, attributes: readonly object[], inputs: readonly Handle[], outputs: number): tf.Tensor[] {
-    return this.backend.binding.executeOp(name, attributes, inputs, outputs).map((made) => this.backend.createOutputTensor(made));
+    const { binding } = this.backend;
+    const made = binding.executeOp(name, attributes, inputs, outputs).map((each) => this.backend.createOutputTensor(each));
+    if (this.#constants.size > MOST_CONSTANTS) {
+      // only now, as the inputs may be some of them
+      for (const old of this.#constants.values()) binding.deleteTensor(old);
+      this.#constants.clear();
+    }
+    return made;
   }
 
   /** The same tensor for the same numbers, which TensorFlow.js need not know of. */
@@ -147,10 +154,6 @@ class Operations {
     const known = this.#constants.get(name);
     if (known !== undefined) return known;
     const { binding } = this.backend;
-    if (this.#constants.size === MOST_CONSTANTS) {
-      for (const old of this.#constants.values()) binding.deleteTensor(old);
-      this.#constants.clear();
-    }
     const [type, values] =
       dtype === 'float32' ? [binding.TF_FLOAT, Float32Array.from(numbers)] : [binding.TF_INT32, Int32Array.from(numbers)];
     const made = binding.createTensor([numbers.length], type, values);
