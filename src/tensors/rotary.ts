@@ -31,15 +31,22 @@ export function rotaryTables(positions: ArrayLike<number>, headDim: number, thet
   if (headDim % 2 !== 0) throw new RangeError(`rotaryTables: headDim should be even, got ${headDim}`);
   const half = headDim / 2;
   const scale = typeof theta === 'number' ? 1 : theta.scale;
+  const frequencies = typeof theta === 'number' ? Float64Array.from({ length: half }, (_, i) => theta ** (-i / half)) : theta.frequencies;
   const cos = new Float32Array(positions.length * headDim);
   const sin = new Float32Array(positions.length * headDim);
-  for (let i = 0; i < half; i++) {
-    const frequency = typeof theta === 'number' ? theta ** (-i / half) : theta.frequencies[i];
-    for (let row = 0; row < positions.length; row++) {
-      const angle = positions[row] * frequency;
-      const at = row * headDim + i;
-      cos[at] = cos[at + half] = scale * Math.cos(angle);
-      sin[at] = sin[at + half] = scale * Math.sin(angle);
+  const starts = new Map<number, number>(); // where a position's row begins: sequences that lie end to end have the same positions
+  for (let row = 0; row < positions.length; row++) {
+    const [position, start] = [positions[row], row * headDim];
+    const known = starts.get(position);
+    if (known !== undefined) {
+      for (const table of [cos, sin]) table.copyWithin(start, known, known + headDim);
+      continue;
+    }
+    starts.set(position, start);
+    for (let i = 0; i < half; i++) {
+      const angle = position * frequencies[i];
+      cos[start + i] = cos[start + half + i] = scale * Math.cos(angle);
+      sin[start + i] = sin[start + half + i] = scale * Math.sin(angle);
     }
   }
   const shape: [number, number] = [positions.length, headDim];
