@@ -59,7 +59,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 }
 
 await main(process.argv.slice(2)).catch(async (error) => {
-  await new Promise(setImmediate); // Ctrl-C ends the compiler and npm too: then that is what is said, above
+  await new Promise((resolve) => setTimeout(resolve, 100)); // Ctrl-C ends pip, npm and the compiler too: then the handler above says what happened
   say(error instanceof Problem ? error.message : (error.stack ?? String(error)));
   process.exitCode = 1;
 });
