@@ -8,7 +8,7 @@ import { backendNames } from 'search-e1';
 import { Measurement } from './measure.js';
 import { progressOn } from './progress.js';
 import { peerPython } from './python.js';
-import { newestRecord, writeRecord } from './record.js';
+import { type BenchRecord, newestRecord, writeRecord } from './record.js';
 import { recordTables, withTable } from './table.js';
 import { GROUPS, type Size } from './works.js';
 
@@ -35,6 +35,13 @@ const whole = (text: string): number => {
   return Number(text);
 };
 
+/** As many as any side takes. */
+const threads = (text: string): number[] =>
+  text.split(',').map((each) => {
+    if (whole(each) > 64) throw new InvalidArgumentError('Expected at most 64.');
+    return whole(each);
+  });
+
 const someOf = (all: readonly string[]) => (text: string) =>
   text.split(',').map((name) => {
     if (!all.includes(name)) throw new InvalidArgumentError(`Expected some of ${all.join(',')}.`);
@@ -43,7 +50,7 @@ const someOf = (all: readonly string[]) => (text: string) =>
 
 const program = new Command('npm run bench --')
   .description('Ours beside PyTorch, Transformers, PEFT and TRL: same machine, threads, weights and work, in alternating rounds.')
-  .option('--threads <list>', 'numbers of threads', (text) => text.split(',').map(whole), [1])
+  .option('--threads <list>', 'numbers of threads', threads, [1])
   .option('--only <list>', `some of ${GROUPS.join(',')}`, someOf(GROUPS), [])
   .option('--backends <list>', `ours on some of ${backendNames.join(',')}, in turns; default: as anywhere`, someOf(backendNames), [])
   .option('--rounds <n>', 'timed repetitions of each side', whole, 7)
@@ -78,12 +85,16 @@ function commit(): string | null {
   }
 }
 
+function print(record: BenchRecord, { json }: Options): void {
+  process.stdout.write(json ? `${JSON.stringify(record, null, 1)}\n` : recordTables(record));
+}
+
 async function main(): Promise<void> {
   const options = program.parse().opts<Options>();
   if (options.table || options.readme) {
     const newest = newestRecord(records);
     if (!newest) throw new Error('bench/records holds no record: npm run bench -- --record makes one');
-    if (options.table) process.stdout.write(recordTables(newest));
+    if (options.table) print(newest, options);
     if (options.readme) writeFileSync(readme, withTable(readFileSync(readme, 'utf8'), newest));
     return;
   }
@@ -115,7 +126,7 @@ async function main(): Promise<void> {
     measurement.stop();
   }
   const record = measurement.record();
-  process.stdout.write(options.json ? `${JSON.stringify(record, null, 1)}\n` : recordTables(record));
+  print(record, options);
   process.exitCode = interrupted ? 130 : record.refused.length > 0 || failure ? 1 : 0;
   if (failure) throw failure;
   if (options.record && record.complete) progress.say(`wrote ${writeRecord(records, record)}`);

@@ -44,7 +44,10 @@ function prepare({ work, folder, params, peer }: Extract<Message, { do: 'prepare
   }
 }
 
-const backend = await startBackend();
+const backend = await startBackend().catch((error: Error) => {
+  job.send({ error: error.message });
+  process.exit(1);
+});
 const versions = { node: process.versions.node, v8: process.versions.v8, 'search-e1': version };
 job.send({ versions, backend: `${backend.name} (${backend.description}; kernels: ${backend.kernels})`, ...start });
 for (let message = await job.read(); message !== null; message = await job.read()) {
