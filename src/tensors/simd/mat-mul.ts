@@ -39,6 +39,7 @@ export const COST = 1 / 16;
 /** C = A B (+ bias) at an address, m x n, for every entry of the batch. */
 export function matMul(backend: SimdBackend, product: Product): void {
   const { a, b, c, bias = 0, plus = 0, factor = 1, m, n, k, aStrides, bStrides, batch = 1, aBatch = 0, bBatch = 0 } = product;
+  if (batch * m * n === 0) return;
   const [rows, columns] = blockSize(m, n, batch, backend.threads.count);
   const units = batch * Math.ceil(m / rows) * Math.ceil(n / columns);
   const args = [a, b, c, bias, plus, factor, m, n, k, ...aStrides, ...bStrides, aBatch, bBatch, rows, columns];
@@ -68,6 +69,7 @@ const ADAPTED_ROWS = 516;
 /** A product with a change of low rank; A is one matrix, row after row. */
 export function adaptedMatMul(backend: SimdBackend, product: Product, { u, v, low, rank, scale, uStrides, vStrides }: LowRank): void {
   const { a, b, c, bias = 0, plus = 0, m, n, k, aStrides, bStrides } = product;
+  if (m === 0) return;
   const [block, columns] = blockSize(m, n, 1, backend.threads.count);
   if (columns < n) {
     // Few rows: threads share the columns of one product after the other.

@@ -21,7 +21,7 @@ export interface Cut {
 /** Positions in the control block: integers that all threads see, then the arguments as doubles. */
 const JOB = 0; // counts jobs; threads sleep on it
 const TICKET = 1; // job number and next chunk in one integer, so that no thread can claim a chunk of a job that is over; -1: none
-const DONE = 2; // chunks finished
+const DONE = 2; // job number and chunks finished, likewise: a chunk of a job that was cut off, as by vm's watchdog, does not count in the next
 const FUNCTION = 3;
 const ARGUMENTS = 4;
 const UNITS = 5;
@@ -91,7 +91,9 @@ export class Threads {
     }
     const at = this.#integers;
     Atomics.store(at, TICKET, -1);
-    at[DONE] = 0;
+    const job = (at[JOB] + 1) & 0x3ffff;
+    Atomics.store(at, DONE, job << 12);
+    at[FAILED] = 0;
     at[FUNCTION] = this.#names.get(name) as number;
     at[ARGUMENTS] = args.length;
     at[UNITS] = units;
@@ -100,15 +102,15 @@ export class Threads {
     at[SCRATCH] = this.#scratch;
     at[SCRATCH_BYTES] = this.#scratchBytes;
     this.#arguments.set(args);
-    Atomics.store(at, TICKET, ((at[JOB] + 1) & 0x3ffff) << 12);
+    Atomics.store(at, TICKET, job << 12);
     Atomics.add(at, JOB, 1);
     Atomics.notify(at, JOB);
     takeShare(LAYOUT, at, this.#arguments, this.#functions, this.kernels.setScratch, 0, 0);
     let spins = 0;
-    for (let done = Atomics.load(at, DONE); done < chunks; done = Atomics.load(at, DONE)) {
+    for (let done = Atomics.load(at, DONE); (done & 4095) < chunks; done = Atomics.load(at, DONE)) {
       if (++spins > SPINS) Atomics.wait(at, DONE, done);
     }
-    if (Atomics.exchange(at, FAILED, 0)) throw new Error(`the kernel ${name} failed`);
+    if (Atomics.load(at, FAILED)) throw new Error(`the kernel ${name} failed`);
   }
 
   dispose(): void {
@@ -169,13 +171,19 @@ function takeShare(
     const end = Math.min(start + integers[layout.CHUNK_SIZE], integers[layout.UNITS]);
     const scratch = integers[layout.SCRATCH] + slot * integers[layout.SCRATCH_BYTES];
     if (Atomics.compareExchange(integers, layout.TICKET, ticket, ticket + 1) !== ticket) continue;
+    let failed = 0;
     try {
       setScratch(scratch);
       kernel(...args, start, end);
     } catch {
-      Atomics.store(integers, layout.FAILED, 1);
+      failed = 1;
     }
-    if (Atomics.add(integers, layout.DONE, 1) + 1 === chunks) Atomics.notify(integers, layout.DONE);
+    for (let done = Atomics.load(integers, layout.DONE); done >> 12 === ticket >> 12; done = Atomics.load(integers, layout.DONE)) {
+      if (failed) Atomics.store(integers, layout.FAILED, 1);
+      if (Atomics.compareExchange(integers, layout.DONE, done, done + 1) !== done) continue;
+      if ((done & 4095) + 1 === chunks) Atomics.notify(integers, layout.DONE);
+      break;
+    }
   }
 }
 
