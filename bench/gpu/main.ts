@@ -35,6 +35,7 @@ policy, random Qwen2.5-0.5B and 3B shapes) on WebGPU, and the same in PyTorch wh
   --compute <names>   float32, float16, with commas: what products are measured in (default float32)
   --leak <steps>      only this: memory over so many steps of the tiny work, for the record
   --dispatches <n>    WebGPU dispatches between submissions (default: the backend's)
+  --layers <n>        only so many of each model's layers: on a software GPU the whole takes hours
   --tiny              a work of seconds that shows that everything runs, on a software GPU too
   --help              this text
 `;
@@ -84,6 +85,7 @@ const { values: options } = parseArgs({
     compute: { type: 'string', default: 'float32' },
     leak: { type: 'string' },
     dispatches: { type: 'string' },
+    layers: { type: 'string' },
     tiny: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -103,7 +105,7 @@ async function run(): Promise<void> {
   const named = options.works?.split(',');
   const works: readonly Work[] = options.tiny
     ? [TINY]
-    : WORKS.filter(({ name }) => !named || named.some((start) => name.startsWith(start)));
+    : WORKS.filter(({ name }) => !named || named.some((start) => name.startsWith(start))).map(cutTo(options.layers));
   const onCard = backend.device === 'gpu';
   const sizes: readonly (readonly [number, number])[] = !onCard ? [[128, 2]] : [[1024, 50], [2048, 20], [4096, 10], [8192, 4]]; // biome-ignore format: a table
   const megabytes = onCard ? 512 : 4;
@@ -170,10 +172,11 @@ async function run(): Promise<void> {
   if (backend.name === 'webgpu' && parts('precision')) {
     const one = async (work: Work, policy: Policy) => {
       const { sequences, prompt, drawn } = work;
+      const [most, longest] = onCard || policy.parameters < 1e7 ? [4, 64] : [1, 24];
       const found = await precisionOf(work.name, policy, {
-        sequences: Math.min(4, sequences),
-        prompt: Math.min(64, prompt),
-        drawn: Math.min(64, drawn),
+        sequences: Math.min(most, sequences),
+        prompt: Math.min(longest, prompt),
+        drawn: Math.min(longest, drawn),
       });
       policy.dispose();
       record.precision.push(found);
@@ -181,7 +184,8 @@ async function run(): Promise<void> {
       save();
     };
     const base = datasetPath('tinypedia', 'base-policy');
-    if (!options.tiny) await one({ ...WORKS[0], name: 'classroom, the base policy' }, await loadPolicy(base));
+    if (works.some(({ name }) => name === WORKS[0].name))
+      await one({ ...WORKS[0], name: 'classroom, the base policy' }, await loadPolicy(base));
     for (const work of works.filter(({ name }) => !name.startsWith('qwen2.5-3b'))) await one(work, randomPolicy(work.config));
   }
   for (const work of parts('works') ? works : []) {
@@ -219,6 +223,14 @@ async function run(): Promise<void> {
     say(`${failed.length} of ${record.checks.length} kernels differ from their formula: ${failed.map(({ name }) => name).join('; ')}`);
   process.exitCode = failed.length ? 1 : 0;
 }
+
+/** The work with the first layers of its model alone, where so many are named. */
+const cutTo =
+  (layers?: string) =>
+  (work: Work): Work =>
+    layers
+      ? { ...work, name: `${work.name}, ${layers} of ${work.config.layers} layers`, config: { ...work.config, layers: Number(layers) } }
+      : work;
 
 function deviceFacts() {
   const device = webGpuDevice();

@@ -5,7 +5,8 @@
  * leaves the first with the gradients of all weights made. Of a token a block keeps what its operations save (`kept`); while it is being computed, or its
  * gradient is, some more exists beside that. With checkpointed activations the blocks keep their inputs, and one block at a time the rest.
  *
- * Counted are results of operations by each set of kernels, an upper bound; a backend's own pools and what it has not yet given back are not.
+ * Counted are results of operations by each set of kernels, an upper bound, and what was given up a moment ago and is not yet free: on webgpu until it is submitted,
+ * on tensorflow what blocks without a tape leave to the allocator. A backend's pools of free buffers are not.
  */
 import type { KernelSet } from '../tensors/dispatch.js';
 import { type PolicyConfig, weightShapes } from './config.js';
@@ -78,7 +79,8 @@ export function activationBytes(pass: Pass, size: MicroBatchSize): Held {
   if (!gradient) {
     const views = [size, ...(teacher ? [teacher] : [])];
     const both = reads === 'logits' ? 2 * logits : 0;
-    most = views.reduce((sum, view) => sum + left(view), 0) + Math.max(both + atHead, ...views.map(made));
+    const queued = notYetBack(kernels, Math.max(both, ...views.map(made)));
+    most = views.reduce((sum, view) => sum + left(view), 0) + Math.max(both + atHead, ...views.map(made)) + queued;
   } else {
     const [block, last] = [blockFloats(pass, size), blockFloats(pass, size, states(size))];
     const trained = trainedFloats(config, rank);
@@ -89,12 +91,23 @@ export function activationBytes(pass: Pass, size: MicroBatchSize): Held {
     const kept = (blocks: number) => blocks * (checkpoint ? input : block.kept); // of the first ones
     const entering = ({ kept, backward }: typeof block) => backward + (checkpoint ? kept + 2 * input : kept);
     const first = layers > 1 ? block : last;
+    const queued = (floats: number) => notYetBack(kernels, floats);
+    const passed = checkpoint ? first.made : 0; // what a block without a tape leaves behind
     const moments = [
-      kept(layers - 1) + last.made,
-      kept(layers - 1) + (checkpoint ? input : last.kept) + rows + atHead + head,
-      kept(layers - 1) + entering(last) + head,
-      kept(Math.max(0, layers - 2)) + entering(first) + head + (trained - head) / layers,
-      entering(first) + trained + 2 * head,
+      kept(layers - 1) + last.made + queued(checkpoint ? block.made : 0),
+      kept(layers - 1) +
+        (checkpoint ? input : last.kept) +
+        rows +
+        atHead +
+        head +
+        (kernels === 'tensorflow' ? passed : queued(Math.max(2 * atHead, passed))),
+      kept(layers - 1) + entering(last) + head + queued(rows + 2 * atHead),
+      kept(Math.max(0, layers - 2)) +
+        entering(first) +
+        head +
+        (trained - head) / layers +
+        queued(last.backward + (checkpoint ? 0 : last.kept)),
+      entering(first) + trained + 2 * head + queued(block.backward + (checkpoint ? 0 : block.kept)),
     ];
     const asTeacher = teacher ? left(teacher) + Math.max(made(teacher), logits) : 0;
     most = Math.max(around + Math.max(...moments), asTeacher);
@@ -107,12 +120,18 @@ export function activationBytes(pass: Pass, size: MicroBatchSize): Held {
 
 const BYTES = 4;
 
+/** webgpu gives buffers back when what used them was submitted, which it is after 256 MiB of new ones at the latest (`tensors/webgpu/queue.ts`). */
+const UNSUBMITTED = 2 ** 26;
+
+/** Of `floats` that were given up a moment ago, those that are held until the next submission. */
+const notYetBack = (kernels: KernelSet, floats: number): number => (kernels === 'webgpu' ? Math.min(floats, UNSUBMITTED) : 0);
+
 /**
  * Floats of one block: kept for the gradient; at most while its results are made; at most beside what is kept while its gradient is.
  *
  * @param m tokens that are wanted after attention: all but in the last block
  */
-function blockFloats({ config, kernels, half, rank }: Pass, { tokens: n, keys, scores }: ReadSize, m = n) {
+function blockFloats({ config, kernels, half, rank, gradient }: Pass, { tokens: n, keys, scores }: ReadSize, m = n) {
   const { hiddenSize: d, intermediateSize: inner, heads, headDim, kvHeads } = config;
   const [q, kv] = [heads * headDim, kvHeads * headDim];
   const picked = m < n ? m * (q + d) : 0;
@@ -130,7 +149,8 @@ function blockFloats({ config, kernels, half, rank }: Pass, { tokens: n, keys, s
     };
   }
   // Input and middle, both normed; q and k before rotary; what attention reads and writes; gate, up, their product; root mean squares, log-sum-exps.
-  const products = half ? adapted + n * (q + 2 * kv) + 2 * m * d : n * 3 * rank + m * 4 * rank;
+  const asFormulas = half && (gradient || kernels !== 'webgpu'); // webgpu has kernels for 16 bits where no gradient is taken
+  const products = asFormulas ? adapted + n * (q + 2 * kv) + 2 * m * d : n * 3 * rank + m * 4 * rank;
   const kept = n * (2 * d + q + kv + 1) + n * (2 * q + 2 * kv + heads) + picked + m * (2 * d + 3 * inner + 1) + products;
   // Gradients of gate and up; or, when these and what they needed are gone, of what attention read and wrote.
   const backward = n * (3 * d + 3 * rank) + m * (d + 4 * rank) + Math.max(2 * inner * m, n * (2 * q + 2 * kv) - 3 * inner * m);
@@ -144,7 +164,7 @@ const HALF_LOGITS = 8 * 2 ** 23;
 function logitFloats({ config: { vocabSize }, kernels, half, gradient, reads }: Pass, scored: number): number {
   const logits = scored * vocabSize;
   if (kernels === 'none') return (!gradient ? 9 : reads === 'logits' ? 22 : 15) * logits; // counted on cpu: every step of the formulas
-  if (half && !(reads === 'logits' && gradient)) return Math.min(8 * logits, HALF_LOGITS);
+  if (half && kernels !== 'webgpu' && !(reads === 'logits' && gradient)) return Math.min(8 * logits, HALF_LOGITS);
   if (reads === 'logits' && gradient) return 2 * logits; // the student's, and their gradient
   if (kernels === 'simd' && !gradient) return 0; // computed and forgotten some rows at a time
   return Math.min(logits + 3 * scored, LOGITS_AT_A_TIME[kernels]);

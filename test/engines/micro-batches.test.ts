@@ -1,7 +1,7 @@
 /** What a micro-batch is expected to hold, held to what it does hold; and the cut that follows from it. */
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import type { Loss, Paired, Scored } from '../../src/engines/engine.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
@@ -14,7 +14,9 @@ import { qwen25Configs } from '../../src/policy/qwen2.5.js';
 import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { markHalf } from '../../src/tensors/half.js';
+import { basePolicyConfig } from '../../src/tinypedia/pretrain.js';
 import { noTokenizer } from '../policy/xs.js';
+import { swiftShaderCanRun, useSwiftShader } from '../swiftshader.js';
 import { peakBytes } from '../tensors/peak-bytes.js';
 import { batches } from './batches.js';
 
@@ -183,43 +185,52 @@ const lengths = fc.array(
   { minLength: 2, maxLength: 6 },
 );
 
+afterAll(async () => {
+  await startBackend({ backend: 'cpu' });
+});
+
 test.each([
   ['simd', 'simd', { numRuns: 20, shorter: 1, most: 1.5 }],
   ['cpu', 'none', { numRuns: 5, shorter: 12, most: 2.5 }],
-] as const)('on %s a micro-batch holds no more than expected, and not much less', async (backend, kernels, { numRuns, shorter, most }) => {
-  await startBackend({ backend, threads: 1 });
-  await fc.assert(
-    fc.asyncProperty(
-      models,
-      lengths,
-      fc.record({ rank: fc.constantFrom(0, 3, 9), stored: fc.boolean() }),
-      fc.constantFrom('cross entropy', 'forward KL', 'forward pass', 'comparison'),
-      fc.boolean(),
-      async ({ group, width, inner, vocabSize, ...model }, lengths, { rank, stored }, kind, gradientCheckpointing) => {
-        const shape = config({
-          ...model,
-          vocabSize: 256 + Math.ceil(vocabSize / shorter),
-          heads: group * model.kvHeads,
-          hiddenSize: 4 * width,
-          intermediateSize: 4 * inner,
-        });
-        const data = lengths.map(({ length: longest, scored, begins }, i): Scored => {
-          const length = Math.ceil(longest / shorter);
-          const own = item(length, Math.max(1, Math.floor(scored * (length - 1))), i);
-          return { ...own, tokens: [...item(begins, 0, 99).tokens, ...own.tokens].slice(0, length) };
-        });
-        const pairs = data.map((each, i): Paired => {
-          const more = item(20, 1, 100 + i).tokens;
-          return { ...each, teacher: { tokens: [...more, ...each.tokens], scored: each.scored.map((t) => t + 20) } };
-        });
-        const half = stored && (rank > 0 || kind === 'forward pass'); // such weights are frozen
-        const engine = inProcessEngine(half ? storedInHalves(shape) : Policy.initialize(shape, random(1)), noTokenizer, {
-          memoryBudget: 1e12,
-          gradientCheckpointing,
-        });
-        if (rank) engine.addAdapter({ rank, alpha: 1, seed: 1 });
-        const works: Record<typeof kind, { run: () => Promise<unknown>; data: readonly Scored[]; pass: Pick<Pass, 'gradient' | 'reads'> }> =
-          {
+] as const)(
+  'on %s a micro-batch holds no more than expected, and not much less',
+  { timeout: 300_000 },
+  async (backend, kernels, { numRuns, shorter, most }) => {
+    await startBackend({ backend, threads: 1 });
+    await fc.assert(
+      fc.asyncProperty(
+        models,
+        lengths,
+        fc.record({ rank: fc.constantFrom(0, 3, 9), stored: fc.boolean() }),
+        fc.constantFrom('cross entropy', 'forward KL', 'forward pass', 'comparison'),
+        fc.boolean(),
+        async ({ group, width, inner, vocabSize, ...model }, lengths, { rank, stored }, kind, gradientCheckpointing) => {
+          const shape = config({
+            ...model,
+            vocabSize: 256 + Math.ceil(vocabSize / shorter),
+            heads: group * model.kvHeads,
+            hiddenSize: 4 * width,
+            intermediateSize: 4 * inner,
+          });
+          const data = lengths.map(({ length: longest, scored, begins }, i): Scored => {
+            const length = Math.ceil(longest / shorter);
+            const own = item(length, Math.max(1, Math.floor(scored * (length - 1))), i);
+            return { ...own, tokens: [...item(begins, 0, 99).tokens, ...own.tokens].slice(0, length) };
+          });
+          const pairs = data.map((each, i): Paired => {
+            const more = item(20, 1, 100 + i).tokens;
+            return { ...each, teacher: { tokens: [...more, ...each.tokens], scored: each.scored.map((t) => t + 20) } };
+          });
+          const half = stored && (rank > 0 || kind === 'forward pass'); // such weights are frozen
+          const engine = inProcessEngine(half ? storedInHalves(shape) : Policy.initialize(shape, random(1)), noTokenizer, {
+            memoryBudget: 1e12,
+            gradientCheckpointing,
+          });
+          if (rank) engine.addAdapter({ rank, alpha: 1, seed: 1 });
+          const works: Record<
+            typeof kind,
+            { run: () => Promise<unknown>; data: readonly Scored[]; pass: Pick<Pass, 'gradient' | 'reads'> }
+          > = {
             'cross entropy': {
               run: () => engine.forwardBackward(crossEntropyLoss(data)),
               data,
@@ -233,16 +244,72 @@ test.each([
             'forward pass': { run: () => engine.forward(data), data, pass: { gradient: false, reads: 'logProbs' } },
             comparison: { run: () => engine.compare(pairs), data: pairs, pass: { gradient: false, reads: 'logits' } },
           };
-        const { run, data: read, pass } = works[kind];
-        await run(); // threads keep the memory they work in
-        const held = await peakBytes(run);
-        const cut = cutIntoMicroBatches(read, { config: shape, kernels, half, rank, ...pass }, limits({ gradientCheckpointing }));
-        expect(cut).toHaveLength(1);
-        expect(cut[0].bytes).toBeGreaterThanOrEqual(held - ROUNDING);
-        expect(cut[0].bytes).toBeLessThanOrEqual((half ? most + 0.5 : most) * held);
-        engine.dispose();
-      },
-    ),
-    { numRuns, seed: 1, endOnFailure: true }, // a smaller example says no more, and takes minutes
-  );
+          const { run, data: read, pass } = works[kind];
+          await run(); // threads keep the memory they work in
+          const held = await peakBytes(run);
+          const cut = cutIntoMicroBatches(read, { config: shape, kernels, half, rank, ...pass }, limits({ gradientCheckpointing }));
+          expect(cut).toHaveLength(1);
+          expect(cut[0].bytes).toBeGreaterThanOrEqual(held - ROUNDING);
+          expect(cut[0].bytes).toBeLessThanOrEqual((half ? most + 0.5 : most) * held);
+          engine.dispose();
+        },
+      ),
+      { numRuns, seed: 1, endOnFailure: true }, // a smaller example says no more, and takes minutes
+    );
+  },
+);
+
+/** Where tensors that are gone, but whose work is not submitted, weigh most: without them a half or a quarter is missing. Of 300 random works none was missing any. */
+test.skipIf(!swiftShaderCanRun).each([
+  { kind: 'cross entropy', rank: 3, gradientCheckpointing: true, over: { hiddenSize: 48, intermediateSize: 12 } },
+  { kind: 'comparison', rank: 0, gradientCheckpointing: false, over: { hiddenSize: 12, intermediateSize: 152 } },
+])('on webgpu what is queued counts: $kind', { timeout: 300_000 }, async ({ kind, rank, gradientCheckpointing, over }) => {
+  useSwiftShader();
+  await startBackend({ backend: 'webgpu' });
+  const shape = config({ layers: 2, heads: 2, kvHeads: 1, headDim: 4, vocabSize: 1448, ...over });
+  const data = [item(300, 80), item(260, 70, 2), item(263, 67, 3)].map((each): Paired => ({ ...each, teacher: each }));
+  const engine = inProcessEngine(Policy.initialize(shape, random(1)), noTokenizer, { memoryBudget: 1e12, gradientCheckpointing });
+  if (rank) engine.addAdapter({ rank, alpha: 1, seed: 1 });
+  const trains = kind === 'cross entropy';
+  const run = () => (trains ? engine.forwardBackward(crossEntropyLoss(data)) : engine.compare(data));
+  await run();
+  const held = await peakBytes(run);
+  const pass = { config: shape, kernels: 'webgpu', half: false, rank, gradient: trains, reads: trains ? 'logProbs' : 'logits' } as const;
+  const [{ bytes }] = cutIntoMicroBatches(data, pass, limits({ gradientCheckpointing }));
+  expect(bytes).toBeGreaterThanOrEqual(held - ROUNDING);
+  expect(bytes).toBeLessThanOrEqual(2.5 * held);
+  engine.dispose();
 });
+
+/**
+ * What a process grew by at its worst moment (VmHWM above VmRSS before), MB, after a small warm-up and with a malloc that gives back at once, TensorFlow 2.21 on
+ * the CPU: sequences of `length` tokens, the second half of each scored; "classroom" and the same with two layers and a vocabulary of 8,000.
+ */
+test.each([
+  { vocabSize: 1322, layers: 4, sequences: 32, kind: 'ce', rank: 0, checkpoint: false, grew: 188 },
+  { vocabSize: 1322, layers: 4, sequences: 32, kind: 'kl', rank: 0, checkpoint: false, grew: 228 },
+  { vocabSize: 1322, layers: 4, sequences: 32, kind: 'ce', rank: 0, checkpoint: true, grew: 102 },
+  { vocabSize: 1322, layers: 4, sequences: 32, kind: 'kl', rank: 0, checkpoint: true, grew: 139 },
+  { vocabSize: 1322, layers: 4, sequences: 32, kind: 'ce', rank: 16, checkpoint: false, grew: 199 },
+  { vocabSize: 1322, layers: 4, sequences: 32, kind: 'kl', rank: 16, checkpoint: false, grew: 236 },
+  { vocabSize: 1322, layers: 4, sequences: 32, kind: 'ce', rank: 16, checkpoint: true, grew: 100 },
+  { vocabSize: 1322, layers: 4, sequences: 32, kind: 'kl', rank: 16, checkpoint: true, grew: 151 },
+  { vocabSize: 8000, layers: 2, sequences: 16, kind: 'ce', rank: 0, checkpoint: true, grew: 108 },
+  { vocabSize: 8000, layers: 2, sequences: 16, kind: 'kl', rank: 0, checkpoint: true, grew: 245 },
+  { vocabSize: 8000, layers: 2, sequences: 16, kind: 'ce', rank: 16, checkpoint: true, grew: 113 },
+  { vocabSize: 8000, layers: 2, sequences: 16, kind: 'kl', rank: 16, checkpoint: true, grew: 254 },
+])(
+  'on tensorflow $sequences sequences, $kind, rank $rank, checkpointed: $checkpoint, were expected to hold what the process grew by',
+  ({ vocabSize, layers, sequences, kind, rank, checkpoint, grew }) => {
+    const shape = { ...basePolicyConfig({ size: vocabSize, endIds: [], padId: null }), layers };
+    const data = Array.from({ length: sequences }, (_, i) => {
+      const own = item(256, 128, i);
+      return kind === 'kl' ? { ...own, teacher: own } : own;
+    });
+    const reads = kind === 'kl' ? 'logits' : 'logProbs';
+    const pass = { config: shape, kernels: 'tensorflow', half: false, rank, gradient: true, reads } as const;
+    const [{ bytes }] = cutIntoMicroBatches(data, pass, limits({ gradientCheckpointing: checkpoint }));
+    expect(bytes / 1e6 / grew).toBeGreaterThan(0.85);
+    expect(bytes / 1e6 / grew).toBeLessThan(1.5);
+  },
+);

@@ -1,4 +1,4 @@
-/** The most that a piece of work holds on the simd or the cpu backend. */
+/** The most that a piece of work holds on the simd, the cpu or the webgpu backend. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Heap } from '../../src/tensors/simd/heap.js';
 
@@ -8,11 +8,21 @@ interface Storage {
   get(dataId: object): { readonly values: unknown };
 }
 
+/** Of tfjs-backend-webgpu: buffers of tensors that are gone are in use until they are submitted. */
+interface Buffers {
+  readonly numBytesUsed: number;
+  acquireBuffer(...request: unknown[]): unknown;
+}
+
 /** Bytes in use at the worst moment of the work, above those in use when it began. */
 export async function peakBytes(work: () => unknown): Promise<number> {
-  const backend = tf.backend() as unknown as { readonly heap?: Heap; readonly data: Storage };
+  const backend = tf.backend() as unknown as { readonly heap?: Heap; readonly data: Storage; readonly bufferManager?: Buffers };
   let [now, most] = [0, 0];
-  const watched = backend.heap ? watchHeap(backend.heap) : watchStorage(backend.data);
+  const watched = backend.bufferManager
+    ? watchBuffers(backend.bufferManager)
+    : backend.heap
+      ? watchHeap(backend.heap)
+      : watchStorage(backend.data);
   watched.onChange = (change) => {
     now += change;
     most = Math.max(most, now);
@@ -41,6 +51,19 @@ function watchHeap(heap: Heap): Watched {
   };
   heap.allocate = (bytes) => counted(() => allocate.call(heap, bytes));
   heap.release = (start) => counted(() => release.call(heap, start));
+  return watched;
+}
+
+function watchBuffers(manager: Buffers): Watched {
+  const { acquireBuffer } = manager;
+  const watched: Watched = { onChange: () => undefined, stop: () => void Object.assign(manager, { acquireBuffer }) };
+  let before = manager.numBytesUsed;
+  manager.acquireBuffer = (...request) => {
+    const buffer = acquireBuffer.call(manager, ...request);
+    watched.onChange(manager.numBytesUsed - before);
+    before = manager.numBytesUsed;
+    return buffer;
+  };
   return watched;
 }
 
