@@ -50,7 +50,7 @@ export function defineStudy(command: Command, io: Io): void {
     .addHelpText(
       'after',
       examples([
-        'study                                   seeds 1, 2, 3; about two minutes each',
+        'study                                   seeds 1, 2, 3; about a minute each',
         'study --seeds 4,5 --arms ofsd,no-reference',
         'study --json > study.json',
       ]),
