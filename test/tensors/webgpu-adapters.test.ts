@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startBackend } from '../../src/tensors/backend.js';
 import { BackendUnavailable } from '../../src/tensors/unavailable.js';
-import { tooLittle } from '../../src/tensors/webgpu/device.js';
+import { canLoad, tooLittle } from '../../src/tensors/webgpu/device.js';
 import { swiftShaderCanRun, useSwiftShader } from '../swiftshader.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'adapters-'));
@@ -29,6 +29,11 @@ describe.skipIf(!swiftShaderCanRun || process.env.SEARCH_E1_TEST_GPU)('WebGPU', 
     const start = startBackend({ backend: 'webgpu' });
     await expect(start).rejects.toThrow(BackendUnavailable);
     await expect(start).rejects.toThrow(/no Vulkan driver is installed: there is no graphics card, or its driver is missing/);
+  });
+
+  test('knows a library that is there from one that is not, which Dawn would tell in lines of its own', () => {
+    expect(canLoad('libc.so.6')).toBe(true);
+    expect(canLoad('libvulkan_none.so.1')).toBe(false);
   });
 
   test('with a driver whose library is missing says that there is no adapter', async () => {

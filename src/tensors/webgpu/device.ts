@@ -98,6 +98,11 @@ export const tooLittle = (limits: Readonly<Record<keyof typeof NEEDED, number>>)
 async function loadPackages(): Promise<{ gpu: GPU; Backend: typeof WebGPUBackend }> {
   if (process.platform === 'linux' && !vulkanDrivers().length)
     throw new BackendUnavailable('no Vulkan driver is installed: there is no graphics card, or its driver is missing', loaderCommand());
+  if (process.platform === 'linux' && !canLoad('libvulkan.so.1'))
+    throw new BackendUnavailable(
+      'a Vulkan driver is installed, but not the loader that opens it, libvulkan.so.1',
+      'apt-get install libvulkan1',
+    );
   const names: readonly string[] = ['webgpu', '@tensorflow/tfjs-backend-webgpu']; // not literals: both are optional
   const load = (name: string) =>
     import(name).catch((error: NodeJS.ErrnoException) => {
@@ -122,6 +127,16 @@ function loaderCommand(): string | undefined {
   if (process.platform !== 'linux') return undefined;
   if (existsSync('/dev/nvidiactl')) return 'apt-get install libvulkan1';
   return existsSync('/dev/dri') ? 'apt-get install libvulkan1 mesa-vulkan-drivers' : undefined;
+}
+
+/** Whether the linker finds a library, looked for as Dawn does. It is no addon, and Node refuses it, but for another reason than where it is missing. */
+export function canLoad(library: string): boolean {
+  try {
+    process.dlopen({ exports: {} }, library);
+    return true;
+  } catch (error) {
+    return !/cannot open shared object file|Error loading shared library/.test((error as Error).message);
+  }
 }
 
 /** Manifests of Vulkan drivers, by the rules of the Khronos loader. Without one Dawn complains on stderr, in several lines. */
