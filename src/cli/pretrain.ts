@@ -29,7 +29,7 @@ interface Flags extends RunFlags, CommonFlags {
 export function definePretrain(command: Command, io: Io): void {
   command
     .description(
-      'Trains a base policy for Tinypedia, from random weights or on from a checkpoint, on supervised episodes in other worlds than the classroom’s. The full course takes one to two hours, depending on the machine; time left is shown after the first steps. How far it is, is kept every 100 steps and at Ctrl-C: a run that was stopped goes on with --resume and ends with the same policy.',
+      'Trains a base policy for Tinypedia, from random weights or on from a checkpoint, on supervised episodes in other worlds than the classroom’s. The full course takes about ten minutes on two cores; time left is shown after the first steps. How far it is, is kept every 100 steps and at Ctrl-C: a run that was stopped goes on with --resume and ends with the same policy.',
     )
     .requiredOption('--out <folder>', 'where the checkpoint goes, with its training record')
     .option('--resume', 'go on with the run that was stopped in --out; its settings are remembered')
