@@ -28,7 +28,7 @@ function linearShapes(a: Architecture): readonly (readonly [number, number])[] {
 const blocks = (a: Architecture): number => 2 * a.layers * linearShapes(a).reduce((sum, [out, inputs]) => sum + out * inputs, 0);
 
 /** Positions `from` (inclusive) to `to` (exclusive) of one row, reading each other and what stands before them. */
-function attention(a: Architecture, from: number, to: number): number {
+export function attention(a: Pick<Architecture, 'layers' | 'hiddenSize'>, from: number, to: number): number {
   const keys = (to * (to + 1) - from * (from + 1)) / 2;
   return 4 * a.layers * a.hiddenSize * keys;
 }
@@ -43,10 +43,13 @@ export function forward(a: Architecture, { from = 0, to, scored }: { from?: numb
 /** Forward and backward pass of one row; all weights are trained. */
 export const training = (a: Architecture, row: { to: number; scored: number }): number => 3 * forward(a, row);
 
+/** LoRA's two factors on every linear layer, a position. */
+export const adapter = (a: Architecture, rank: number): number =>
+  2 * a.layers * rank * linearShapes(a).reduce((sum, [out, inputs]) => sum + out + inputs, 0);
+
 /** Forward and backward pass of one row; only LoRA's two factors on every linear layer are trained. */
 export function loraTraining(a: Architecture, { to, scored }: { to: number; scored: number }, rank: number): number {
-  const adapter = 2 * a.layers * rank * linearShapes(a).reduce((sum, [out, inputs]) => sum + out + inputs, 0) * to;
-  return 2 * (blocks(a) * to + head(a, scored)) + 3 * (attention(a, 0, to) + adapter);
+  return 2 * (blocks(a) * to + head(a, scored)) + 3 * (attention(a, 0, to) + adapter(a, rank) * to);
 }
 
 /** One row: the prompt is read, `newTokens` are drawn one by one. The last one is never read. */

@@ -184,9 +184,20 @@ export class Measurement {
     const timed = fine.map(({ mine, error }) => {
       const [backend, ours] = [nameOf(mine), [] as number[]];
       const goal = (goals as Readonly<Record<string, number>> | null)?.[backend] ?? null;
-      const result = { name, title, peer: beside, goal, backend, threads, flops, error, ours, theirs };
-      const at = this.#results.push(result) - 1;
-      return { side: mine.side, ours, profiled: (profile: Profile | undefined) => this.#results.splice(at, 1, { ...result, profile }) };
+      const result: Omit<Result, 'profile'> & { profile?: Profile } = {
+        name,
+        title,
+        peer: beside,
+        goal,
+        backend,
+        threads,
+        flops,
+        error,
+        ours,
+        theirs,
+      };
+      this.#results.push(result);
+      return { side: mine.side, ours, result };
     });
     const rounds = timed.length > 0 ? this.#rounds(work) : -1;
     for (let round = 0; round <= rounds; round++) {
@@ -204,7 +215,7 @@ export class Measurement {
     }
     if (this.plan.profile) {
       this.#say(work, threads, 'profiling');
-      for (const { side, profiled } of timed) profiled((await side.run({ profile: true })).profile);
+      for (const { side, result } of timed) result.profile = (await side.run({ profile: true })).profile;
     }
     for (const { side } of sides.ours) await side.drop();
     await sides.peer?.side.drop();

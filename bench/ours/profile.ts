@@ -3,6 +3,7 @@
  * for is JavaScript: TensorFlow.js, this package, garbage.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { adapter, attention as attentionFlops, forward } from '../flops.js';
 import type { Profile } from '../messages.js';
 
 type Inputs = Readonly<Record<string, tf.TensorInfo>>;
@@ -43,29 +44,18 @@ function lowRank(x: tf.TensorInfo, weight: tf.TensorInfo, a: tf.TensorInfo): num
 function attention({ q, segments }: Inputs): number {
   const [heads, headDim] = q.shape.slice(-2);
   const rows = read(segments);
-  let pairs = 0;
+  let flops = 0;
   for (let at = 0; at < rows.length; at += 5) {
     const [queries, keys] = [rows[at + 1], rows[at + 4]];
-    pairs += queries * (keys - (queries - 1) / 2);
+    flops += attentionFlops({ layers: 1, hiddenSize: heads * headDim }, keys - queries, keys);
   }
-  return 4 * heads * headDim * pairs;
+  return flops;
 }
 
-function decoding({ tokens, positions }: Inputs, sizes: Attributes): number {
-  const { layers, width, inner, heads, kvHeads, headDim, vocabulary, rank } = sizes as Record<string, number>;
-  const [all, some] = [heads * headDim, kvHeads * headDim];
-  const linears = [
-    [width, all],
-    [width, some],
-    [width, some],
-    [all, width],
-    [width, inner],
-    [width, inner],
-    [inner, width],
-  ];
-  const weights = linears.reduce((sum, [inputs, outputs]) => sum + inputs * outputs + rank * (inputs + outputs), 0);
-  const keys = read(positions).reduce((sum, position) => sum + position + 1, 0);
-  return 2 * size(tokens) * (layers * weights + vocabulary * width) + 4 * layers * all * keys;
+function decoding({ positions }: Inputs, sizes: Attributes): number {
+  const { layers, width, inner, heads, kvHeads, vocabulary, rank } = sizes as Record<string, number>;
+  const model = { vocabSize: vocabulary, hiddenSize: width, intermediateSize: inner, layers, heads, kvHeads };
+  return read(positions).reduce((sum, from) => sum + forward(model, { from, to: from + 1, scored: 1 }) + adapter(model, rank), 0);
 }
 
 const read = ({ dataId }: tf.TensorInfo): Int32Array => tf.engine().readSync(dataId) as Int32Array;

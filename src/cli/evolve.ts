@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { type EvolutionSettings, evolve, type SiblingSettings } from '../evolution/evolve.js';
 import { RunFolder } from '../evolution/run-folder.js';
-import type { BackendReport } from '../tensors/backend.js';
+import { type BackendReport, computedOn } from '../tensors/backend.js';
 import { version } from '../version.js';
 import { openClassroom } from './classroom.js';
 import { addEvolutionOptions, type EvolutionFlags, evolutionSettings, preferOption } from './evolution-settings.js';
@@ -143,8 +143,7 @@ async function rememberedFlags(path: string, flags: Flags, command: Command): Pr
 /** Appends to `sessions.jsonl` when, by what and on what the run is worked on; warns when that has changed. */
 async function noteSession(path: string, backend: BackendReport, io: Io): Promise<void> {
   const file = join(path, 'sessions.jsonl');
-  const { name, description, kernels, compute } = backend;
-  const session = { date: new Date().toISOString(), version, node: process.version, backend: { name, description, kernels, compute } };
+  const session = { date: new Date().toISOString(), version, node: process.version, backend: computedOn(backend) };
   const before = (await readFile(file, 'utf8').catch(() => '')).trim().split('\n').pop();
   if (before) {
     const last = JSON.parse(before) as typeof session;

@@ -31,8 +31,7 @@ export function warnOfOtherBackend(io: Io, before: ComputedOn, now: ComputedOn):
   const changed = (['name', ...described, 'kernels', 'compute'] as const).filter((key) => before[key] !== now[key]);
   if (changed.length === 0) return;
   const change = changed.map((key) => `${key === 'name' ? 'backend' : key} was ${before[key]}, is ${now[key]}`).join('; ');
-  io.stderr.write(`warning: the numbers will not be those of an uninterrupted run: ${printable(change)}
-`);
+  io.stderr.write(`warning: the numbers will not be those of an uninterrupted run: ${printable(change)}\n`);
 }
 
 /** An engine over a checkpoint folder; without one the base policy that comes with the package. */

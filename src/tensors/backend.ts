@@ -54,6 +54,8 @@ export interface BackendReport {
 /** What the numbers of a run depend on: recorded with it. */
 export type ComputedOn = Pick<BackendReport, 'name' | 'description' | 'kernels' | 'compute'>;
 
+export const computedOn = ({ name, description, kernels, compute }: BackendReport): ComputedOn => ({ name, description, kernels, compute });
+
 /** What a starter says once its backend is the active one; starting it again changes nothing but its threads. */
 type Started = Pick<BackendReport, 'description' | 'kernels' | 'device'>;
 

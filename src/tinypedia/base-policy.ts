@@ -7,7 +7,7 @@ import { loadPolicy, savePolicy } from '../policy/checkpoint.js';
 import { Policy } from '../policy/policy.js';
 import { loadTokenizer } from '../policy/tokenizer.js';
 import { random } from '../random.js';
-import type { BackendReport } from '../tensors/backend.js';
+import { type BackendReport, computedOn } from '../tensors/backend.js';
 import {
   basePolicyConfig,
   type PretrainMetrics,
@@ -69,7 +69,6 @@ export interface TrainingRecord {
  */
 export async function trainBasePolicy({ from, settings: chosen, ...options }: TrainBasePolicyOptions): Promise<TrainingRecord> {
   const { out } = options;
-  const { name, description, kernels, compute } = options.backend;
   const settings = { ...pretrainSettings, ...chosen };
   const policy = from
     ? await loadPolicy(from)
@@ -78,7 +77,7 @@ export async function trainBasePolicy({ from, settings: chosen, ...options }: Tr
       });
   try {
     await discardUnfinished(out);
-    const run = { settings, from, backend: { name, description, kernels, compute }, last: null, recorded: [], seconds: 0 };
+    const run = { settings, from, backend: computedOn(options.backend), last: null, recorded: [], seconds: 0 };
     await keepUnfinished(out, run, (folder) => savePolicy(policy, folder, { tokenizerFolder: tokenizerFolder() }));
   } finally {
     policy.dispose();

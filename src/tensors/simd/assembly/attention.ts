@@ -261,6 +261,15 @@ function hideRow(row: usize, limit: i32, whole: i32, columns: i32, mask: usize):
   }
 }
 
+/** Four scores to their exponentials, in place. */
+// @ts-ignore: decorator
+@inline
+function weigh(at: usize, shift: v128, factor: v128): v128 {
+  const e = exponential(f32x4.mul(f32x4.sub(v128.load(at), shift), factor));
+  v128.store(at, e);
+  return e;
+}
+
 /** Scores to weights in place, but for a factor that is left at `share`; the log-sum-exp of the scaled scores goes to `lse`. */
 function softmaxRow(row: usize, limit: i32, columns: i32, mask: usize, scale: f32, share: usize, lse: usize): void {
   const whole = padded(limit);
@@ -271,9 +280,7 @@ function softmaxRow(row: usize, limit: i32, columns: i32, mask: usize, scale: f3
   const factor = f32x4.splat(scale);
   let sum = f32x4.splat(0);
   for (let at = row; at < end; at += 16) {
-    const e = exponential(f32x4.mul(f32x4.sub(v128.load(at), shift), factor));
-    sum = f32x4.add(sum, e);
-    v128.store(at, e);
+    sum = f32x4.add(sum, weigh(at, shift, factor));
   }
   finishRow(row, end, best, lanesSum(sum), scale, share, lse);
 }
@@ -301,18 +308,10 @@ function softmaxFour(row: usize, rowBytes: usize, limit: i32, columns: i32, mask
   const factor = f32x4.splat(scale);
   let sum0 = f32x4.splat(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
   for (let at: usize = 0; at < bytes; at += 16) {
-    const e0 = exponential(f32x4.mul(f32x4.sub(v128.load(row + at), shift0), factor));
-    sum0 = f32x4.add(sum0, e0);
-    v128.store(row + at, e0);
-    const e1 = exponential(f32x4.mul(f32x4.sub(v128.load(row1 + at), shift1), factor));
-    sum1 = f32x4.add(sum1, e1);
-    v128.store(row1 + at, e1);
-    const e2 = exponential(f32x4.mul(f32x4.sub(v128.load(row2 + at), shift2), factor));
-    sum2 = f32x4.add(sum2, e2);
-    v128.store(row2 + at, e2);
-    const e3 = exponential(f32x4.mul(f32x4.sub(v128.load(row3 + at), shift3), factor));
-    sum3 = f32x4.add(sum3, e3);
-    v128.store(row3 + at, e3);
+    sum0 = f32x4.add(sum0, weigh(row + at, shift0, factor));
+    sum1 = f32x4.add(sum1, weigh(row1 + at, shift1, factor));
+    sum2 = f32x4.add(sum2, weigh(row2 + at, shift2, factor));
+    sum3 = f32x4.add(sum3, weigh(row3 + at, shift3, factor));
   }
   finishRow(row, row + bytes, most0, lanesSum(sum0), scale, share, lse);
   finishRow(row1, row1 + bytes, most1, lanesSum(sum1), scale, share + 4, lse + 4);

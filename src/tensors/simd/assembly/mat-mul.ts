@@ -271,47 +271,49 @@ function tile6x8(
   }
   if (plus) {
     const f = f32x4.splat(factor);
-    v128.store(c, f32x4.add(f32x4.mul(c00, f), v128.load(plus)));
-    v128.store(c, f32x4.add(f32x4.mul(c01, f), v128.load(plus, 16)), 16);
+    storeSum(c, c00, c01, f, plus);
     c += cRow;
     plus += plusRow;
-    v128.store(c, f32x4.add(f32x4.mul(c10, f), v128.load(plus)));
-    v128.store(c, f32x4.add(f32x4.mul(c11, f), v128.load(plus, 16)), 16);
+    storeSum(c, c10, c11, f, plus);
     c += cRow;
     plus += plusRow;
-    v128.store(c, f32x4.add(f32x4.mul(c20, f), v128.load(plus)));
-    v128.store(c, f32x4.add(f32x4.mul(c21, f), v128.load(plus, 16)), 16);
+    storeSum(c, c20, c21, f, plus);
     c += cRow;
     plus += plusRow;
-    v128.store(c, f32x4.add(f32x4.mul(c30, f), v128.load(plus)));
-    v128.store(c, f32x4.add(f32x4.mul(c31, f), v128.load(plus, 16)), 16);
+    storeSum(c, c30, c31, f, plus);
     c += cRow;
     plus += plusRow;
-    v128.store(c, f32x4.add(f32x4.mul(c40, f), v128.load(plus)));
-    v128.store(c, f32x4.add(f32x4.mul(c41, f), v128.load(plus, 16)), 16);
+    storeSum(c, c40, c41, f, plus);
     c += cRow;
     plus += plusRow;
-    v128.store(c, f32x4.add(f32x4.mul(c50, f), v128.load(plus)));
-    v128.store(c, f32x4.add(f32x4.mul(c51, f), v128.load(plus, 16)), 16);
+    storeSum(c, c50, c51, f, plus);
     return;
   }
-  v128.store(c, c00);
-  v128.store(c, c01, 16);
+  storeRow(c, c00, c01);
   c += cRow;
-  v128.store(c, c10);
-  v128.store(c, c11, 16);
+  storeRow(c, c10, c11);
   c += cRow;
-  v128.store(c, c20);
-  v128.store(c, c21, 16);
+  storeRow(c, c20, c21);
   c += cRow;
-  v128.store(c, c30);
-  v128.store(c, c31, 16);
+  storeRow(c, c30, c31);
   c += cRow;
-  v128.store(c, c40);
-  v128.store(c, c41, 16);
+  storeRow(c, c40, c41);
   c += cRow;
-  v128.store(c, c50);
-  v128.store(c, c51, 16);
+  storeRow(c, c50, c51);
+}
+
+// @ts-ignore: decorator
+@inline
+function storeRow(to: usize, first: v128, second: v128): void {
+  v128.store(to, first);
+  v128.store(to, second, 16);
+}
+
+/** The row times a factor, plus what lies at `plus`. */
+// @ts-ignore: decorator
+@inline
+function storeSum(to: usize, first: v128, second: v128, factor: v128, plus: usize): void {
+  storeRow(to, f32x4.add(f32x4.mul(first, factor), v128.load(plus)), f32x4.add(f32x4.mul(second, factor), v128.load(plus, 16)));
 }
 
 /** The same for the last few rows of A, of which there are fewer than six: four at a time, the last one standing for those missing. */
@@ -369,8 +371,7 @@ function finish(tile: usize, c: usize, cRow: usize, rows: i32, width: i32, facto
         first = f32x4.add(first, v128.load(plus));
         second = f32x4.add(second, v128.load(plus, 16));
       }
-      v128.store(c, first);
-      v128.store(c, second, 16);
+      storeRow(c, first, second);
     } else {
       for (let j: usize = 0; j < <usize>width << 2; j += 4) {
         let value = load<f32>(tile + j) * factor;
