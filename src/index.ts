@@ -62,6 +62,7 @@ export * from './siblings/siblings.js';
 export * from './tensors/adamW.js';
 export * from './tensors/attention.js';
 export * from './tensors/backend.js';
+export * from './tensors/finite.js';
 export * from './tensors/forward-kl.js';
 export * from './tensors/inspect.js';
 export * from './tensors/kv-cache.js';

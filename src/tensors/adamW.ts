@@ -8,6 +8,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, runKernel } from './dispatch.js';
+import { sumOfSquares } from './finite.js';
 
 export interface AdamWSettings {
   readonly learningRate: number;
@@ -148,7 +149,5 @@ const zerosLike = (variable: tf.Variable): tf.Variable => tf.tidy(() => tf.varia
 /** Root of the sum of squares of all elements; a scalar. */
 function globalNorm(gradients: readonly tf.Tensor[]): tf.Scalar {
   if (gradients.length === 0) return tf.scalar(0);
-  const sumOfSquares = (x: tf.Tensor) =>
-    hasKernel('SearchE1SumOfSquares') ? runKernel('SearchE1SumOfSquares', { x })[0] : tf.sum(tf.square(x));
-  return tf.sqrt(tf.addN(gradients.map((gradient) => sumOfSquares(gradient) as tf.Scalar)));
+  return tf.sqrt(tf.addN(gradients.map(sumOfSquares)));
 }
