@@ -133,7 +133,8 @@ export const nounPhrase = (chain: readonly Step[]): string =>
     .reverse()
     .join('')}${chain[0].entity}`;
 
-const isHeldOut = (first: Relation, second: Relation): boolean => HELD_OUT_PAIRS.some(([a, b]) => a === first && b === second);
+/** Whether only Bamboogle-mini may look up `second` of what `first` led to. */
+export const isHeldOut = (first: Relation, second: Relation): boolean => HELD_OUT_PAIRS.some(([a, b]) => a === first && b === second);
 
 /** Every run of `length` relations that can follow each other, without the held-out pairs. */
 function relationChains(length: number): readonly (readonly Relation[])[] {

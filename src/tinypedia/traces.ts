@@ -7,8 +7,8 @@
  */
 import type { Random } from '../random.js';
 import { classroomProtocol, type Protocol } from '../rollout/protocol.js';
-import { drawKind, drawQuestion, earlier, type QuestionKind, type Step, type TinypediaQuestion } from './questions.js';
-import { entityOf, passageOf, RELATIONS, type Relation, type World } from './world.js';
+import { drawKind, drawQuestion, earlier, isHeldOut, type QuestionKind, type Step, type TinypediaQuestion } from './questions.js';
+import { entityOf, lookUp, passageOf, RELATIONS, type Relation, type World } from './world.js';
 
 /** A piece of an episode after its prompt. */
 export interface TraceSegment {
@@ -174,13 +174,23 @@ function attempt(
   return [...actions, answer(`${found} . done`, found)];
 }
 
-/** The chain as a sloppy reader goes along it: one step by a wrong relation, or at the end a wrong field of the right passage. */
+/**
+ * The chain as a sloppy reader goes along it: one step by a wrong relation, or at the end a wrong field of the right passage. A wrong relation never joins with the step before or
+ * after it into a held-out pair; where that leaves none, the end is misread.
+ */
 function strayed(world: World, kind: QuestionKind, chain: readonly Step[], source: Random): Step[] {
-  const at = source.uniform() < 0.5 ? source.integer(chain.length) : chain.length - 1;
-  const { entity, relation } = chain[at];
-  const other = source.pick(entityOf(world, entity).facts.filter((fact) => fact.relation !== relation));
-  const misread = at === chain.length - 1 && source.uniform() < 0.5;
-  const strayedStep = { entity, relation: misread ? relation : other.relation, value: other.value };
+  const last = chain.length - 1;
+  const others = ({ entity, relation }: Step) => entityOf(world, entity).facts.filter((fact) => fact.relation !== relation);
+  const wrongWays = (at: number) =>
+    others(chain[at]).filter(
+      ({ relation }) =>
+        !(at > 0 && isHeldOut(chain[at - 1].relation, relation)) && !(at < last && isHeldOut(relation, chain[at + 1].relation)),
+    );
+  const drawn = source.uniform() < 0.5 ? source.integer(chain.length) : last;
+  const at = wrongWays(drawn).length > 0 ? drawn : last;
+  const misread = at === last && (source.uniform() < 0.5 || wrongWays(last).length === 0);
+  const other = source.pick(misread ? others(chain[at]) : wrongWays(at));
+  const strayedStep = { entity: chain[at].entity, relation: misread ? chain[at].relation : other.relation, value: other.value };
   const steps = [...chain.slice(0, at), strayedStep];
   for (const { relation: next } of kind === 'comparison' ? [] : chain.slice(at + 1)) {
     const reached = world.byName.get(steps[steps.length - 1].value);
@@ -206,16 +216,27 @@ function unreadable({ text }: Action, { entity, relation }: Step, source: Random
   return { kind: 'invalid', text: thought + spoiled };
 }
 
-/** A trajectory that follows `reference`, with searches of its own in between: a repeat, a wrong relation, or a wrong entity. */
+/** A trajectory that follows `reference`, with searches of its own in between: a repeat, a wrong relation, or a wrong entity; none joins with another search into a held-out pair. */
 function deviate(world: World, reference: readonly Action[], source: Random, share: number, maxTurns: number): Action[] {
   const turns: Action[] = [];
   let last: Action | null = null;
   for (const action of reference) {
-    while (turns.length < maxTurns && source.uniform() < share) turns.push({ ...stray(world, last, source), deviation: true });
+    while (turns.length < maxTurns && source.uniform() < share) {
+      let off = stray(world, last, source);
+      while ([...turns, ...reference].some((other) => joinsHeldOut(world, other, off) || joinsHeldOut(world, off, other)))
+        off = stray(world, last, source);
+      turns.push({ ...off, deviation: true });
+    }
     if (action.kind === 'answer' || turns.length < maxTurns) turns.push(action);
     if (action.kind === 'search') last = action;
   }
   return turns;
+}
+
+/** Whether `second` looks up, of what `first` finds, what only Bamboogle-mini asks for. */
+function joinsHeldOut(world: World, first: Action, second: Action): boolean {
+  if (!first.relation || !second.relation || !isHeldOut(first.relation, second.relation)) return false;
+  return lookUp(world, first.entity as string, first.relation) === second.entity;
 }
 
 function stray(world: World, last: Action | null, source: Random): Action {

@@ -6,7 +6,7 @@ import { createSearcher } from '../../src/search/minisearch.js';
 import { HELD_OUT_PAIRS } from '../../src/tinypedia/questions.js';
 import { CLASSROOM_SEARCH } from '../../src/tinypedia/tinypedia.js';
 import { makeTrace, REFERENCE_STYLES, TRACE_KINDS, TRACE_STYLES, type Trace, type TraceStyle } from '../../src/tinypedia/traces.js';
-import { makePretrainingWorld } from '../../src/tinypedia/world.js';
+import { lookUp, makePretrainingWorld, type Relation } from '../../src/tinypedia/world.js';
 
 const world = makePretrainingWorld(0);
 const tokenizer = loadTokenizer('datasets/tinypedia/tokenizer');
@@ -14,6 +14,7 @@ const traces = Array.from({ length: 6000 }, (_, i) => makeTrace(world, TRACE_KIN
 const plain = traces.filter((trace) => !trace.privileged);
 const privileged = traces.filter((trace) => trace.privileged);
 
+const heldOut = HELD_OUT_PAIRS.map((pair) => pair.join(' '));
 const own = (trace: Trace): string[] => trace.segments.filter((segment) => segment.own).map((segment) => segment.text);
 const actions = (trace: Trace) => own(trace).map(parseAction);
 const finalAnswer = (trace: Trace): string =>
@@ -95,6 +96,26 @@ describe('a trace', () => {
     for (const { question } of traces) {
       const { chain } = question.metadata;
       for (const [i, step] of chain.slice(1).entries()) expect(pairs).not.toContain(`${chain[i].relation} of ${step.relation}`);
+    }
+  });
+
+  it('never joins one in its searches either, whatever it strays to', () => {
+    const worlds = [0, 1, 2, 3].map(makePretrainingWorld);
+    for (let i = 0; i < 24_000; i++) {
+      const from = worlds[i % worlds.length];
+      const trace = makeTrace(from, TRACE_KINDS, random(2, 'traces', i));
+      const searches = own(trace)
+        .map(parseAction)
+        .flatMap((action) => {
+          if (action.kind !== 'search') return [];
+          const words = action.content.split(' ');
+          return [{ entity: words.slice(0, -1).join(' '), relation: words[words.length - 1] }];
+        });
+      for (const first of searches) {
+        const value = lookUp(from, first.entity, first.relation as Relation);
+        for (const second of searches)
+          if (second.entity === value) expect(heldOut, JSON.stringify(trace)).not.toContain(`${first.relation} ${second.relation}`);
+      }
     }
   });
 
