@@ -73,26 +73,55 @@ export const RELATION_PAIRS: readonly (readonly [Relation, Relation])[] = RELATI
 );
 
 /**
- * `n` questions of one mini set about one half of `world`, all different. `avoid` holds texts not to be asked again, and is added to.
+ * The first `n` questions of one mini set about one half of `world`, all different.
  *
- * @throws RangeError where the world has fewer such questions.
+ * A set's questions are one sequence, drawn without a look at any other set: question 7 is the same question whatever `n` is and whatever else
+ * is asked for, so an id names one question of a world. What two sets could both ask (two hops: HotpotQA-mini and 2Wiki-mini) belongs to one of
+ * them by a draw from the question's own words, so sets share no question however long they are.
+ *
+ * @throws RangeError where `n` is no count, or the world has fewer such questions.
  */
-export function makeQuestions(world: World, set: MiniSet, half: Half, n: number, avoid: Set<string> = new Set()): TinypediaQuestion[] {
+export function makeQuestions(world: World, set: MiniSet, half: Half, n: number): TinypediaQuestion[] {
+  if (!Number.isInteger(n) || n < 0) throw new RangeError(`makeQuestions: expected a whole number of questions for ${set}, got ${n}`);
   const source = random(world.seed, 'tinypedia', 'questions', set, half);
+  const asked = new Set<string>();
   const questions: TinypediaQuestion[] = [];
-  for (let repeated = 0; questions.length < n; ) {
-    const drawn = drawQuestion(world, drawKind(SET_KINDS[set], source), source, { half });
-    if (avoid.has(drawn.question)) {
-      if (++repeated < 2000) continue;
+  while (questions.length < n) {
+    const kind = drawKind(SET_KINDS[set], source); // once a question, not once a try: what is refused must not change the shares of the kinds
+    const drawn = drawNew(kind);
+    if (!drawn)
       throw new RangeError(
-        `Tinypedia ${world.seed} has fewer than ${n} questions for ${set} (${half}): 2,000 draws in a row gave no new one; ask for at most ${questions.length}`,
+        `Tinypedia ${world.seed} has fewer than ${n} questions for ${set} (${half}): 4,000 draws in a row gave no new ${kind}; ask for at most ${questions.length}`,
       );
-    }
-    repeated = 0;
-    avoid.add(drawn.question);
     questions.push({ ...drawn, id: `${half}-${set}-${questions.length}`, dataset: set });
   }
   return questions;
+
+  function drawNew(kind: QuestionKind): TinypediaQuestion | null {
+    for (let tries = 0; tries < 4000; tries++) {
+      const drawn = drawQuestion(world, kind, source, { half });
+      const key = sameQuestion(drawn);
+      if (asked.has(key) || ownerOf(world, kind, key) !== set) continue;
+      asked.add(key);
+      return drawn;
+    }
+    return null;
+  }
+}
+
+/** Equal for questions that ask the same: a comparison's two names may stand in either order. */
+const sameQuestion = ({ question, metadata: { kind, chain } }: TinypediaQuestion): string =>
+  kind === 'comparison'
+    ? chain
+        .map((step) => step.entity)
+        .sort()
+        .join(' or ')
+    : question;
+
+/** The one set that may ask it, of those that ask questions of its kind. */
+function ownerOf(world: World, kind: QuestionKind, key: string): MiniSet {
+  const sets = MINI_SETS.filter((set) => SET_KINDS[set][kind] !== undefined);
+  return sets.length === 1 ? sets[0] : random(world.seed, 'tinypedia', 'owner', key).pick(sets);
 }
 
 /** One kind, with the probability that its share gives. */

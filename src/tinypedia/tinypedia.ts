@@ -25,8 +25,7 @@ export function tinypedia(seed = 1, { questionsPerSet = 100, trainPerSet = 400 }
   const world = makeWorld(seed);
   const oneHop = makeQuestions(world, 'nq-mini', 'train', trainPerSet);
   const twoHop = makeQuestions(world, 'hotpotqa-mini', 'train', trainPerSet);
-  const avoid = new Set<string>();
-  const sets = Object.fromEntries(MINI_SETS.map((set) => [set, makeQuestions(world, set, 'eval', questionsPerSet, avoid)])) as Record<
+  const sets = Object.fromEntries(MINI_SETS.map((set) => [set, makeQuestions(world, set, 'eval', questionsPerSet)])) as Record<
     MiniSet,
     TinypediaQuestion[]
   >;

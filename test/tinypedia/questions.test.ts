@@ -57,6 +57,47 @@ describe('Tinypedia questions', () => {
     expect(new Set(ids).size).toBe(ids.length);
   });
 
+  it('keep their ids whatever number of them, of the other sets or of training questions is asked for', () => {
+    const few = fc.integer({ min: 0, max: 60 });
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 1000 }), few, few, few, few, (seed, n, more, trained, moreTrained) => {
+        const small = tinypedia(seed, { questionsPerSet: n, trainPerSet: trained });
+        const large = tinypedia(seed, { questionsPerSet: n + 2 * more, trainPerSet: trained + moreTrained });
+        for (const set of MINI_SETS) {
+          expect(large.sets[set].slice(0, n)).toEqual(small.sets[set]);
+          expect(makeQuestions(small, set, 'eval', n)).toEqual(small.sets[set]);
+        }
+        expect(large.train.slice(0, 2 * trained)).toEqual(small.train);
+      }),
+      { numRuns: 10 },
+    );
+    const long = tinypedia(1, { questionsPerSet: 150 });
+    for (const set of MINI_SETS) expect(long.sets[set].slice(0, 100)).toEqual(world.sets[set]);
+  });
+
+  it('repeat none in a long set, nor one of another set, nor a comparison with its names the other way round', () => {
+    const long = MINI_SETS.filter((set) => set !== 'popqa-mini').flatMap((set) => makeQuestions(world, set, 'eval', 800));
+    const asked = long.map(({ question, metadata: { kind, chain } }) =>
+      kind === 'comparison'
+        ? chain
+            .map((step) => step.entity)
+            .sort()
+            .join()
+        : question,
+    );
+    expect(new Set(asked).size).toBe(long.length);
+  });
+
+  it('ask each two-hop question in one set alone, which does not change the share of two hops', () => {
+    const texts = (set: 'hotpotqa-mini' | '2wiki-mini') =>
+      makeQuestions(world, set, 'eval', 800)
+        .filter((question) => question.metadata.kind === 'twoHop')
+        .map((question) => question.question);
+    const [hotpot, wiki] = [texts('hotpotqa-mini'), texts('2wiki-mini')];
+    expect(wiki.filter((text) => hotpot.includes(text))).toEqual([]);
+    expect(Math.abs(wiki.length / 800 - 0.6)).toBeLessThan(0.055); // three standard errors
+  });
+
   it('train and evaluate on facts of different halves', () => {
     const halves = (questions: readonly TinypediaQuestion[]) =>
       new Set(questions.flatMap(({ metadata }) => metadata.chain.map((step) => entityOf(world, step.entity).half)));
@@ -125,6 +166,7 @@ describe('Tinypedia questions', () => {
     expect(() => makeQuestions(makeWorld(1), 'nq-mini', 'eval', 5000)).toThrow(
       /has fewer than 5000 questions for nq-mini \(eval\).*; ask for at most \d+/,
     );
+    for (const n of [-1, 1.5, Number.NaN]) expect(() => makeQuestions(world, 'nq-mini', 'eval', n)).toThrow(/whole number of questions/);
   });
 });
 
