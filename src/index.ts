@@ -19,6 +19,7 @@ export * from './evolution/teacher-check.js';
 export * from './grpo/advantages.js';
 export * from './grpo/grpo.js';
 export * from './grpo/loss.js';
+export * from './grpo/settings.js';
 export * from './ofsd/loss.js';
 export * from './ofsd/ofsd.js';
 export * from './ofsd/privileged-prompt.js';

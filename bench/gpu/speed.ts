@@ -85,7 +85,7 @@ export async function oneStep(engine: InProcessEngine, work: Work, prompts: read
   const whole: GrpoDatum[] = data.map((datum, i) => ({ ...datum, referenceLogProbs: referenceLogProbs[i] }));
   for (let part = 0; part < work.miniBatches; part++) {
     const each = Math.ceil(whole.length / work.miniBatches);
-    await engine.forwardBackward(grpoLoss(whole.slice(part * each, (part + 1) * each), { clip: 0.2, beta: 0.001 }));
+    await engine.forwardBackward(grpoLoss(whole.slice(part * each, (part + 1) * each), { clipLow: 0.2, clipHigh: 0.2, beta: 0.001 }));
     await engine.optimStep({ learningRate: 1e-6, clipNorm: 1 });
   }
   const seconds = (from: number, to: number) => (to - from) / 1000;

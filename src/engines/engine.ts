@@ -34,6 +34,8 @@ export interface LogProbLoss<D extends Scored = Scored> {
   /** Of the distribution the log-probabilities are read off: that of sampling. Default 1. */
   readonly temperature?: number;
   readonly data: readonly D[];
+  /** What the sum of the per-token losses is divided by. Default: the number of scored tokens, which makes it their mean. */
+  readonly divisor?: number;
   perToken(logProbs: tf.Tensor1D, data: readonly D[]): TokenValues;
 }
 
@@ -42,18 +44,20 @@ export interface DistributionLoss<D extends Paired = Paired> {
   readonly name: 'forward_kl';
   readonly reads: 'logits';
   readonly data: readonly D[];
+  /** As of `LogProbLoss`. */
+  readonly divisor?: number;
   perToken(teacherLogits: tf.Tensor2D, studentLogits: tf.Tensor2D): TokenValues;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a loss is invariant in its data; the engine only hands back slices of what it was given
 export type Loss = LogProbLoss<any> | DistributionLoss<any>;
 
-/** Means over the scored tokens of the loss's data. */
 export interface LossReport {
+  /** Sum over the scored tokens of the loss's data, divided by its `divisor`. */
   readonly loss: number;
   /** How many tokens were scored. */
   readonly tokens: number;
-  /** `entropy` (nats) where the loss reads log-probabilities, and the loss's own metrics. */
+  /** Means over the scored tokens: `entropy` (nats) where the loss reads log-probabilities, and the loss's own metrics. */
   readonly metrics: Readonly<Record<string, number>>;
 }
 
@@ -79,7 +83,7 @@ export interface Engine {
   compare(
     data: readonly Paired[],
   ): Promise<{ readonly kl: Float32Array; readonly teacher: Float32Array; readonly student: Float32Array }[]>;
-  /** Adds the gradient of the mean loss over all scored tokens to what `optimStep` will apply: all of it or, where it fails or the signal fires, nothing. */
+  /** Adds the gradient of the loss (the sum over all scored tokens by its `divisor`) to what `optimStep` will apply: all of it or, where it fails or the signal fires, nothing. */
   forwardBackward(loss: Loss, options?: { readonly signal?: AbortSignal }): Promise<LossReport>;
   /** One AdamW step with the gradients gathered so far; `gradNorm` is their global norm before clipping. */
   optimStep(settings: AdamWSettings): Promise<{ readonly gradNorm: number }>;

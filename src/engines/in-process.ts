@@ -1,8 +1,8 @@
 /**
  * The engine in process: TensorFlow.js on the active backend.
  *
- * Training batches are cut into micro-batches that a memory budget holds (`micro-batches.ts`); gradients are summed over them, each weighted so that the
- * total is the gradient of the mean over all scored tokens. Nothing is padded, what sequences begin with in common is computed once
+ * Training batches are cut into micro-batches that a memory budget holds (`micro-batches.ts`); gradients are summed over them, each divided so that the
+ * total is that of the whole batch. Nothing is padded, what sequences begin with in common is computed once
  * (`packing.ts`), and logits exist for scored positions only.
  */
 import * as tf from '@tensorflow/tfjs-core';
@@ -133,6 +133,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     async forwardBackward(loss, { signal } = {}) {
       const total = loss.data.reduce((sum, { scored }) => sum + scored.length, 0);
       if (total === 0) throw new Error(`${loss.name}: no token to score in ${loss.data.length} sequences`);
+      const { divisor = total } = loss;
       const sums = new Map<string, number>();
       const names = [...policy.trainable.keys()];
       const summed = new Map<string, tf.Tensor>(); // joins `gradients` once it is whole
@@ -146,7 +147,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
             const { values, entropy } = tokenValues(policy, loss, chunk, { teacher, checkpoint });
             for (const [name, each] of Object.entries({ ...values.metrics, ...(entropy && { entropy }) }))
               metrics[name] = tf.keep(tf.sum(each) as tf.Scalar);
-            return tf.div(tf.sum(values.loss), total) as tf.Scalar;
+            return tf.div(tf.sum(values.loss), divisor) as tf.Scalar;
           }, [...policy.trainable.values()]);
         });
         addGradients(summed, names, fresh);
@@ -162,9 +163,9 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
         throw error;
       });
       addGradients(gradients, [...summed.keys()], [...summed.values()]);
-      const { loss: mean = 0, ...rest } = Object.fromEntries(sums);
+      const { loss: value, ...rest } = Object.fromEntries(sums);
       const metrics = Object.fromEntries(Object.entries(rest).map(([name, sum]) => [name, sum / total]));
-      return { loss: mean, tokens: total, metrics } satisfies LossReport;
+      return { loss: value, tokens: total, metrics } satisfies LossReport;
     },
 
     async optimStep(settings) {

@@ -11,7 +11,8 @@
 import { type EvaluationRecord, summarize } from '../benchmarks/evaluate.js';
 import { evaluatePolicy } from '../benchmarks/evaluate-policy.js';
 import type { Engine } from '../engines/engine.js';
-import { classroomGrpo, type GrpoMetrics, type GrpoSettings, grpo } from '../grpo/grpo.js';
+import { type GrpoMetrics, grpo } from '../grpo/grpo.js';
+import { classroomGrpo, type GrpoSettings } from '../grpo/settings.js';
 import { classroomOfsd, type OfsdMetrics, type OfsdSettings, ofsd } from '../ofsd/ofsd.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';

@@ -1,16 +1,55 @@
 /**
  * Group-relative advantages: how much better an attempt was than its siblings.
  *
- *     A_i = (r_i - mean(r)) / (std(r) + epsilon)
+ *     A_i = (r_i - mean(r)) / (std + epsilon)
  *
- * with the n - 1 standard deviation (torch's default, as Search-R1 and TRL compute it). Search-R1 adds 1e-6, TRL 1e-4.
+ * Search-R1: the group's n - 1 deviation (torch's default), 1e-6. TRL: the same with 1e-4 (`scale_rewards: group`), the deviation of the whole step's rewards (`batch`),
+ * or no division (`none`; Dr. GRPO 2503.20783).
  */
+import { assertFinite } from '../tensors/finite.js';
+
+export interface AdvantageSettings {
+  /** Divided by: the deviation with n - 1 (`sample`), with n (`population`), or nothing. Default `sample`. */
+  readonly deviation?: 'sample' | 'population' | 'none';
+  /** Whose rewards the deviation is of: the group's or all of the step's. The mean is the group's in either. Default `group`. */
+  readonly deviationOver?: 'group' | 'batch';
+  /** Added to the deviation. Default 1e-6 (Search-R1); TRL: 1e-4. */
+  readonly deviationEpsilon?: number;
+}
 
 /** Advantages of one group's rewards; all 0 where the rewards are equal. */
-export function groupAdvantages(rewards: readonly number[], epsilon = 1e-6): number[] {
-  if (rewards.length < 2) throw new RangeError(`a group needs at least 2 rewards to compare, got ${rewards.length}`);
-  if (rewards.every((r) => r === rewards[0])) return rewards.map(() => 0); // exactly, whatever rounding would leave of the mean
-  const mean = rewards.reduce((sum, r) => sum + r, 0) / rewards.length;
-  const variance = rewards.reduce((sum, r) => sum + (r - mean) ** 2, 0) / (rewards.length - 1);
-  return rewards.map((r) => (r - mean) / (Math.sqrt(variance) + epsilon));
+export function groupAdvantages(rewards: readonly number[], settings: Omit<AdvantageSettings, 'deviationOver'> = {}): number[] {
+  return stepAdvantages([rewards], settings)[0];
+}
+
+/**
+ * Advantages of the groups of a step, in their order; all 0 in a group whose rewards are equal.
+ *
+ * @throws NonFiniteError for a reward that is NaN or infinite
+ * @throws RangeError for a group of fewer than 2
+ */
+export function stepAdvantages(
+  groups: readonly (readonly number[])[],
+  { deviation = 'sample', deviationOver = 'group', deviationEpsilon = 1e-6 }: AdvantageSettings = {},
+): number[][] {
+  groups.forEach((rewards, g) => {
+    if (rewards.length < 2) throw new RangeError(`a group needs at least 2 rewards to compare, got ${rewards.length}`);
+    assertFinite(`rewards of group ${g}`, rewards);
+  });
+  const ofAll = deviationOver === 'batch' && deviation !== 'none' ? deviationOf(groups.flat(), deviation) : 0;
+  return groups.map((rewards) => {
+    if (rewards.every((r) => r === rewards[0])) return rewards.map(() => 0); // exactly, whatever rounding would leave of the mean
+    const mean = meanOf(rewards);
+    if (deviation === 'none') return rewards.map((r) => r - mean);
+    const by = (deviationOver === 'batch' ? ofAll : deviationOf(rewards, deviation)) + deviationEpsilon;
+    return rewards.map((r) => (r - mean) / by);
+  });
+}
+
+const meanOf = (values: readonly number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length;
+
+function deviationOf(values: readonly number[], kind: 'sample' | 'population'): number {
+  const mean = meanOf(values);
+  const squares = values.reduce((sum, v) => sum + (v - mean) ** 2, 0);
+  return Math.sqrt(squares / (kind === 'sample' ? values.length - 1 : values.length));
 }

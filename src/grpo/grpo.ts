@@ -3,51 +3,20 @@
  *
  *     rollouts -> rewards -> advantages -> reference log-probabilities -> loss -> AdamW
  *
- * As Search-R1 v0.2 trains, with the paper's group of 5 and exact match as the only reward. Groups whose attempts all scored the same have no advantage
- * and are dropped before the training pass, as they would contribute nothing but the KL term (Search-R1 keeps them). The log-probabilities from sampling
- * are the old policy's: sampler and trainer are one program.
+ * As Search-R1 v0.2 trains, with the paper's group of 5 and exact match as the only reward. Groups whose attempts all scored the same have no advantage, but
+ * take part as they do there and in TRL: their tokens count in what the loss is divided by, and the KL term holds them to the reference. The log-probabilities
+ * from sampling are the old policy's: sampler and trainer are one program.
  */
-import type { Engine, Snapshot } from '../engines/engine.js';
+import type { Engine, LossReport, Snapshot } from '../engines/engine.js';
 import { settled, update } from '../engines/update.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';
 import { type Environment, rolloutGroups } from '../rollout/rollout.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Group, Trajectory } from '../rollout/trajectory.js';
-import type { AdamWSettings } from '../tensors/adamW.js';
-import { groupAdvantages } from './advantages.js';
-import { type GrpoDatum, type GrpoLossSettings, grpoLoss } from './loss.js';
-
-export interface GrpoSettings extends GrpoLossSettings {
-  /** Optimisation phases: each samples once. Search-R1: 1,005; classroom: 20. */
-  readonly steps: number;
-  /** Questions a step. Search-R1: 512; classroom: 32. */
-  readonly questionsPerStep: number;
-  /** G, attempts at a question. Paper: 5. */
-  readonly groupSize: number;
-  /** Parts of a step's batch, an optimiser step each. Search-R1: 2 (512 / 256); classroom: 2. */
-  readonly miniBatches: number;
-  /** Of sampling, and of every distribution that the loss compares, as TRL divides its logits. Above 0. Search-R1: 1. */
-  readonly temperature: number;
-  /** Optimiser steps over which the rate climbs from 0. Search-R1: 0.285 of all; classroom: 5. */
-  readonly warmUpSteps: number;
-  readonly optimizer: AdamWSettings;
-  readonly seed: number;
-}
-
-/** The classroom's settings: the paper's and Search-R1's where they fit, the learning rate and counts measured on Tinypedia. */
-export const classroomGrpo: GrpoSettings = {
-  steps: 20,
-  questionsPerStep: 32,
-  groupSize: 5,
-  miniBatches: 2,
-  temperature: 1,
-  clip: 0.2,
-  beta: 0.001,
-  warmUpSteps: 5,
-  optimizer: { learningRate: 4e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
-  seed: 1,
-};
+import { stepAdvantages } from './advantages.js';
+import { type GrpoDatum, grpoLoss } from './loss.js';
+import type { GrpoSettings } from './settings.js';
 
 /** What a step did; names follow TRL and Search-R1. */
 export interface GrpoMetrics {
@@ -56,13 +25,17 @@ export interface GrpoMetrics {
   readonly 'reward/mean': number;
   /** Share of groups whose attempts all scored the same. */
   readonly frac_reward_zero_std: number;
+  /** As the aggregation has it, over all of the step's mini-batches. */
   readonly loss: number;
-  /** k3 estimate of KL(policy || reference), nats a token. */
-  readonly kl: number;
+  /** k3 estimate of KL(policy || reference), nats an own token; absent where beta is 0. */
+  readonly kl?: number;
   /** Nats an own token. */
   readonly entropy: number;
+  /** Share of own tokens whose gradient the clip took away. */
   readonly clip_ratio: number;
+  /** Before clipping, mean over the mini-batches. */
   readonly grad_norm: number;
+  /** Of the step's last mini-batch. */
   readonly learning_rate: number;
   readonly 'env/number_of_valid_search': number;
   readonly 'env/ratio_of_valid_action': number;
@@ -75,7 +48,7 @@ export interface GrpoMetrics {
 }
 
 export interface GrpoOptions {
-  /** KL reference; the caller disposes it. Default: the weights as they are at the start. */
+  /** KL reference; the caller disposes it. Default: the policy as it is at the start. Where beta is 0 there is none: this one is not read either. */
   readonly reference?: Snapshot;
   /** Continue after this many steps that an earlier run took (0). */
   readonly startStep?: number;
@@ -98,7 +71,8 @@ export async function grpo(
   const { onStep, onRollouts, signal, startStep = 0 } = options;
   if (!(settings.temperature > 0)) throw new RangeError(`GRPO samples at a temperature above 0, got ${settings.temperature}`);
   await settled(engine); // a turn later, too: no interrupt comes between a snapshot and the `try` that disposes it
-  const reference = options.reference ?? engine.snapshot();
+  const own = settings.beta > 0 && !options.reference ? engine.snapshot() : undefined;
+  const reference = settings.beta > 0 ? (options.reference ?? own) : undefined;
   const history: GrpoMetrics[] = [];
   try {
     for (let step = startStep; step < settings.steps; step++) {
@@ -124,7 +98,7 @@ export async function grpo(
     }
     return history;
   } finally {
-    if (!options.reference) reference.dispose();
+    own?.dispose();
   }
 }
 
@@ -145,55 +119,84 @@ export function questionsOfStep(
   });
 }
 
-/** The training half of a step. */
+/** The training half of a step: what its metrics say is over all groups, weighted as the loss weighs its mini-batches, or by their tokens. */
 async function learn(
   engine: Engine,
   groups: readonly Group[],
-  reference: Snapshot,
+  reference: Snapshot | undefined,
   settings: GrpoSettings,
   { step, signal }: { readonly step: number; readonly signal?: AbortSignal },
 ) {
-  const scored = groups.flatMap(({ trajectories }) => {
-    const advantages = groupAdvantages(trajectories.map(({ reward }) => reward));
-    return advantages.some((a) => a !== 0) ? trajectories.map((trajectory, i) => ({ trajectory, advantage: advantages[i] })) : [];
-  });
-  const sequences = scored.map(({ trajectory }) => ownTokens(trajectory));
-  const referenceLogProbs = await engine.forward(sequences, reference, settings.temperature);
+  const advantages = stepAdvantages(
+    groups.map(({ trajectories }) => trajectories.map(({ reward }) => reward)),
+    settings,
+  ).flat();
+  const trajectories = groups.flatMap((group) => group.trajectories);
+  const sequences = trajectories.map(ownTokens);
+  const referenceLogProbs = reference && (await engine.forward(sequences, reference, settings.temperature));
   signal?.throwIfAborted();
-  const data = scored.map(({ trajectory, advantage }, i): GrpoDatum => {
-    const oldLogProbs = trajectory.logProbs.filter((_, t) => trajectory.own[t]);
-    return { ...sequences[i], advantage, oldLogProbs, referenceLogProbs: referenceLogProbs[i] };
+  const data = trajectories.map(({ logProbs, own }, i): GrpoDatum => {
+    const oldLogProbs = logProbs.filter((_, t) => own[t]);
+    return { ...sequences[i], advantage: advantages[i], oldLogProbs, referenceLogProbs: referenceLogProbs?.[i] };
   });
   const shuffled = random(settings.seed, 'mini-batches', step).shuffle(data);
-  const parts = Math.min(settings.miniBatches, shuffled.length);
-  const sums = { loss: 0, kl: 0, entropy: 0, clip_ratio: 0, grad_norm: 0 };
+  const miniBatches = Math.min(settings.miniBatches, shuffled.length);
+  const batch = { miniBatches, tokens: shuffled.reduce((sum, { scored }) => sum + scored.length, 0) };
+  const parts: { readonly report: LossReport; readonly divisor: number; readonly gradNorm: number }[] = [];
   let learning_rate = 0;
-  for (let part = 0; part < parts; part++) {
-    const batch = shuffled.filter((_, i) => i % parts === part);
-    const { loss, metrics } = await engine.forwardBackward(grpoLoss(batch, settings), { signal: part === 0 ? signal : undefined });
-    const optimizerStep = step * settings.miniBatches + part + 1;
-    learning_rate = settings.optimizer.learningRate * Math.min(1, optimizerStep / Math.max(1, settings.warmUpSteps));
+  for (let part = 0; part < miniBatches; part++) {
+    const loss = grpoLoss(
+      shuffled.filter((_, i) => i % miniBatches === part),
+      settings,
+      batch,
+    );
+    const report = await engine.forwardBackward(loss, { signal: part === 0 ? signal : undefined });
+    learning_rate = learningRateOf(step * settings.miniBatches + part, settings);
     const { gradNorm } = await engine.optimStep({ ...settings.optimizer, learningRate: learning_rate });
-    for (const [name, value] of Object.entries({ ...metrics, loss, grad_norm: gradNorm })) {
-      if (name in sums) sums[name as keyof typeof sums] += value / parts;
-    }
+    parts.push({ report, divisor: loss.divisor as number, gradNorm });
   }
-  return { ...sums, learning_rate };
+  const byTokens = (name: string) =>
+    mean(
+      parts.map(({ report }) => report.metrics[name]),
+      parts.map(({ report }) => report.tokens),
+    );
+  return {
+    loss: mean(
+      parts.map(({ report }) => report.loss),
+      parts.map(({ divisor }) => divisor),
+    ),
+    ...(reference && { kl: byTokens('kl') }),
+    entropy: byTokens('entropy'),
+    clip_ratio: byTokens('clip_ratio'),
+    grad_norm: mean(parts.map(({ gradNorm }) => gradNorm)),
+    learning_rate,
+  };
+}
+
+/** The rate of an optimiser step, counted from 0 over the whole stage: a linear climb, then level. */
+function learningRateOf(optimizerStep: number, { optimizer, warmUpSteps }: GrpoSettings): number {
+  return optimizer.learningRate * Math.min(1, (optimizerStep + 1) / Math.max(1, warmUpSteps));
+}
+
+/** Mean of values, each as heavy as its weight. */
+function mean(values: readonly number[], weights: readonly number[] = values.map(() => 1)): number {
+  const total = weights.reduce((sum, w) => sum + w, 0);
+  return values.reduce((sum, value, i) => sum + value * (weights[i] / total), 0);
 }
 
 /** What a batch of rollouts says about the policy that wrote it. */
 export function rolloutMetrics(groups: readonly Group[]) {
   const all = groups.flatMap(({ trajectories }) => trajectories);
-  const mean = (of: (t: Trajectory) => number) => all.reduce((sum, t) => sum + of(t), 0) / all.length;
+  const meanOf = (of: (t: Trajectory) => number) => mean(all.map(of));
   const same = groups.filter(({ trajectories }) => trajectories.every(({ reward }) => reward === trajectories[0].reward));
   const actions = all.reduce((sum, { turns }) => sum + turns.length, 0);
   const valid = all.reduce((sum, { turns }) => sum + turns.filter(({ kind }) => kind !== 'invalid').length, 0);
   return {
-    'reward/mean': mean(({ reward }) => reward),
+    'reward/mean': meanOf(({ reward }) => reward),
     frac_reward_zero_std: same.length / groups.length,
-    'env/number_of_valid_search': mean(({ searches }) => searches),
+    'env/number_of_valid_search': meanOf(({ searches }) => searches),
     'env/ratio_of_valid_action': actions === 0 ? 0 : valid / actions,
-    'env/finish_ratio': mean(({ finish }) => (finish === 'answer' ? 1 : 0)),
-    'completions/mean_own_length': mean(({ own }) => own.filter(Boolean).length),
+    'env/finish_ratio': meanOf(({ finish }) => (finish === 'answer' ? 1 : 0)),
+    'completions/mean_own_length': meanOf(({ own }) => own.filter(Boolean).length),
   };
 }

@@ -90,7 +90,7 @@ const losses = (data: readonly Scored[]) => {
         oldLogProbs: near(item.scored.length),
         referenceLogProbs: near(item.scored.length),
       })),
-      { clip: 0.2, beta: 0.001 },
+      { clipLow: 0.2, clipHigh: 0.2, beta: 0.001 },
     ),
     'forward KL': forwardKlLoss(
       data.map((item) => {

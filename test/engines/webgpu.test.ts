@@ -35,7 +35,7 @@ async function step(engine: InProcessEngine) {
   }));
   const reference = await engine.forward(data, 'frozen');
   const whole: GrpoDatum[] = data.map((datum, i) => ({ ...datum, referenceLogProbs: reference[i] }));
-  const { loss, metrics } = await engine.forwardBackward(grpoLoss(whole, { clip: 0.2, beta: 0.1 }));
+  const { loss, metrics } = await engine.forwardBackward(grpoLoss(whole, { clipLow: 0.2, clipHigh: 0.2, beta: 0.1 }));
   const { gradNorm } = await engine.optimStep({ learningRate: 1e-3, clipNorm: 1 });
   return { tokens: drawn.map(({ tokens }) => tokens), loss, metrics, gradNorm };
 }

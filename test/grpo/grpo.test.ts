@@ -2,8 +2,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Loss } from '../../src/engines/engine.js';
-import { classroomGrpo, type GrpoMetrics, type GrpoSettings, grpo, questionsOfStep, rolloutMetrics } from '../../src/grpo/grpo.js';
+import { type GrpoMetrics, grpo, questionsOfStep, rolloutMetrics } from '../../src/grpo/grpo.js';
 import type { GrpoDatum } from '../../src/grpo/loss.js';
+import { classroomGrpo, type GrpoSettings } from '../../src/grpo/settings.js';
 import type { Group } from '../../src/rollout/trajectory.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { taughtEngine, tinyEnvironment, tinyQuestions, weightsOf } from '../rollout/tiny-policy.js';
@@ -39,7 +40,7 @@ describe('training a tiny policy', () => {
   afterAll(() => engine.dispose());
 
   /** Runs and keeps what the engine was asked to learn. */
-  async function spied(change: Partial<GrpoSettings> = {}, startStep = 0) {
+  async function spied(change: Partial<GrpoSettings> = {}, startStep = 0, questions = tinyQuestions) {
     const losses: Loss[] = [];
     const groups: (readonly Group[])[] = [];
     const { forwardBackward } = engine;
@@ -53,11 +54,11 @@ describe('training a tiny policy', () => {
     const history = await grpo(
       spy,
       tinyEnvironment,
-      tinyQuestions,
+      questions,
       { ...settings, ...change },
       { startStep, onStep: (_, g) => void groups.push(g) },
     );
-    return { losses, groups, history, data: losses.map(({ data }) => data as readonly GrpoDatum[]) };
+    return { losses, groups, history, data: losses.map(({ data }) => data as readonly Required<GrpoDatum>[]) };
   }
 
   test('compares distributions at the temperature of sampling', async () => {
@@ -78,28 +79,32 @@ describe('training a tiny policy', () => {
     await expect(spied({ temperature: 0 })).rejects.toThrow(/GRPO samples at a temperature above 0, got 0/);
   });
 
-  test('learns from the groups that scored differently, each attempt once, own tokens only', async () => {
-    const { groups, data } = await spied({ steps: 1 });
-    const mixed = groups[0].filter(({ trajectories }) => new Set(trajectories.map(({ reward }) => reward)).size > 1);
-    expect(mixed.length).toBeGreaterThan(0);
-    const trajectories = mixed.flatMap((group) => group.trajectories);
-    expect(data.flat()).toHaveLength(trajectories.length);
+  test('learns from every attempt of every group once, own tokens only; those of a group that scored the same have no advantage', async () => {
+    const hopeless = tinyQuestions.map((q, i) => (i % 2 ? q : { ...q, goldenAnswers: ['Mill'] }));
+    const { groups, data } = await spied({ steps: 1, questionsPerStep: 6 }, 0, hopeless);
+    const mixed = groups[0].map(({ trajectories }) => new Set(trajectories.map(({ reward }) => reward)).size > 1);
+    expect(mixed).toContain(true);
+    expect(mixed).toContain(false);
+    expect(data.flat()).toHaveLength(6 * 4);
     const sizes = data.map((part) => part.length);
-    expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
-    for (const { prompt, tokens, own, logProbs, reward } of trajectories) {
-      const datum = data
-        .flat()
-        .find((d) => d.tokens.join() === [...prompt, ...tokens].join() && d.advantage > 0 === reward > 0) as GrpoDatum;
-      expect(datum.scored).toEqual(own.flatMap((is, t) => (is ? [prompt.length + t] : [])));
-      expect(Array.from(datum.oldLogProbs)).toEqual(logProbs.filter((_, t) => own[t]));
-      expect(datum.referenceLogProbs).toHaveLength(datum.scored.length);
-    }
+    expect(sizes).toEqual([12, 12]);
+    for (const [g, { trajectories }] of groups[0].entries())
+      for (const { prompt, tokens, own, logProbs, reward } of trajectories) {
+        const datum = data
+          .flat()
+          .find(
+            (d) => d.tokens.join() === [...prompt, ...tokens].join() && Math.sign(d.advantage) === (mixed[g] ? Math.sign(reward - 0.5) : 0),
+          ) as Required<GrpoDatum>;
+        expect(datum.scored).toEqual(own.flatMap((is, t) => (is ? [prompt.length + t] : [])));
+        expect(Array.from(datum.oldLogProbs)).toEqual(logProbs.filter((_, t) => own[t]));
+        expect(datum.referenceLogProbs).toHaveLength(datum.scored.length);
+      }
   });
 
   test('starts on policy: ratio 1, no clipping, no divergence from the reference that it began with', async () => {
     const { history, data } = await spied({ steps: 1, miniBatches: 1 });
     expect(history[0].clip_ratio).toBe(0);
-    expect(Math.abs(history[0].kl)).toBeLessThan(1e-6);
+    expect(Math.abs(history[0].kl as number)).toBeLessThan(1e-6);
     for (const { oldLogProbs, referenceLogProbs } of data.flat()) {
       Array.from(oldLogProbs).forEach((p, i) => {
         expect(Math.abs(p - referenceLogProbs[i])).toBeLessThan(1e-4);
@@ -118,12 +123,18 @@ describe('training a tiny policy', () => {
     expect(resumed.map(({ step, learning_rate }) => [step, learning_rate])).toEqual([[3, 0.01]]);
   });
 
-  test('leaves the policy alone where no group scored differently', async () => {
-    const before = await weightsOf(engine);
+  test('without a group that scored differently is held to its reference alone, and says what it is: entropy, divergence and rate', async () => {
     const hopeless = tinyQuestions.map((q) => ({ ...q, goldenAnswers: ['Mill'] }));
-    const [metrics] = await grpo(engine, tinyEnvironment, hopeless, { ...settings, steps: 1 });
-    expect(metrics).toMatchObject({ 'reward/mean': 0, frac_reward_zero_std: 1, loss: 0, grad_norm: 0 });
-    expect(await weightsOf(engine)).toEqual(before);
+    const elsewhere = await taughtEngine(2);
+    const reference = elsewhere.snapshot();
+    const [metrics] = await grpo(engine, tinyEnvironment, hopeless, { ...settings, steps: 1, beta: 0.5 }, { reference });
+    expect(metrics).toMatchObject({ 'reward/mean': 0, frac_reward_zero_std: 1, clip_ratio: 0, learning_rate: 0.01 * (2 / 5) });
+    expect(metrics.entropy).toBeGreaterThan(0.1);
+    expect(metrics.kl).toBeGreaterThan(0.01);
+    expect(metrics.loss).toBeCloseTo(0.5 * (metrics.kl as number), 5);
+    expect(metrics.grad_norm).toBeGreaterThan(0);
+    reference.dispose();
+    elsewhere.dispose();
   });
 
   test('raises the reward of a task that a few steps can learn', async () => {

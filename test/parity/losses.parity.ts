@@ -66,7 +66,7 @@ test.each(['simd', 'cpu'] as const)('on %s the loss and its gradient under each 
       const flat = (rows: readonly (readonly number[])[]) => tf.tensor1d(rows.flat());
       const inputs = { old: flat(c.old), reference: flat(c.ref), advantages: flat(c.mask.map((row, b) => row.map(() => c.advantages[b]))) };
       const { value, grad } = tf.valueAndGrad((p) =>
-        tf.sum(tf.mul(grpoTokenLoss(p as tf.Tensor1D, inputs, { clip: c.epsilon, beta: c.beta }).loss, flat(weights(type, c.mask)))),
+        tf.sum(tf.mul(grpoTokenLoss(p as tf.Tensor1D, inputs, { clipLow: c.epsilon, clipHigh: c.epsilon, beta: c.beta }).loss, flat(weights(type, c.mask)))),
       )(flat(c.logps));
       loss = Math.max(loss, Math.abs(value.dataSync()[0] - c.loss));
       const expected = c.grad.flat();

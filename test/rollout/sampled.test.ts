@@ -74,7 +74,7 @@ test("as GRPO's old policy they make the first ratio 1, clip nothing and leave t
       referenceLogProbs: forward[i],
     }));
   const recorded = data((i) => reference[i].logProbs.filter((_, t) => reference[i].own[t]));
-  const losses = [recorded, data((i) => forward[i])].map((of) => grpoLoss(of, { clip: 0.2, beta: 0.001 }));
+  const losses = [recorded, data((i) => forward[i])].map((of) => grpoLoss(of, { clipLow: 0.2, clipHigh: 0.2, beta: 0.001 }));
   const [a, b] = [
     await gradientsThrough(engine, [losses[0]], engine.policy.weights),
     await gradientsThrough(engine, [losses[1]], engine.policy.weights),

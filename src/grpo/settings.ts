@@ -1,0 +1,40 @@
+/** What a GRPO run is told. */
+import type { AdamWSettings } from '../tensors/adamW.js';
+import type { AdvantageSettings } from './advantages.js';
+import type { GrpoLossSettings } from './loss.js';
+
+export interface GrpoSettings extends GrpoLossSettings, AdvantageSettings {
+  /** Optimisation phases: each samples once. Search-R1: 1,005; classroom: 20. */
+  readonly steps: number;
+  /** Questions a step. Search-R1: 512; classroom: 32. */
+  readonly questionsPerStep: number;
+  /** G, attempts at a question. Paper: 5. */
+  readonly groupSize: number;
+  /** Parts of a step's batch, an optimiser step each. Search-R1: 2 (512 / 256); classroom: 2. */
+  readonly miniBatches: number;
+  /** Of sampling, and of every distribution that the loss compares, as TRL divides its logits. Above 0. Search-R1: 1. */
+  readonly temperature: number;
+  /** Optimiser steps over which the rate climbs from 0. Search-R1: 0.285 of all; classroom: 5. */
+  readonly warmUpSteps: number;
+  readonly optimizer: AdamWSettings;
+  readonly seed: number;
+}
+
+/** The classroom's settings: the paper's and Search-R1's where they fit, the learning rate and counts measured on Tinypedia. */
+export const classroomGrpo: GrpoSettings = {
+  steps: 20,
+  questionsPerStep: 32,
+  groupSize: 5,
+  miniBatches: 2,
+  temperature: 1,
+  clipLow: 0.2,
+  clipHigh: 0.2,
+  beta: 0.001,
+  aggregation: 'dapo',
+  deviation: 'sample',
+  deviationOver: 'group',
+  deviationEpsilon: 1e-6,
+  warmUpSteps: 5,
+  optimizer: { learningRate: 4e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
+  seed: 1,
+};
