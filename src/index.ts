@@ -12,6 +12,7 @@ export * from './datasets.js';
 export * from './engines/cross-entropy.js';
 export * from './engines/engine.js';
 export * from './engines/in-process.js';
+export { Updates } from './engines/update.js';
 export * from './evolution/evolve.js';
 export * from './evolution/run-folder.js';
 export * from './evolution/study.js';

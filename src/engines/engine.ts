@@ -9,6 +9,7 @@ import type { GenerateOptions, SampledSequence } from '../policy/generate.js';
 import type { LoraOptions } from '../policy/lora.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
+import type { Updates } from './update.js';
 
 /** A sequence and the positions in it that are scored: position t is scored by the distribution that the policy reads off tokens[0 .. t - 1], so t >= 1. */
 export interface Scored {
@@ -72,6 +73,8 @@ export interface Snapshot {
 
 export interface Engine {
   readonly tokenizer: Tokenizer;
+  /** Those who change its weights wait here for one another (`update.ts`): a wrapper passes it on. */
+  readonly updates: Updates;
   /** Writes on from each prompt until the environment ends it. Results are in the order of the prompts. */
   sample(
     prompts: readonly (readonly number[])[],

@@ -25,6 +25,7 @@ import { selectedLogProbs } from '../tensors/selected-log-probs.js';
 import type { Engine, Loss, LossReport, Paired, Scored, Snapshot, TokenValues, WeightsChoice } from './engine.js';
 import { cutIntoMicroBatches, defaultBudget, type MicroBatch } from './micro-batches.js';
 import { pack } from './packing.js';
+import { Updates } from './update.js';
 
 export interface InProcessOptions {
   /**
@@ -85,9 +86,16 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     gradients.clear();
   };
 
+  const resetOptimizer = () => {
+    forgetGradients();
+    made?.dispose();
+    made = null;
+  };
+
   return {
     policy,
     tokenizer,
+    updates: new Updates(),
 
     sample: (prompts, { weights, ...generateOptions }) => generate(model(weights), prompts, generateOptions),
 
@@ -176,11 +184,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
       return { gradNorm };
     },
 
-    resetOptimizer() {
-      forgetGradients();
-      made?.dispose();
-      made = null;
-    },
+    resetOptimizer,
 
     snapshot() {
       const weights = policy.copyWeights();
@@ -196,17 +200,17 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
     addAdapter(lora) {
       policy.addAdapter(lora);
-      this.resetOptimizer();
+      resetOptimizer();
     },
 
     mergeAdapter() {
       policy.mergeAdapter();
-      this.resetOptimizer();
+      resetOptimizer();
     },
 
     dropAdapter() {
       policy.dropAdapter();
-      this.resetOptimizer();
+      resetOptimizer();
     },
 
     async save(folder) {
@@ -217,14 +221,13 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     async load(folder) {
       if (policy.adapter) throw new Error('the policy has an adapter on: merge or drop it before loading');
       await assignWeights(policy, folder);
-      this.resetOptimizer();
+      resetOptimizer();
       const state = await loadOptimizer(folder);
       if (state) optimizer().restore(state);
     },
 
     dispose() {
-      forgetGradients();
-      made?.dispose();
+      resetOptimizer();
       policy.dispose();
     },
   };

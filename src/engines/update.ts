@@ -7,25 +7,40 @@
 import { nextTurn } from '../tensors/next-turn.js';
 import type { Engine } from './engine.js';
 
-const latest = new WeakMap<Engine, Promise<unknown>>();
+/** The changes of one engine's weights, in a row. The engine carries it, so that whoever wraps the engine stands in the same row. */
+export class Updates {
+  #latest?: Promise<unknown>;
 
-/** Waits until nobody changes the engine's weights any more. Not to be awaited within an update: that would wait for itself. */
-export async function settled(engine: Engine): Promise<void> {
-  let done: Promise<unknown> | undefined;
-  do {
-    done = latest.get(engine);
-    await done?.catch(() => {}); // whoever began it hears of it
-    await nextTurn(); // and acts on it: an adapter may have to come off
-  } while (latest.get(engine) !== done);
+  /** Runs a change, once those before it are done. */
+  run<T>(change: () => Promise<T>): Promise<T> {
+    const before = this.#latest;
+    const done = (async () => {
+      await before?.catch(() => {}); // whoever began it hears of it
+      return change();
+    })();
+    this.#latest = done;
+    return done;
+  }
+
+  /** Waits until nobody changes the weights any more. */
+  async settled(): Promise<void> {
+    let done: Promise<unknown> | undefined;
+    do {
+      done = this.#latest;
+      await done?.catch(() => {}); // whoever began it hears of it
+      await nextTurn(); // and acts on it: an adapter may have to come off
+    } while (this.#latest !== done);
+  }
 }
 
+/** Waits until nobody changes the engine's weights any more. Not to be awaited within an update: that would wait for itself. */
+export const settled = (engine: Pick<Engine, 'updates'>): Promise<void> => updatesOf(engine).settled();
+
 /** Runs what changes the engine's weights, once those before it are done. */
-export async function update<T>(engine: Engine, change: () => Promise<T>): Promise<T> {
-  const before = latest.get(engine);
-  const done = (async () => {
-    await before?.catch(() => {});
-    return change();
-  })();
-  latest.set(engine, done);
-  return done;
+export const update = <T>(engine: Pick<Engine, 'updates'>, change: () => Promise<T>): Promise<T> => updatesOf(engine).run(change);
+
+function updatesOf({ updates }: Pick<Engine, 'updates'>): Updates {
+  if (!updates)
+    throw new TypeError('the engine has no `updates`: a wrapper passes on those of the engine in it, another engine has `new Updates()`');
+  return updates;
 }

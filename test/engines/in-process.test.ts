@@ -1,4 +1,7 @@
 /** The engine in process: losses, gradients and log-probabilities held to PyTorch, and to itself under other ways of cutting the batch. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -288,6 +291,27 @@ describe('on simd', () => {
     });
     const kl = views.flatMap((view) => [...view.kl]);
     expect(metrics.kl_unclamped).toBeCloseTo(kl.reduce((a, b) => a + b, 0) / kl.length, 5);
+  });
+
+  test('its methods work on their own, apart from the object', async () => {
+    const { addAdapter, dropAdapter, mergeAdapter, forward, forwardBackward, optimStep, save, load, snapshot } = engine;
+    const folder = await mkdtemp(join(tmpdir(), 'engine-'));
+    try {
+      const before = await forward(data);
+      addAdapter({ rank: 1, alpha: 1, seed: 1 });
+      dropAdapter();
+      addAdapter({ rank: 1, alpha: 1, seed: 1 });
+      mergeAdapter();
+      await save(folder);
+      await forwardBackward(crossEntropyLoss(data));
+      await optimStep({ learningRate: 0.1 });
+      await load(folder);
+      const reference = snapshot();
+      expect(await forward(data, reference)).toEqual(before);
+      reference.dispose();
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   test('nothing is left on the backend after work and dispose', async () => {

@@ -1,12 +1,13 @@
 /** Who changes an engine's weights waits for those before, and who reads them for all. */
 import { expect, test } from 'vitest';
 import type { Engine } from '../../src/engines/engine.js';
-import { settled, update } from '../../src/engines/update.js';
+import { settled, Updates, update } from '../../src/engines/update.js';
 
+const engineWithUpdates = () => ({ updates: new Updates() }) as Engine;
 const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 test('updates of an engine follow one another, also after one that fails; those of another do not wait', async () => {
-  const [engine, other] = [{} as Engine, {} as Engine];
+  const [engine, other] = [engineWithUpdates(), engineWithUpdates()];
   const order: string[] = [];
   const change = (name: string, milliseconds: number) => async () => {
     order.push(`${name} begins`);
@@ -35,7 +36,7 @@ test('updates of an engine follow one another, also after one that fails; those 
 });
 
 test('weights are settled once the last update has ended and its loop has heard of it', async () => {
-  const engine = {} as Engine;
+  const engine = engineWithUpdates();
   const order: string[] = [];
   const loop = (async () => {
     await update(engine, () => pause(5));
@@ -48,5 +49,24 @@ test('weights are settled once the last update has ended and its loop has heard 
   order.push('the next loop begins');
   await loop;
   expect(order).toEqual(['takes its adapter off', 'the next loop begins']);
-  await settled({} as Engine);
+  await settled(engineWithUpdates());
+});
+
+test.each([
+  ['a copy', (engine: Engine) => ({ ...engine })],
+  ['a proxy', (engine: Engine) => new Proxy(engine, {})],
+  ['what inherits from it', (engine: Engine) => Object.create(engine) as Engine],
+])('%s of an engine stands in the same row as the engine itself', async (_, wrap) => {
+  const engine = engineWithUpdates();
+  const order: string[] = [];
+  const first = update(engine, () => pause(10).then(() => order.push('first')));
+  const second = update(wrap(engine), async () => order.push('second'));
+  await settled(wrap(wrap(engine)));
+  expect(order).toEqual(['first', 'second']);
+  await Promise.all([first, second]);
+});
+
+test('an engine without a row is named as what it is', () => {
+  expect(() => settled({} as Engine)).toThrow(/the engine has no `updates`: a wrapper passes on those of the engine in it/);
+  expect(() => update({} as Engine, async () => 1)).toThrow(TypeError);
 });

@@ -1,5 +1,6 @@
 /** Policies that write what a test tells them, in the real environment. */
 import type { Engine } from '../../src/engines/engine.js';
+import { Updates } from '../../src/engines/update.js';
 import type { Reply, SampledSequence } from '../../src/policy/generate.js';
 import { loadTokenizer } from '../../src/policy/tokenizer.js';
 import { classroomProtocol, type Protocol } from '../../src/rollout/protocol.js';
@@ -44,6 +45,7 @@ export function scriptedEngine(scripts: readonly (string | readonly number[])[])
       );
     },
     ...unscripted,
+    updates: new Updates(),
   };
 }
 
@@ -81,6 +83,7 @@ export function rewritingEngine(turns: readonly (readonly number[])[], contexts:
       throw new Error(`${turns.length} turns are used up and the episode goes on`);
     },
     ...unscripted,
+    updates: new Updates(),
   };
 }
 
