@@ -2,6 +2,7 @@
 export * from './benchmarks/benchmark-names.js';
 export * from './benchmarks/evaluate.js';
 export * from './benchmarks/evaluate-policy.js';
+export * from './benchmarks/intervals.js';
 export * from './benchmarks/lexical-agent.js';
 export * from './benchmarks/lexical-evaluation.js';
 export * from './benchmarks/load.js';

@@ -3,6 +3,7 @@ import { f1 } from '../reward/f1.js';
 import type { Question } from '../rollout/question.js';
 import { type Environment, rollout } from '../rollout/rollout.js';
 import type { Trajectory } from '../rollout/trajectory.js';
+import { f1RuleOf } from './benchmark-names.js';
 import type { EvaluationRecord } from './evaluate.js';
 
 export interface EvaluatePolicyOptions {
@@ -28,12 +29,24 @@ export async function evaluatePolicy(
 }
 
 /** What an episode scored. */
-export function evaluationRecord({ question, answer, reward, searches }: Trajectory): EvaluationRecord {
-  return {
-    dataset: question.dataset,
-    questionId: question.id,
-    exactMatch: reward,
-    f1: answer === null ? 0 : f1(answer, question.goldenAnswers),
-    searches,
-  };
+export const evaluationRecord = ({ question, answer, reward, searches }: Trajectory): EvaluationRecord => ({
+  ...asked(question),
+  exactMatch: reward,
+  f1: scoredF1(question, answer),
+  searches,
+});
+
+/** What a record says of its question. */
+export function asked({
+  dataset,
+  id,
+  question,
+  metadata,
+}: Question): Pick<EvaluationRecord, 'dataset' | 'questionId' | 'questionText' | 'type'> {
+  const type = metadata?.type ?? metadata?.kind;
+  return { dataset, questionId: id, questionText: question, ...(typeof type === 'string' ? { type } : {}) };
 }
+
+/** F1 of an answer by the rule of its question's set. */
+export const scoredF1 = ({ dataset, goldenAnswers }: Question, answer: string | null): number =>
+  f1(answer, goldenAnswers, { rule: f1RuleOf(dataset) });

@@ -4,27 +4,23 @@
  * Two means are kept apart. The *macro mean* weighs the sets alike, as every paper's "average" does: there, one of Bamboogle's 125 questions
  * weighs as much as 114 of PopQA's 14,267. The *question-weighted mean* weighs the questions alike.
  */
-import { errorFunction, mean, probit, quantileSorted } from 'simple-statistics';
-import { type Random, random } from '../random.js';
+import { adjustedWald, type Estimate, mcNemar, weightedMean, wilson } from './intervals.js';
+
+export { type Estimate, type Interval, mcNemar, wilson } from './intervals.js';
 
 /** One question, answered once and scored. */
 export interface EvaluationRecord {
   readonly dataset: string;
   readonly questionId: string;
+  /** What was asked: an id alone may name another question in another sample, world or version of a set. */
+  readonly questionText: string;
+  /** The kind of question, where its set tells: HotpotQA's and 2Wiki's `type`, Tinypedia's `kind`. */
+  readonly type?: string;
   /** 1 or 0. */
   readonly exactMatch: number;
-  /** 0 to 1. */
+  /** 0 to 1, by the set's own rule (`f1RuleOf`). */
   readonly f1: number;
   readonly searches: number;
-}
-
-export interface Interval {
-  readonly low: number;
-  readonly high: number;
-}
-
-export interface Estimate extends Interval {
-  readonly value: number;
 }
 
 export interface BenchmarkSummary {
@@ -33,82 +29,93 @@ export interface BenchmarkSummary {
   readonly n: number;
   /** Share of exact matches, 0 to 1, with its Wilson interval. */
   readonly exactMatch: Estimate;
-  /** Mean F1, 0 to 1, with its bootstrap interval. */
+  /** Mean F1, 0 to 1, with its Wilson interval. */
   readonly f1: Estimate;
   /** Mean searches a question. */
   readonly searches: number;
+  /** The same with its interval (`adjustedWald`). */
+  readonly searchCount: Estimate;
 }
 
 export interface Summary {
   /** In the order in which the sets first occur. */
   readonly sets: readonly BenchmarkSummary[];
-  /** Plain mean of the sets' exact matches. Its interval resamples questions within each set. */
+  /** Plain mean of the sets' exact matches, with the interval that the sets' own intervals give (MOVER). */
   readonly macroMean: Estimate;
   /** Exact match over all questions alike, with its Wilson interval. */
   readonly questionMean: Estimate;
+  /** Plain mean of the sets' F1, and F1 over all questions alike, with intervals of the same kinds. */
+  readonly macroF1: Estimate;
+  readonly questionF1: Estimate;
   /** Mean searches over all questions alike. */
   readonly searches: number;
+  /** Plain mean of the sets' searches a question, and searches over all questions alike, with their intervals. */
+  readonly macroSearches: Estimate;
+  readonly questionSearches: Estimate;
   readonly n: number;
 }
 
-export interface BootstrapOptions {
+export interface IntervalOptions {
   /** Coverage of the intervals. Default 0.95. */
   readonly confidence?: number;
-  /** Bootstrap resamples. Default 2,000. */
-  readonly resamples?: number;
-  /** Seed of the resampling. Default 0. */
-  readonly seed?: number;
+  /** The most searches an episode may make, which bounds their mean. Default 4 (paper, Search-R1), or the most seen where that is more. */
+  readonly maxSearches?: number;
 }
 
-/** Sums up one system's records, each question once. Throws on no records, and on a question that occurs twice in one set. */
-export function summarize(records: readonly EvaluationRecord[], options: BootstrapOptions = {}): Summary {
-  const { confidence = 0.95, resamples = 2_000, seed = 0 } = options;
+/**
+ * Sums up one system's records, each question once.
+ *
+ * @throws Error on no records, on a question that occurs twice in one set, and on a score or count out of its range.
+ */
+export function summarize(records: readonly EvaluationRecord[], options: IntervalOptions = {}): Summary {
+  const { confidence = 0.95 } = options;
   const bySet = groupBySet(records);
+  const bound = searchBound(records, options);
+  const ofSearches = (group: readonly EvaluationRecord[]) =>
+    adjustedWald(
+      group.map((record) => record.searches),
+      [0, bound],
+      confidence,
+    );
+  const share = (group: readonly EvaluationRecord[], score: 'exactMatch' | 'f1') =>
+    wilson(sum(group.map((record) => record[score])), group.length, confidence);
   const sets = [...bySet].map(([dataset, group]): BenchmarkSummary => {
-    const f1s = group.map((record) => record.f1);
+    const searchCount = ofSearches(group);
     return {
       dataset,
       n: group.length,
-      exactMatch: wilson(sum(group.map((record) => record.exactMatch)), group.length, confidence),
-      f1: { value: mean(f1s), ...bootstrap([f1s], random(seed, 'f1', dataset), resamples, confidence) },
-      searches: mean(group.map((record) => record.searches)),
+      exactMatch: share(group, 'exactMatch'),
+      f1: share(group, 'f1'),
+      searches: searchCount.value,
+      searchCount,
     };
   });
-  const matches = [...bySet.values()].map((group) => group.map((record) => record.exactMatch));
+  const questionSearches = ofSearches(records);
   return {
     sets,
-    macroMean: {
-      value: mean(sets.map((set) => set.exactMatch.value)),
-      ...bootstrap(matches, random(seed, 'macro'), resamples, confidence),
-    },
-    questionMean: wilson(sum(matches.flat()), records.length, confidence),
-    searches: mean(records.map((record) => record.searches)),
+    macroMean: weightedMean(sets.map((set) => set.exactMatch)),
+    questionMean: share(records, 'exactMatch'),
+    macroF1: weightedMean(sets.map((set) => set.f1)),
+    questionF1: share(records, 'f1'),
+    searches: questionSearches.value,
+    macroSearches: weightedMean(sets.map((set) => set.searchCount)),
+    questionSearches,
     n: records.length,
   };
 }
 
-/**
- * Wilson's score interval for `successes` of `n` (Wilson 1927): unlike the normal approximation it stays within [0, 1] and has a width at 0 of n.
- */
-export function wilson(successes: number, n: number, confidence = 0.95): Estimate {
-  if (!(n > 0) || successes < 0 || successes > n)
-    throw new RangeError(`wilson: expected 0 <= successes <= n and n > 0, got ${successes} of ${n}`);
-  const z = normalQuantile(confidence);
-  const p = successes / n;
-  const scale = 1 + (z * z) / n;
-  const centre = (p + (z * z) / (2 * n)) / scale;
-  const half = (z / scale) * Math.sqrt((p * (1 - p)) / n + (z * z) / (4 * n * n));
-  return { value: p, low: Math.max(0, centre - half), high: Math.min(1, centre + half) };
-}
-
-/** Question by question, what changed between two systems. */
+/** Question by question, what changed between two systems. Intervals are Bonett and Price's for paired proportions (`adjustedWald`). */
 export interface PairedDifference {
   /** Questions both answered. */
   readonly n: number;
-  /** Macro mean of B less that of A, with a bootstrap interval that resamples question pairs within each set. */
+  /** Macro mean of B less that of A, with the interval that the sets' own intervals give (MOVER). */
   readonly macroDifference: Estimate;
-  /** Exact match of B less that of A over all questions alike, with the same kind of interval. */
+  /** Exact match of B less that of A over all questions alike. */
   readonly difference: Estimate;
+  /** The same of F1, macro mean. */
+  readonly macroF1Difference: Estimate;
+  /** Searches a question of B less those of A, macro mean. */
+  readonly macroSearchDifference: Estimate;
   /** Questions only A, and only B, answered right. */
   readonly onlyA: number;
   readonly onlyB: number;
@@ -118,15 +125,16 @@ export interface PairedDifference {
 
 /**
  * Compares two systems on the questions both answered. Pairing removes the spread between easy and hard questions, so that it sees smaller
- * differences than two separate intervals do. Throws when the two were not scored on the same questions.
+ * differences than two separate intervals do.
+ *
+ * @throws Error where the two were not scored on the same questions: the same ids, and under each id the same text.
  */
 export function compareSystems(
   a: readonly EvaluationRecord[],
   b: readonly EvaluationRecord[],
-  options: BootstrapOptions = {},
+  options: IntervalOptions = {},
 ): PairedDifference {
-  const { confidence = 0.95, resamples = 2_000, seed = 0 } = options;
-  const keyOf = (record: EvaluationRecord) => `${record.dataset}\u0000${record.questionId}`;
+  const { confidence = 0.95 } = options;
   const setsOfA = groupBySet(a);
   groupBySet(b); // each question once
   const ofB = new Map(b.map((record) => [keyOf(record), record]));
@@ -135,82 +143,77 @@ export function compareSystems(
     const example = unpaired ? `; the second lacks ${unpaired.dataset} ${unpaired.questionId}` : '';
     throw new Error(`compareSystems: both systems must have answered the same questions, got ${a.length} and ${b.length}${example}`);
   }
-  const differences = [...setsOfA.values()].map((group) =>
-    group.map((record) => (ofB.get(keyOf(record)) as EvaluationRecord).exactMatch - record.exactMatch),
-  );
-  const flat = differences.flat();
-  const onlyA = flat.filter((difference) => difference < 0).length;
-  const onlyB = flat.filter((difference) => difference > 0).length;
-  const weights = differences.map((group) => group.length / flat.length);
+  const pairs = [...setsOfA.values()].map((group) => group.map((record) => [record, ofB.get(keyOf(record)) as EvaluationRecord] as const));
+  const other = pairs.flat().find(([left, right]) => left.questionText !== right.questionText);
+  if (other) {
+    const [{ dataset, questionId, questionText }, right] = other;
+    throw new Error(
+      `compareSystems: ${dataset} ${questionId} is "${questionText}" in the first and "${right.questionText}" in the second: give records of the same questions, or evaluate one of the systems again`,
+    );
+  }
+  const bound = searchBound([...a, ...b], options);
+  const differences = (of: 'exactMatch' | 'f1' | 'searches', limit: number) =>
+    pairs.map((group) =>
+      adjustedWald(
+        group.map(([left, right]) => right[of] - left[of]),
+        [-limit, limit],
+        confidence,
+      ),
+    );
+  const changes = pairs.flat().map(([left, right]) => right.exactMatch - left.exactMatch);
+  const onlyA = changes.filter((change) => change < 0).length;
+  const onlyB = changes.filter((change) => change > 0).length;
   return {
-    n: flat.length,
-    macroDifference: {
-      value: mean(differences.map(mean)),
-      ...bootstrap(differences, random(seed, 'paired', 'macro'), resamples, confidence),
-    },
-    difference: { value: mean(flat), ...bootstrap(differences, random(seed, 'paired', 'all'), resamples, confidence, weights) },
+    n: changes.length,
+    macroDifference: weightedMean(differences('exactMatch', 1)),
+    difference: adjustedWald(changes, [-1, 1], confidence),
+    macroF1Difference: weightedMean(differences('f1', 1)),
+    macroSearchDifference: weightedMean(differences('searches', bound)),
     onlyA,
     onlyB,
     pValue: mcNemar(onlyA, onlyB),
   };
 }
 
-/** Two-sided p of `a` and `b` discordant pairs if both were equally likely. */
-export function mcNemar(a: number, b: number): number {
-  const n = a + b;
-  if (n === 0) return 1;
-  if (n > 1_000) return 1 - errorFunction(Math.max(0, Math.abs(a - b) - 1) / Math.sqrt(2 * n));
-  let tail = 0;
-  let logTerm = -n * Math.LN2; // log of C(n, k) / 2^n
-  for (let k = 0; k <= Math.min(a, b); k++) {
-    tail += Math.exp(logTerm);
-    logTerm += Math.log(n - k) - Math.log(k + 1);
-  }
-  return Math.min(1, 2 * tail);
+function searchBound(records: readonly EvaluationRecord[], { maxSearches }: IntervalOptions): number {
+  const most = records.reduce((bound, { searches }) => Math.max(bound, searches), 0);
+  if (maxSearches === undefined) return Math.max(4, most);
+  if (!(Number.isInteger(maxSearches) && maxSearches > 0 && maxSearches >= most))
+    throw new RangeError(
+      `maxSearches: expected a whole number that no record exceeds, got ${maxSearches} where a record has ${most} searches`,
+    );
+  return maxSearches;
 }
 
-/** z with P(|normal| < z) = `confidence`. simple-statistics' probit is good to two digits: two Newton steps on its error function make it six. */
-function normalQuantile(confidence: number): number {
-  let z = probit((1 + confidence) / 2);
-  for (let step = 0; step < 2; step++) {
-    z -= (errorFunction(z / Math.SQRT2) - confidence) / (Math.sqrt(2 / Math.PI) * Math.exp((-z * z) / 2));
-  }
-  return z;
-}
-
-/** Percentile interval of the weighted mean of group means; each group is resampled by itself. Default weights: all groups alike. */
-function bootstrap(
-  groups: readonly (readonly number[])[],
-  draw: Random,
-  resamples: number,
-  confidence: number,
-  weights: readonly number[] = groups.map(() => 1 / groups.length),
-): Interval {
-  const means = Array.from({ length: resamples }, () => {
-    let total = 0;
-    for (const [g, group] of groups.entries()) {
-      let drawn = 0;
-      for (let i = 0; i < group.length; i++) drawn += group[draw.integer(group.length)];
-      total += (weights[g] * drawn) / group.length;
-    }
-    return total;
-  }).sort((x, y) => x - y);
-  return { low: quantileSorted(means, (1 - confidence) / 2), high: quantileSorted(means, (1 + confidence) / 2) };
-}
+const keyOf = ({ dataset, questionId }: EvaluationRecord): string => `${dataset}\u0000${questionId}`;
 
 function groupBySet(records: readonly EvaluationRecord[]): Map<string, EvaluationRecord[]> {
   if (records.length === 0) throw new Error('nothing to sum up: expected at least one scored question');
   const bySet = new Map<string, EvaluationRecord[]>();
   const seen = new Set<string>();
   for (const record of records) {
-    const key = `${record.dataset} ${record.questionId}`;
-    if (seen.has(key)) throw new Error(`question ${key} is scored twice: give each system's records once, one a question`);
-    seen.add(key);
-    const group = bySet.get(record.dataset);
+    const { dataset, questionId } = record;
+    checkScores(record);
+    if (seen.has(keyOf(record)))
+      throw new Error(`question ${dataset} ${questionId} is scored twice: give each system's records once, one a question`);
+    seen.add(keyOf(record));
+    const group = bySet.get(dataset);
     if (group) group.push(record);
-    else bySet.set(record.dataset, [record]);
+    else bySet.set(dataset, [record]);
   }
   return bySet;
+}
+
+function checkScores({ dataset, questionId, exactMatch, f1, searches }: EvaluationRecord): void {
+  const wrong =
+    exactMatch !== 0 && exactMatch !== 1
+      ? `exactMatch ${exactMatch}, expected 0 or 1`
+      : !(f1 >= 0 && f1 <= 1)
+        ? `f1 ${f1}, expected 0 to 1`
+        : !(Number.isFinite(searches) && searches >= 0)
+          ? `searches ${searches}, expected a count`
+          : undefined;
+  if (wrong) throw new RangeError(`the record of question ${dataset} ${questionId} has ${wrong}`);
 }
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

@@ -1,9 +1,9 @@
 /** The lexical agent over a benchmark: one scored record a question, with the episode to look at. */
 import { exactMatch } from '../reward/exact-match.js';
-import { f1 } from '../reward/f1.js';
 import type { Question } from '../rollout/question.js';
 import type { Searcher } from '../search/passage.js';
 import type { EvaluationRecord } from './evaluate.js';
+import { asked, scoredF1 } from './evaluate-policy.js';
 import { type LexicalAgentOptions, type LexicalEpisode, runLexicalAgent } from './lexical-agent.js';
 
 export interface LexicalRecord extends EvaluationRecord {
@@ -32,10 +32,9 @@ export async function evaluateLexicalAgent(
     signal?.throwIfAborted();
     const episode = await runLexicalAgent(question.question, searcher, agent);
     records.push({
-      dataset: question.dataset,
-      questionId: question.id,
+      ...asked(question),
       exactMatch: exactMatch(episode.answer, question.goldenAnswers),
-      f1: f1(episode.answer, question.goldenAnswers),
+      f1: scoredF1(question, episode.answer),
       searches: episode.searches,
       question,
       episode,

@@ -2,7 +2,8 @@
  * Rows for a results table: our numbers with n and interval, and the published ones beside them. Plain strings and numbers, for any display.
  */
 import { type BenchmarkName, benchmarkNames, benchmarks } from './benchmark-names.js';
-import type { Estimate, Summary } from './evaluate.js';
+import { type EvaluationRecord, type IntervalOptions, type Summary, summarize } from './evaluate.js';
+import type { Estimate, Interval } from './intervals.js';
 import { type PublishedRow, publishedRows } from './published.js';
 
 /** One line of the per-set table. */
@@ -29,22 +30,55 @@ export function setRows(summary: Summary): SetRow[] {
     f1: points(set.f1.value),
     searches: round(set.searches, 2),
   }));
-  const total = summary.n;
-  const macroF1 = summary.sets.reduce((sum, set) => sum + set.f1.value, 0) / summary.sets.length;
-  const questionF1 = summary.sets.reduce((sum, set) => sum + set.f1.value * set.n, 0) / total;
-  const macroSearches = summary.sets.reduce((sum, set) => sum + set.searches, 0) / summary.sets.length;
-  const overall = (set: string, em: Estimate, f1: number, searches: number): SetRow => ({
-    set,
-    n: total,
-    em: points(em.value),
-    interval: interval(em),
-    f1: points(f1),
-    searches: round(searches, 2),
-  });
   return [
     ...sets,
-    overall('macro mean', summary.macroMean, macroF1, macroSearches),
-    overall('question-weighted mean', summary.questionMean, questionF1, summary.searches),
+    overall('macro mean', summary.n, summary.macroMean, summary.macroF1, summary.macroSearches),
+    overall('question-weighted mean', summary.n, summary.questionMean, summary.questionF1, summary.questionSearches),
+  ];
+}
+
+const overall = (set: string, n: number, em: Estimate, f1: Estimate, searches: Estimate): SetRow => ({
+  set,
+  n,
+  em: points(em.value),
+  interval: interval(em),
+  f1: points(f1.value),
+  searches: round(searches.value, 2),
+});
+
+/** One line of the table by types of question. */
+export interface TypeRow extends SetRow {
+  readonly type: string;
+}
+
+/**
+ * Each set split by `typeOf` its questions, then the macro mean and the question-weighted mean over the sets.
+ *
+ * A set's mean hides what its types share out: half of all comparisons are right by guessing. Default: the record's own type.
+ */
+export function typeRows<R extends EvaluationRecord>(
+  records: readonly R[],
+  typeOf: (record: R) => string = ({ type }) => type ?? 'not told',
+  options: IntervalOptions = {},
+): TypeRow[] {
+  const summary = summarize(records, options);
+  const types = summary.sets.flatMap(({ dataset }) => {
+    const own = records.filter((record) => record.dataset === dataset);
+    return [...new Set(own.map(typeOf))].map((type): TypeRow => {
+      const [row] = setRows(
+        summarize(
+          own.filter((record) => typeOf(record) === type),
+          options,
+        ),
+      );
+      return { ...row, type };
+    });
+  });
+  return [
+    ...types,
+    ...setRows(summary)
+      .slice(summary.sets.length)
+      .map((row): TypeRow => ({ ...row, type: 'all' })),
   ];
 }
 
@@ -55,6 +89,11 @@ export interface SystemRow {
   readonly sets: Readonly<Record<BenchmarkName, number | null>>;
   /** Macro mean in points; null for a measurement that lacks one of the seven sets. */
   readonly average: number | null;
+  /**
+   * Mean over questions in points. Ours is measured; a published one is worked out here from the printed sets and the sizes of the whole splits, null where a set is not
+   * printed.
+   */
+  readonly questionWeighted: number | null;
 }
 
 /** Our measurement first, then the published rows for `model` sizes that match `filter` (default: all). */
@@ -67,16 +106,33 @@ export function systemRows(system: string, summary: Summary, filter: (row: Publi
       status: 'measured here',
       sets: Object.fromEntries(benchmarkNames.map((name) => [name, measured.get(name) ?? null])) as SystemRow['sets'],
       average: complete ? points(summary.macroMean.value) : null,
+      questionWeighted: complete ? points(summary.questionMean.value) : null,
     },
-    ...publishedRows
-      .filter(filter)
-      .map(
-        (row): SystemRow => ({ system: `${row.system} (${row.model})`, status: row.status, sets: row.exactMatch, average: row.average }),
-      ),
+    ...publishedRows.filter(filter).map(
+      (row): SystemRow => ({
+        system: `${row.system} (${row.model})`,
+        status: row.status,
+        sets: row.exactMatch,
+        average: row.average,
+        questionWeighted: overQuestions(row.exactMatch),
+      }),
+    ),
   ];
+}
+
+function overQuestions(exactMatch: PublishedRow['exactMatch']): number | null {
+  let [right, questions] = [0, 0];
+  for (const name of benchmarkNames) {
+    const em = exactMatch[name];
+    if (em === null) return null;
+    right += em * benchmarks[name].size;
+    questions += benchmarks[name].size;
+  }
+  return round(right / questions, 1);
 }
 
 const round = (value: number, digits: number): number => Number(value.toFixed(digits));
 const points = (share: number): number => round(100 * share, 1);
-const interval = ({ low, high }: Estimate): string => `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`;
-const displayName = (dataset: string): string => (dataset in benchmarks ? benchmarks[dataset as BenchmarkName].display : dataset);
+const interval = ({ low, high }: Interval): string => `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`;
+const displayName = (dataset: string): string =>
+  Object.hasOwn(benchmarks, dataset) ? benchmarks[dataset as BenchmarkName].display : dataset;

@@ -33,10 +33,11 @@ export function describeEvaluation(result: EvaluationResult): string {
 }
 
 function published(result: EvaluationResult): string {
-  const rows = systemRows(result.agent, result).map(({ system, sets, average, status }) => ({
+  const rows = systemRows(result.agent, result).map(({ system, sets, average, questionWeighted, status }) => ({
     system,
     ...Object.fromEntries(benchmarkNames.map((name) => [benchmarks[name].display, sets[name]?.toFixed(1) ?? '–'])),
     average: average?.toFixed(1) ?? '–',
+    'by question': questionWeighted?.toFixed(1) ?? '–',
     status,
   }));
   return [

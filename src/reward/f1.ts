@@ -3,24 +3,28 @@
  *
  *     F1 = 2 P R / (P + R),  P = shared / words of the answer,  R = shared / words of the gold answer  (multisets, normalised)
  */
-import { normalizeAnswer } from './normalize.js';
+import { normalizeAnswer, normalizeTriviaqa } from './normalize.js';
+
+/**
+ * `squad`: SQuAD 2.0 and MuSiQue; two answers without words score 1. `hotpotqa`: HotpotQA, 2Wiki and FlashRAG; 0 where either side is yes, no or noanswer and
+ * they differ, and 0 for two answers without words. `triviaqa`: TriviaQA's own normal form (punctuation becomes a space), 0 for two answers without words.
+ */
+export type F1Rule = 'squad' | 'hotpotqa' | 'triviaqa';
 
 export interface F1Options {
-  /**
-   * `squad` (default): SQuAD 2.0 and MuSiQue; two answers without words score 1. `hotpotqa`: HotpotQA, 2Wiki and FlashRAG; 0 where either side is
-   * yes, no or noanswer and they differ, and 0 for two answers without words.
-   */
-  readonly rule?: 'squad' | 'hotpotqa';
+  /** Default `squad`. Which benchmark has which: `f1RuleOf`. */
+  readonly rule?: F1Rule;
 }
 
 /** The best F1 over the gold answers, in [0, 1]; null (no answer) scores 0. */
 export function f1(answer: string | null, goldenAnswers: readonly string[], { rule = 'squad' }: F1Options = {}): number {
   if (answer === null) return 0;
-  const normalized = normalizeAnswer(answer);
-  return goldenAnswers.reduce((best, gold) => Math.max(best, f1Of(normalized, normalizeAnswer(gold), rule)), 0);
+  const normalize = rule === 'triviaqa' ? normalizeTriviaqa : normalizeAnswer;
+  const normalized = normalize(answer);
+  return goldenAnswers.reduce((best, gold) => Math.max(best, f1Of(normalized, normalize(gold), rule)), 0);
 }
 
-function f1Of(answer: string, gold: string, rule: 'squad' | 'hotpotqa'): number {
+function f1Of(answer: string, gold: string, rule: F1Rule): number {
   if (rule === 'hotpotqa' && answer !== gold && (CLOSED.has(answer) || CLOSED.has(gold))) return 0;
   if (rule === 'squad' && answer === '' && gold === '') return 1;
   const answerWords = words(answer);

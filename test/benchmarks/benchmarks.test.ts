@@ -1,15 +1,19 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { benchmarkNames, benchmarks } from '../../src/benchmarks/benchmark-names.js';
-import { summarize } from '../../src/benchmarks/evaluate.js';
+import { benchmarkNames, benchmarks, f1RuleOf } from '../../src/benchmarks/benchmark-names.js';
+import { type EvaluationRecord, summarize } from '../../src/benchmarks/evaluate.js';
+import { evaluationRecord } from '../../src/benchmarks/evaluate-policy.js';
+import { evaluateLexicalAgent } from '../../src/benchmarks/lexical-evaluation.js';
 import { loadBenchmark, loadQuestions } from '../../src/benchmarks/load.js';
-import { publishedRows } from '../../src/benchmarks/published.js';
-import { setRows, systemRows } from '../../src/benchmarks/report.js';
+import { type PublishedRow, publishedRecall, publishedRows } from '../../src/benchmarks/published.js';
+import { setRows, systemRows, typeRows } from '../../src/benchmarks/report.js';
 import { halfOf, selectHalf } from '../../src/benchmarks/split.js';
 import { datasetPath } from '../../src/datasets.js';
+import type { Trajectory } from '../../src/rollout/trajectory.js';
 import { loadCorpus } from '../../src/search/corpus.js';
+import { createSearcher } from '../../src/search/minisearch.js';
 import { supportingIds } from '../../src/search/recall.js';
 
 describe('the seven benchmarks', () => {
@@ -93,27 +97,235 @@ describe('the two halves', () => {
   });
 });
 
+/** The survey's own table, transcribed apart from `src`. */
+const survey = JSON.parse(readFileSync(join(__dirname, 'fixtures', 'published.json'), 'utf8')) as {
+  exactMatch: { method: string; size: string; cells: (number | null)[]; average: number }[];
+  searchE1MinusAutoRefine: number[];
+  recall: Record<string, [number, number]>[];
+  recallPassages: Record<string, number>;
+};
+const cellsOf = (row: PublishedRow) => benchmarkNames.map((name) => row.exactMatch[name]);
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
 describe('published rows', () => {
-  it('average to the average they print, within rounding', () => {
-    for (const row of publishedRows) {
-      const values = benchmarkNames.map((name) => row.exactMatch[name]).flatMap((value) => value ?? []);
-      if (values.length === 7) expect(values.reduce((sum, value) => sum + value, 0) / 7, row.system).toBeCloseTo(row.average, 0);
+  it('are those of the survey, cell by cell', () => {
+    const order = [
+      'direct',
+      'RAG',
+      'Search-R1 base, GRPO',
+      'Search-R1 instruct, GRPO',
+      'AutoRefine base',
+      'GiGPO',
+      'SD-Search',
+      'Search-E1',
+    ];
+    expect(survey.exactMatch.map(({ method }) => method)).toEqual(
+      [...order, ...order.slice(2, 5)].map((name) => expect.stringContaining(name)),
+    );
+    expect(publishedRows.map(({ system }) => system)).toEqual(
+      [...['Direct answer', 'RAG', ...Array(2).fill('Search-R1 GRPO'), 'AutoRefine', 'GiGPO', 'SD-Search', 'Search-E1']].concat([
+        ...Array(2).fill('Search-R1 GRPO'),
+        'AutoRefine',
+      ]),
+    );
+    for (const [i, row] of publishedRows.entries()) {
+      const { method, size, cells, average } = survey.exactMatch[i];
+      expect(row.model).toContain(size);
+      if (/instruct/.test(method)) expect(row.model).toMatch(/Instruct$/);
+      expect(row.average, method).toBe(average);
+      if (row.status !== 'derived') expect(cellsOf(row), method).toEqual(cells);
     }
   });
 
-  it('say of Search-E1 that its sets are derived', () => {
-    expect(publishedRows.find((row) => row.system === 'Search-E1')).toMatchObject({ status: 'derived', average: 44.0 });
+  it('average to the average they print, to the last digit that is printed', () => {
+    for (const row of publishedRows) {
+      const values = cellsOf(row).flatMap((value) => value ?? []);
+      if (values.length > 0) expect(Math.abs(mean(values) - row.average), `${row.system} (${row.model})`).toBeLessThanOrEqual(0.05 + 1e-9);
+    }
   });
 
-  it('stand below the measured row, whose average needs all seven sets', () => {
-    const summary = summarize([{ dataset: 'nq', questionId: '1', exactMatch: 1, f1: 1, searches: 2 }]);
-    const [ours, ...theirs] = systemRows('lexical agent', summary);
-    expect(ours).toMatchObject({ system: 'lexical agent', status: 'measured here', average: null, sets: { nq: 100, popqa: null } });
-    expect(theirs).toHaveLength(publishedRows.length);
-    expect(setRows(summary).map((row) => [row.set, row.n, row.em, row.searches])).toEqual([
-      ['NQ', 1, 100, 2],
-      ['macro mean', 1, 100, 2],
-      ['question-weighted mean', 1, 100, 2],
+  it('derive Search-E1’s sets from AutoRefine’s and the published differences, and say so', () => {
+    const [autoRefine, searchE1] = ['AutoRefine', 'Search-E1'].map(
+      (name) => publishedRows.find(({ system }) => system === name) as PublishedRow,
+    );
+    expect(searchE1).toMatchObject({ status: 'derived', average: 44.0 });
+    const differences = cellsOf(searchE1).map((value, i) => Number(((value as number) - (cellsOf(autoRefine)[i] as number)).toFixed(1)));
+    expect(differences).toEqual(survey.searchE1MinusAutoRefine);
+  });
+
+  it('of recall are the survey’s, and average to what the paper prints', () => {
+    for (const { retriever, average, ...cells } of survey.recall) {
+      const rows = publishedRecall.filter(({ system }) => system === String(retriever));
+      expect(rows.map(({ dataset, recall2, recall5 }) => [dataset, [recall2, recall5]]).sort()).toEqual(Object.entries(cells).sort());
+      expect(Math.abs(mean(rows.map(({ recall2 }) => recall2)) - average[0])).toBeLessThanOrEqual(0.05 + 1e-9);
+      expect(Math.abs(mean(rows.map(({ recall5 }) => recall5)) - average[1])).toBeLessThanOrEqual(0.05 + 1e-9);
+    }
+    expect(publishedRecall).toHaveLength(2 * 3);
+    for (const { dataset, passages } of publishedRecall) expect(passages).toBe(survey.recallPassages[dataset]);
+  });
+});
+
+describe('F1', () => {
+  const f1On = (dataset: string, answer: string | null, gold: string) =>
+    evaluationRecord({
+      question: { id: 'q', dataset, question: 'x?', goldenAnswers: [gold] },
+      answer,
+      reward: 0,
+      searches: 0,
+    } as unknown as Trajectory).f1;
+
+  it('is counted by each set’s own scorer, and on a mini set by its big sister’s', () => {
+    // HotpotQA's and 2Wiki's official scorers give nothing for yes, no or noanswer among other words; SQuAD's gives 2 (1/3)(1) / (4/3) = 0.5.
+    for (const set of ['hotpotqa', '2wikimultihopqa', 'hotpotqa-mini', '2wiki-mini']) {
+      expect(f1On(set, 'yes they are', 'yes'), set).toBe(0);
+      expect(f1On(set, 'no', 'no man'), set).toBe(0);
+      expect(f1On(set, 'yes', 'Yes.'), set).toBe(1);
+      expect(f1On(set, '...', 'the'), set).toBe(0);
+    }
+    for (const set of [
+      'musique',
+      'nq',
+      'popqa',
+      'bamboogle',
+      'musique-mini',
+      'nq-mini',
+      'popqa-mini',
+      'bamboogle-mini',
+      'my own',
+      'constructor',
+    ]) {
+      expect(f1On(set, 'yes they are', 'yes'), set).toBe(0.5);
+      expect(f1On(set, '...', 'the'), set).toBe(1);
+      expect(f1On(set, 'co-founder', 'co founder'), set).toBe(0);
+    }
+    // TriviaQA's owners turn a hyphen into a space.
+    for (const set of ['triviaqa', 'triviaqa-mini']) {
+      expect(f1On(set, 'co-founder', 'co founder'), set).toBe(1);
+      expect(f1On(set, 'yes they are', 'yes'), set).toBe(0.5);
+    }
+    expect(f1On('musique', null, '')).toBe(0);
+  });
+
+  it('is published by the owners of TriviaQA, HotpotQA, 2Wiki and MuSiQue alone', () => {
+    expect(benchmarkNames.filter((name) => benchmarks[name].officialF1)).toEqual(['triviaqa', 'hotpotqa', '2wikimultihopqa', 'musique']);
+    expect(benchmarkNames.map(f1RuleOf)).toEqual(['squad', 'triviaqa', 'squad', 'hotpotqa', 'hotpotqa', 'squad', 'squad']);
+  });
+
+  it('of the lexical agent follows the same rules, and its records say what was asked', async () => {
+    const page = { id: 'p', title: 'Ada Stone', text: 'Ada Stone (3 May 1901 – 7 June 1980) was an English painter.' };
+    const question = { id: '1', question: 'Are Ada Stone and Ada Stone of the same nationality?', goldenAnswers: ['yes they are'] };
+    const [hotpot, musique] = await evaluateLexicalAgent(
+      [
+        { ...question, dataset: 'hotpotqa', metadata: { type: 'comparison' } },
+        { ...question, dataset: 'musique', metadata: { kind: 'twoHop' } },
+      ],
+      createSearcher([page]),
+    );
+    expect([hotpot.episode.answer, hotpot.f1, musique.f1]).toEqual(['yes', 0, 0.5]);
+    expect(hotpot).toMatchObject({
+      dataset: 'hotpotqa',
+      questionId: '1',
+      questionText: question.question,
+      type: 'comparison',
+      exactMatch: 0,
+    });
+    expect(musique.type).toBe('twoHop');
+  });
+});
+
+describe('tables', () => {
+  const record = (dataset: string, i: number, exactMatch: number, f1: number, searches: number, type?: string): EvaluationRecord => ({
+    dataset,
+    questionId: String(i),
+    questionText: `${i}?`,
+    exactMatch,
+    f1,
+    searches,
+    ...(type ? { type } : {}),
+  });
+  // Four questions of NQ: EM 1/4, F1 1.52/4, 8/4 searches. Two of 2Wiki-mini: EM 1, F1 .9, .5 searches.
+  const records = [
+    record('nq', 0, 1, 1, 2),
+    record('nq', 1, 0, 0.52, 2),
+    record('nq', 2, 0, 0, 3),
+    record('nq', 3, 0, 0, 1),
+    record('2wiki-mini', 0, 1, 1, 1, 'comparison'),
+    record('2wiki-mini', 1, 1, 0.8, 0, 'twoHop'),
+  ];
+
+  it('show each set, the mean of sets and the mean of questions, and do not mix the two up', () => {
+    expect(setRows(summarize(records)).map(({ interval, ...row }) => row)).toEqual([
+      { set: 'NQ', n: 4, em: 25, f1: 38, searches: 2 },
+      { set: '2wiki-mini', n: 2, em: 100, f1: 90, searches: 0.5 },
+      { set: 'macro mean', n: 6, em: 62.5, f1: 64, searches: 1.25 }, // (25 + 100) / 2, (38 + 90) / 2, (2 + .5) / 2
+      { set: 'question-weighted mean', n: 6, em: 50, f1: 55.3, searches: 1.5 }, // 3 / 6, 3.32 / 6, 9 / 6
     ]);
+  });
+
+  it('show each exact match’s own interval in points', () => {
+    const summary = summarize(records);
+    const text = ({ low, high }: { low: number; high: number }) => `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`;
+    expect(setRows(summary).map(({ interval }) => interval)).toEqual(
+      [summary.sets[0].exactMatch, summary.sets[1].exactMatch, summary.macroMean, summary.questionMean].map(text),
+    );
+    expect(setRows(summary)[0].interval).toBe('4.6 to 69.9'); // Wilson, 1 of 4
+  });
+
+  it('split a set by the types of its questions, and end with both means', () => {
+    const rows = typeRows(records);
+    expect(rows.map(({ set, type, n, em, f1 }) => [set, type, n, em, f1])).toEqual([
+      ['NQ', 'not told', 4, 25, 38],
+      ['2wiki-mini', 'comparison', 1, 100, 100],
+      ['2wiki-mini', 'twoHop', 1, 100, 80],
+      ['macro mean', 'all', 6, 62.5, 64],
+      ['question-weighted mean', 'all', 6, 50, 55.3],
+    ]);
+    expect(typeRows(records, ({ searches }) => `${searches} searches`).map(({ type, n }) => [type, n])).toEqual([
+      ['2 searches', 2],
+      ['3 searches', 1],
+      ['1 searches', 1],
+      ['1 searches', 1],
+      ['0 searches', 1],
+      ['all', 6],
+      ['all', 6],
+    ]);
+    expect(typeRows(records, undefined, { confidence: 0.5 })[0].interval).not.toBe(rows[0].interval);
+  });
+
+  it('compare a measurement with the published rows only over all seven sets', () => {
+    const one = summarize([record('nq', 1, 1, 1, 2)]);
+    const [ours, ...theirs] = systemRows('lexical agent', one);
+    expect(ours).toEqual({
+      system: 'lexical agent',
+      status: 'measured here',
+      sets: { nq: 100, triviaqa: null, popqa: null, hotpotqa: null, '2wikimultihopqa': null, musique: null, bamboogle: null },
+      average: null,
+      questionWeighted: null,
+    });
+    expect(theirs).toHaveLength(publishedRows.length);
+    const all = benchmarkNames.map((name, i) => record(name, 0, i % 2, 0, 0));
+    expect(systemRows('ours', summarize([...all, record('nq', 1, 1, 0, 0)]))[0]).toMatchObject({
+      average: 50, // NQ 1 of 2, three of the other six
+      questionWeighted: 50, // 4 of 8
+    });
+    expect(systemRows('ours', summarize([...all, record('triviaqa', 1, 1, 0, 0), record('triviaqa', 2, 0, 0, 0)]))[0]).toMatchObject({
+      average: 38.1, // (2/3 + 2) / 7
+      questionWeighted: 44.4, // 4 of 9
+    });
+    expect(systemRows('ours', summarize([...all, record('another', 1, 1, 0, 0)]))[0]).toMatchObject({
+      average: null,
+      questionWeighted: null,
+    });
+  });
+
+  it('give the published rows both means too, the second from the sizes of the whole splits', () => {
+    const rows = systemRows('ours', summarize(records), ({ system }) => system === 'RAG' || system === 'SD-Search').slice(1);
+    expect(rows.map(({ system, status, average }) => [system, status, average])).toEqual([
+      ['RAG (Qwen2.5-3B-Instruct)', 'published', 27],
+      ['SD-Search (Qwen2.5-3B)', 'published', 42.8],
+    ]);
+    // (34.8 * 3610 + 54.4 * 11313 + 38.7 * 14267 + 25.5 * 7405 + 22.6 * 12576 + 4.7 * 2417 + 8 * 125) / 51713
+    expect(rows.map(({ questionWeighted }) => questionWeighted)).toEqual([34.4, null]);
+    expect(rows[0].sets).toEqual(publishedRows[1].exactMatch);
   });
 });

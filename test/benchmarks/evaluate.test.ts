@@ -1,87 +1,162 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { compareSystems, type EvaluationRecord, mcNemar, summarize, wilson } from '../../src/benchmarks/evaluate.js';
+import { compareSystems, type EvaluationRecord, summarize } from '../../src/benchmarks/evaluate.js';
+import { adjustedWald, wilson } from '../../src/benchmarks/intervals.js';
+import { random } from '../../src/random.js';
 
 const record = (dataset: string, questionId: string, exactMatch: number, searches = 1, f1 = exactMatch): EvaluationRecord => ({
   dataset,
   questionId,
+  questionText: `${dataset} ${questionId}?`,
   exactMatch,
   f1,
   searches,
 });
 const scored = (dataset: string, matches: readonly number[], searches = 1) =>
   matches.map((match, i) => record(dataset, String(i), match, searches));
-
-describe('Wilson’s interval', () => {
-  it('equals published values', () => {
-    // Newcombe 1998 (Statistics in Medicine 17), Table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
-    for (const [successes, n, low, high] of [
-      [81, 263, 0.2553, 0.3662],
-      [15, 148, 0.0624, 0.1605],
-      [0, 20, 0, 0.1611],
-      [1, 29, 0.0061, 0.1718],
-    ]) {
-      expect(wilson(successes, n).low).toBeCloseTo(low, 4);
-      expect(wilson(successes, n).high).toBeCloseTo(high, 4);
-    }
-  });
-  it('refuses what is no share', () => {
-    expect(() => wilson(0, 0)).toThrow(/n > 0, got 0 of 0/);
-    expect(() => wilson(3, 2)).toThrow(/got 3 of 2/);
-  });
-});
+const sets = ['nq', 'triviaqa', 'popqa', 'hotpotqa', '2wikimultihopqa', 'musique', 'bamboogle'];
+const everySet = (matches: readonly number[]) => sets.flatMap((set) => scored(set, matches));
+const close = (value: { value: number; low: number; high: number }, expected: { value: number; low: number; high: number }) => {
+  for (const key of ['value', 'low', 'high'] as const) expect(value[key], key).toBeCloseTo(expected[key], 12);
+};
 
 describe('a summary', () => {
-  const records = [...scored('nq', [1, 0, 0, 0], 2), ...scored('bamboogle', [1, 1])];
+  // Four questions of NQ, two of Bamboogle, with scores that no two means share.
+  const records = [
+    record('nq', '0', 1, 2, 1),
+    record('nq', '1', 0, 2, 0.5),
+    record('nq', '2', 0, 3, 0),
+    record('nq', '3', 0, 1, 0),
+    record('bamboogle', '0', 1, 1, 1),
+    record('bamboogle', '1', 1, 0, 0.8),
+  ];
+  const summary = summarize(records);
 
-  it('keeps the mean of sets and the mean of questions apart', () => {
-    const summary = summarize(records);
+  it('keeps the mean of sets and the mean of questions apart, for exact match, F1 and searches', () => {
     expect(summary.macroMean.value).toBeCloseTo((1 / 4 + 1) / 2, 12);
     expect(summary.questionMean.value).toBeCloseTo(3 / 6, 12);
-    expect(summary.searches).toBeCloseTo((4 * 2 + 2) / 6, 12);
+    expect(summary.macroF1.value).toBeCloseTo((1.5 / 4 + 1.8 / 2) / 2, 12);
+    expect(summary.questionF1.value).toBeCloseTo(3.3 / 6, 12);
+    expect(summary.macroSearches.value).toBeCloseTo((8 / 4 + 1 / 2) / 2, 12);
+    expect(summary.questionSearches.value).toBeCloseTo(9 / 6, 12);
+    expect(summary.searches).toBeCloseTo(9 / 6, 12);
+    expect(summary.n).toBe(6);
     expect(summary.sets.map(({ dataset, n, searches }) => ({ dataset, n, searches }))).toEqual([
       { dataset: 'nq', n: 4, searches: 2 },
-      { dataset: 'bamboogle', n: 2, searches: 1 },
+      { dataset: 'bamboogle', n: 2, searches: 0.5 },
     ]);
   });
 
-  it('is the same on every run, and its intervals hold their values', () => {
-    expect(summarize(records)).toEqual(summarize(records));
+  it('gives every mean its interval: Wilson’s for shares and F1, adjusted Wald’s for searches', () => {
+    close(summary.sets[0].exactMatch, wilson(1, 4));
+    close(summary.sets[0].f1, wilson(1.5, 4));
+    close(summary.sets[0].searchCount, adjustedWald([2, 2, 3, 1], [0, 4]));
+    close(summary.questionMean, wilson(3, 6));
+    close(summary.questionF1, wilson(3.3, 6));
+    close(summary.questionSearches, adjustedWald([2, 2, 3, 1, 1, 0], [0, 4]));
+  });
+
+  it('gives a macro mean the limits of its sets, added as standard errors', () => {
+    const [nq, bamboogle] = [wilson(1, 4), wilson(2, 2)];
+    expect(summary.macroMean.low).toBeCloseTo(0.625 - Math.hypot(nq.value - nq.low, bamboogle.value - bamboogle.low) / 2, 12);
+    expect(summary.macroMean.high).toBeCloseTo(0.625 + Math.hypot(nq.high - nq.value, bamboogle.high - bamboogle.value) / 2, 12);
+    for (const [macro, of] of [
+      [summary.macroF1, 'f1'],
+      [summary.macroSearches, 'searchCount'],
+    ] as const) {
+      const [first, second] = summary.sets.map((set) => set[of]);
+      expect(macro.high - macro.value).toBeCloseTo(Math.hypot(first.high - first.value, second.high - second.value) / 2, 12);
+      expect(macro.value - macro.low).toBeCloseTo(Math.hypot(first.value - first.low, second.value - second.low) / 2, 12);
+    }
+  });
+
+  it('is as unsure as it must be where all answers are wrong, or all right', () => {
+    for (const score of [0, 1]) {
+      const { macroMean, macroF1, questionMean, macroSearches } = summarize(everySet([score, score, score]));
+      // Wilson's width at 0 of 3 is z² / (3 + z²) = .5615; seven such sets: .5615 / sqrt(7) = .2122
+      for (const mean of [macroMean, macroF1]) {
+        expect(mean.value).toBeCloseTo(score, 12);
+        expect(mean.high - mean.low).toBeCloseTo(0.2122, 3);
+      }
+      expect(questionMean.high - questionMean.low).toBeCloseTo(3.8415 / (21 + 3.8415), 4);
+      expect(macroSearches.high - macroSearches.low).toBeGreaterThan(0.3);
+    }
+  });
+
+  it('has every mean within its interval, and every interval within what is possible', () => {
+    const one = fc.tuple(
+      fc.constantFrom('nq', 'popqa'),
+      fc.constantFrom(0, 1),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.nat({ max: 6 }),
+    );
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.constantFrom('nq', 'popqa'), fc.constantFrom(0, 1)), { minLength: 1, maxLength: 40 }), (pairs) => {
-        const summary = summarize(
-          pairs.map(([dataset, match], i) => record(dataset, String(i), match)),
-          { resamples: 200 },
+      fc.property(fc.array(one, { minLength: 1, maxLength: 40 }), fc.constantFrom(0.8, 0.95, 0.99), (answers, confidence) => {
+        const found = summarize(
+          answers.map(([dataset, match, f1, searches], i) => record(dataset, String(i), match, searches, f1)),
+          { confidence },
         );
-        for (const { value, low, high } of [
-          summary.macroMean,
-          summary.questionMean,
-          ...summary.sets.flatMap((set) => [set.exactMatch, set.f1]),
-        ]) {
-          expect(low).toBeLessThanOrEqual(value + 1e-12);
-          expect(high).toBeGreaterThanOrEqual(value - 1e-12);
-          expect(low).toBeGreaterThanOrEqual(0);
-          expect(high).toBeLessThanOrEqual(1);
-        }
+        const shares = [
+          found.macroMean,
+          found.questionMean,
+          found.macroF1,
+          found.questionF1,
+          ...found.sets.flatMap((set) => [set.exactMatch, set.f1]),
+        ];
+        const counts = [found.macroSearches, found.questionSearches, ...found.sets.map((set) => set.searchCount)];
+        for (const [estimates, most] of [
+          [shares, 1],
+          [counts, 6],
+        ] as const)
+          for (const { value, low, high } of estimates) {
+            expect(low).toBeLessThanOrEqual(value);
+            expect(high).toBeGreaterThanOrEqual(value);
+            expect(high).toBeGreaterThan(low);
+            expect(low).toBeGreaterThanOrEqual(-1e-12);
+            expect(high).toBeLessThanOrEqual(most + 1e-12);
+          }
       }),
       { numRuns: 50 },
     );
   });
 
-  it('has a macro interval as wide as the binomial one where there is one set', () => {
-    const one = summarize(
-      scored(
-        'nq',
-        Array.from({ length: 400 }, (_, i) => (i % 4 === 0 ? 1 : 0)),
-      ),
-    );
-    // 1.96 sqrt(0.25 * 0.75 / 400) = 0.0424
-    expect(one.macroMean.high - one.macroMean.low).toBeCloseTo(2 * 0.0424, 2);
+  it('has one interval for both means where there is one set', () => {
+    const { macroMean, questionMean, macroF1, questionF1, macroSearches, questionSearches } = summarize(scored('nq', [1, 0, 0, 1, 0], 2));
+    close(macroMean, questionMean);
+    close(macroF1, questionF1);
+    close(macroSearches, questionSearches);
   });
 
-  it('refuses nothing, and a question scored twice', () => {
+  it('widens its intervals with the confidence asked for', () => {
+    const width = (confidence?: number) => {
+      const { macroMean, questionMean, sets: all, questionSearches } = summarize(records, { confidence });
+      return [macroMean, questionMean, all[0].f1, questionSearches].map(({ low, high }) => high - low);
+    };
+    expect(width()).toEqual(width(0.95));
+    for (const [i, wide] of width(0.99).entries()) expect(wide).toBeGreaterThan(width(0.8)[i]);
+  });
+
+  it('bounds searches by the budget: four, the most seen, or what is said', () => {
+    const searches = (most: number, options = {}) =>
+      summarize([record('nq', '0', 1, most), record('nq', '1', 1, 0)], options).questionSearches;
+    close(searches(2), adjustedWald([2, 0], [0, 4]));
+    close(searches(9), adjustedWald([9, 0], [0, 9]));
+    close(searches(2, { maxSearches: 2 }), adjustedWald([2, 0], [0, 2]));
+    close(searches(2, { maxSearches: 10 }), adjustedWald([2, 0], [0, 10]));
+    expect(() => searches(3, { maxSearches: 2 })).toThrow(/no record exceeds, got 2 where a record has 3/);
+    expect(() => searches(0, { maxSearches: 0 })).toThrow(/got 0/);
+    expect(() => searches(0, { maxSearches: 2.5 })).toThrow(/got 2.5/);
+  });
+
+  it('refuses nothing, a question scored twice, and scores that are none', () => {
     expect(() => summarize([])).toThrow(/at least one scored question/);
     expect(() => summarize([record('nq', '1', 0), record('nq', '1', 1)])).toThrow(/nq 1 is scored twice/);
+    expect(summarize([record('nq', '1', 0), record('popqa', '1', 1)]).n).toBe(2);
+    expect(summarize([record('a b', 'c', 0), record('a', 'b c', 1)]).n).toBe(2);
+    for (const match of [0.5, Number.NaN, 2]) expect(() => summarize([record('nq', '7', match, 1, 0)])).toThrow(/nq 7 has exactMatch/);
+    for (const f1 of [-0.1, 1.1, Number.NaN]) expect(() => summarize([record('nq', '7', 0, 1, f1)])).toThrow(/nq 7 has f1/);
+    for (const searches of [-1, Number.NaN, Number.POSITIVE_INFINITY])
+      expect(() => summarize([record('nq', '7', 0, searches)])).toThrow(/nq 7 has searches/);
   });
 });
 
@@ -91,30 +166,76 @@ describe('two systems on the same questions', () => {
     const b = scored('nq', [1, 0, 1, 1, 1, 1, 1, 0]);
     const difference = compareSystems(a, b);
     expect(difference).toMatchObject({ n: 8, onlyA: 1, onlyB: 5 });
-    expect(difference.difference.value).toBeCloseTo(4 / 8, 12);
-    expect(difference.macroDifference.value).toBeCloseTo(4 / 8, 12);
+    close(difference.difference, adjustedWald([0, -1, 1, 1, 1, 1, 1, 0], [-1, 1]));
+    close(difference.macroDifference, difference.difference);
     expect(difference.pValue).toBeCloseTo((2 * (1 + 6)) / 64, 12); // 2 P(X <= 1), X ~ Binomial(6, 1/2)
   });
 
-  it('weigh sets alike in the macro difference, and questions alike in the other', () => {
-    const a = [...scored('nq', [0, 0, 0, 0]), ...scored('bamboogle', [0])];
-    const b = [...scored('nq', [0, 0, 0, 0]), ...scored('bamboogle', [1])];
-    const { macroDifference, difference } = compareSystems(a, b);
+  it('turn their differences round with their order', () => {
+    const [a, b] = [everySet([1, 0, 0, 1]), everySet([1, 1, 0, 1])];
+    const [forth, back] = [compareSystems(a, b), compareSystems(b, a)];
+    expect([forth.onlyA, forth.onlyB, forth.pValue]).toEqual([back.onlyB, back.onlyA, back.pValue]);
+    for (const key of ['macroDifference', 'difference', 'macroF1Difference', 'macroSearchDifference'] as const)
+      close(forth[key], { value: -back[key].value, low: -back[key].high, high: -back[key].low });
+  });
+
+  it('weigh sets alike in the macro differences, and questions alike in the other', () => {
+    const a = [...scored('nq', [0, 0, 0, 0], 3), ...scored('bamboogle', [0], 3)];
+    const b = [...scored('nq', [0, 0, 0, 0], 2), ...[record('bamboogle', '0', 1, 0, 0.6)]];
+    const { macroDifference, difference, macroF1Difference, macroSearchDifference } = compareSystems(a, b);
     expect(macroDifference.value).toBeCloseTo(0.5, 12);
     expect(difference.value).toBeCloseTo(0.2, 12);
+    expect(macroF1Difference.value).toBeCloseTo(0.3, 12);
+    expect(macroSearchDifference.value).toBeCloseTo(-2, 12);
+  });
+
+  it('are not known to be equal because they gave the same answers', () => {
+    const { macroDifference, difference, macroF1Difference, macroSearchDifference } = compareSystems(
+      everySet([0, 1, 0]),
+      everySet([0, 1, 0]),
+    );
+    for (const each of [macroDifference, difference, macroF1Difference, macroSearchDifference]) {
+      expect(each.value).toBe(0);
+      expect(each.low).toBeLessThan(-0.05);
+      expect(each.high).toBeGreaterThan(0.05);
+      expect(each.high).toBeCloseTo(-each.low, 12);
+    }
+    // 21 questions and one more to either side: 1.96 sqrt((2 / 23) / 23)
+    expect(difference.high).toBeCloseTo(1.959964 * Math.sqrt(2 / 23 / 23), 6);
+  });
+
+  it('have a macro difference whose interval holds the true one about as often as it says', () => {
+    // Seven sets of 15; a question is answered by the first alone with 10 %, by the second alone with 10 + 3 s %, s the set's number.
+    const truth = sets.reduce((total, _, s) => total + (0.03 * s) / 7, 0);
+    let held = 0;
+    for (let round = 0; round < 400; round++) {
+      const draw = random(11, 'paired', round);
+      const [a, b]: EvaluationRecord[][] = [[], []];
+      for (const [s, set] of sets.entries())
+        for (let i = 0; i < 15; i++) {
+          const kind = draw.uniform();
+          const [first, second] = kind < 0.1 ? [1, 0] : kind < 0.2 + 0.03 * s ? [0, 1] : [1, 1];
+          a.push(record(set, String(i), first));
+          b.push(record(set, String(i), second));
+        }
+      const { low, high } = compareSystems(a, b).macroDifference;
+      if (low <= truth && truth <= high) held++;
+    }
+    expect(held / 400).toBeGreaterThan(0.93);
   });
 
   it('may come in any order, but must be the same questions', () => {
     const a = scored('nq', [1, 0, 1]);
     expect(compareSystems(a, [...a].reverse())).toMatchObject({ onlyA: 0, onlyB: 0, pValue: 1 });
     expect(() => compareSystems(a, scored('popqa', [1, 0, 1]))).toThrow(/same questions, got 3 and 3; the second lacks nq 0/);
-    expect(() => compareSystems(a, scored('nq', [1, 0]))).toThrow(/got 3 and 2/);
+    expect(() => compareSystems(a, scored('nq', [1, 0]))).toThrow(/got 3 and 2; the second lacks nq 2/);
+    expect(() => compareSystems(scored('nq', [1, 0]), a)).toThrow(/got 2 and 3$/);
+    expect(() => compareSystems(a, [...a, a[0]])).toThrow(/scored twice/);
   });
 
-  it('have a McNemar test that is continuous where it changes its formula', () => {
-    expect(mcNemar(0, 0)).toBe(1);
-    expect(mcNemar(10, 10)).toBe(1);
-    expect(mcNemar(530, 470)).toBeCloseTo(mcNemar(531, 470), 1);
-    expect(mcNemar(480, 540)).toBeCloseTo(0.064695, 5); // z = 59 / sqrt(1020) = 1.847
+  it('are refused where one id names two questions', () => {
+    const a = scored('nq', [1, 0, 1]);
+    const b = a.map((each, i) => (i === 1 ? { ...each, questionText: 'another?' } : each));
+    expect(() => compareSystems(a, b)).toThrow(/nq 1 is "nq 1\?" in the first and "another\?" in the second/);
   });
 });

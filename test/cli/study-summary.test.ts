@@ -7,8 +7,14 @@ import type { StudySummary } from '../../src/evolution/study.js';
 function results(greedy: number, sampled: number, searches: number): StudySummary {
   const summary = (right: number) =>
     summarize(
-      Array.from({ length: 10 }, (_, i) => ({ dataset: 'nq-mini', questionId: String(i), exactMatch: i < right ? 1 : 0, f1: 0, searches })),
-      { resamples: 10 },
+      Array.from({ length: 10 }, (_, i) => ({
+        dataset: 'nq-mini',
+        questionId: String(i),
+        questionText: `${i}?`,
+        exactMatch: i < right ? 1 : 0,
+        f1: 0,
+        searches,
+      })),
     );
   return { greedy: summary(greedy), sampled: summary(sampled) };
 }

@@ -17,6 +17,7 @@ const fixture = JSON.parse(readFileSync(join(__dirname, 'fixtures', 'scores.json
     em: number;
     f1: number;
     f1_hotpotqa: number;
+    f1_triviaqa: number;
     popqa: number;
   }[];
   answers: { text: string; last: string | null; search_r1: string | null }[];
@@ -45,6 +46,9 @@ describe('the scorers on 500 tricky pairs scored by Python', () => {
   });
   it('agree on F1 with HotpotQA’s yes, no and noanswer', () => {
     expect(all((pair) => f1(pair.prediction, pair.golds, { rule: 'hotpotqa' }))).toEqual(all((pair) => pair.f1_hotpotqa));
+  });
+  it('agree on F1 with TriviaQA’s normal form', () => {
+    expect(all((pair) => f1(pair.prediction, pair.golds, { rule: 'triviaqa' }))).toEqual(all((pair) => pair.f1_triviaqa));
   });
   it('agree on PopQA’s substring accuracy', () => {
     expect(all((pair) => coverMatch(pair.prediction, pair.golds))).toEqual(all((pair) => pair.popqa));

@@ -35,8 +35,8 @@ def normalize_triviaqa(text):
     return " ".join(words(without_articles(spaced)))
 
 
-def token_f1(prediction, gold):
-    p, g = words(normalize(prediction)), words(normalize(gold))
+def token_f1(prediction, gold, normal=normalize):
+    p, g = words(normal(prediction)), words(normal(gold))
     shared = sum((Counter(p) & Counter(g)).values())
     if shared == 0:
         return 0.0
@@ -108,6 +108,7 @@ def generate():
             "em": int(any(normalize(prediction) == normalize(g) for g in golds)),
             "f1": max(f1_squad2(prediction, g) for g in golds),
             "f1_hotpotqa": max(f1_hotpotqa(prediction, g) for g in golds),
+            "f1_triviaqa": max(token_f1(prediction, g, normalize_triviaqa) for g in golds),
             "popqa": int(popqa(prediction, golds)),
         }
         for prediction, golds in pairs
