@@ -65,12 +65,16 @@ export interface LossReport {
 /** `current`: as trained so far, adapter on. `frozen`: the weights without the adapter. Or a snapshot taken earlier. */
 export type WeightsChoice = 'current' | 'frozen' | Snapshot;
 
-/** A frozen copy of the weights, such as GRPO's reference policy. */
+/** A frozen copy of the policy, with the adapter where one is on, such as GRPO's reference. */
 export interface Snapshot {
   readonly id: number;
   dispose(): void;
 }
 
+/**
+ * Every method that is given data refuses, with an error that names the sequence: token ids outside of the vocabulary, scored positions that are not ascending, below 1 or
+ * beyond the tokens, and a teacher that does not name the student's tokens.
+ */
 export interface Engine {
   readonly tokenizer: Tokenizer;
   /** Those who change its weights wait here for one another (`update.ts`): a wrapper passes it on. */
@@ -86,9 +90,9 @@ export interface Engine {
   compare(
     data: readonly Paired[],
   ): Promise<{ readonly kl: Float32Array; readonly teacher: Float32Array; readonly student: Float32Array }[]>;
-  /** Adds the gradient of the loss (the sum over all scored tokens by its `divisor`) to what `optimStep` will apply: all of it or, where it fails or the signal fires, nothing. */
+  /** Adds the gradient of the loss (the sum over all scored tokens by its `divisor`) to what `optimStep` will apply: all of it or, where it fails, is not finite or the signal fires, nothing. */
   forwardBackward(loss: Loss, options?: { readonly signal?: AbortSignal }): Promise<LossReport>;
-  /** One AdamW step with the gradients gathered so far; `gradNorm` is their global norm before clipping. */
+  /** One AdamW step with the gradients gathered so far, which are gone afterwards, also where it fails; `gradNorm` is their global norm before clipping. */
   optimStep(settings: AdamWSettings): Promise<{ readonly gradNorm: number }>;
   /** Forgets the optimiser's moments and gradients not yet applied: a new stage begins. */
   resetOptimizer(): void;

@@ -6,6 +6,7 @@
  * (`packing.ts`), and logits exist for scored positions only.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { checkNumber, shown } from '../number-setting.js';
 import type { Pass } from '../policy/activation-memory.js';
 import { assignWeights, loadOptimizer, saveOptimizer, savePolicy } from '../policy/checkpoint.js';
 import { type DecoderWeights, decode, headOf } from '../policy/decoder.js';
@@ -16,6 +17,7 @@ import { AdamW } from '../tensors/adamW.js';
 import { capacity } from '../tensors/capacity.js';
 import { kernelSet } from '../tensors/dispatch.js';
 import { embedding } from '../tensors/embedding.js';
+import { assertFinite } from '../tensors/finite.js';
 import { forwardKl } from '../tensors/forward-kl.js';
 import { valueAndGradients } from '../tensors/gradients.js';
 import { halfFormat } from '../tensors/half.js';
@@ -23,7 +25,9 @@ import { linear } from '../tensors/linear.js';
 import { nextTurn } from '../tensors/next-turn.js';
 import { selectedLogProbs } from '../tensors/selected-log-probs.js';
 import type { Engine, Loss, LossReport, Paired, Scored, Snapshot, TokenValues, WeightsChoice } from './engine.js';
+import { checkLoss, checkPaired, checkPrompts, checkScored } from './engine-data.js';
 import { cutIntoMicroBatches, defaultBudget, type MicroBatch } from './micro-batches.js';
+import { checkOptimizer } from './optimizer-settings.js';
 import { pack } from './packing.js';
 import { Updates } from './update.js';
 
@@ -45,7 +49,8 @@ export interface InProcessEngine extends Engine {
 }
 
 interface FrozenWeights extends Snapshot {
-  readonly weights: ReadonlyMap<string, tf.Tensor>;
+  /** Null once it is disposed. */
+  model: DecoderWeights | null;
 }
 
 /** The engine over a policy that is already on the backend. The policy belongs to the engine from here on. */
@@ -57,11 +62,15 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
   const optimizer = () => (made ??= new AdamW(Object.fromEntries(policy.trainable)));
   const gradients = new Map<string, tf.Tensor>();
   let snapshots = 0;
+  const { vocabSize } = policy.config;
 
   const model = (choice: WeightsChoice = 'current'): DecoderWeights => {
     if (choice === 'current') return policy;
     if (choice === 'frozen') return { config: policy.config, weights: policy.weights };
-    return { config: policy.config, weights: (choice as FrozenWeights).weights };
+    const { model, id } = choice as FrozenWeights;
+    if (model === null) throw new Error(`snapshot ${id} is disposed: take another, or dispose it after its last use`);
+    if (!model) throw new TypeError(`weights: expected 'current', 'frozen' or a snapshot, got ${shown(choice)}`);
+    return model;
   };
 
   /** Runs `work` on micro-batches of `data`. */
@@ -97,15 +106,21 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     tokenizer,
     updates: new Updates(),
 
-    sample: (prompts, { weights, ...generateOptions }) => generate(model(weights), prompts, generateOptions),
+    async sample(prompts, { weights, ...generateOptions }) {
+      checkPrompts(prompts, vocabSize);
+      return generate(model(weights), prompts, generateOptions);
+    },
 
     async forward(data, weights, temperature = 1) {
+      checkScored('forward', data, vocabSize);
+      checkNumber('forward: temperature', temperature, { above: 0 });
+      const chosen = model(weights);
       const results = data.map(() => new Float32Array());
       await microBatches(data, { reads: 'logProbs' }, async ({ indices }) => {
         const chunk = indices.map((i) => data[i]);
         const logProbs = tf.tidy(() => {
-          const hidden = warmed(scoredHidden(model(weights), chunk), temperature);
-          return selectedLogProbs(hidden, headOf(model(weights)), targetsOf(chunk)).logProbs;
+          const hidden = warmed(scoredHidden(chosen, chunk), temperature);
+          return selectedLogProbs(hidden, headOf(chosen), targetsOf(chunk)).logProbs;
         });
         splitByItem(await logProbs.data<'float32'>(), chunk).forEach((values, i) => {
           results[indices[i]] = values;
@@ -116,6 +131,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     },
 
     async compare(data) {
+      checkPaired('compare', data, vocabSize);
       const results = data.map(() => ({ kl: new Float32Array(), teacher: new Float32Array(), student: new Float32Array() }));
       await microBatches(data, { reads: 'logits' }, async ({ indices }) => {
         const chunk = indices.map((i) => data[i]);
@@ -139,8 +155,8 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     },
 
     async forwardBackward(loss, { signal } = {}) {
+      checkLoss(loss, vocabSize);
       const total = loss.data.reduce((sum, { scored }) => sum + scored.length, 0);
-      if (total === 0) throw new Error(`${loss.name}: no token to score in ${loss.data.length} sequences`);
       const { divisor = total } = loss;
       const sums = new Map<string, number>();
       const names = [...policy.trainable.keys()];
@@ -153,18 +169,17 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
           const teacher = loss.reads === 'logits' ? tf.tidy(() => teacherLogits(model('frozen'), chunk as readonly Paired[])) : null;
           return valueAndGradients(() => {
             const { values, entropy } = tokenValues(policy, loss, chunk, { teacher, checkpoint });
+            checkTokenValues(loss, values, chunk);
             for (const [name, each] of Object.entries({ ...values.metrics, ...(entropy && { entropy }) }))
               metrics[name] = tf.keep(tf.sum(each) as tf.Scalar);
             return tf.div(tf.sum(values.loss), divisor) as tf.Scalar;
           }, [...policy.trainable.values()]);
         });
         addGradients(summed, names, fresh);
-        const add = async (name: string, tensor: tf.Tensor) => {
-          sums.set(name, (sums.get(name) ?? 0) + (await tensor.data())[0]);
-          tensor.dispose();
-        };
-        await add('loss', value);
-        for (const [name, tensor] of Object.entries(metrics)) await add(name, tensor);
+        for (const [name, tensor] of Object.entries({ loss: value, ...metrics }))
+          sums.set(name, (sums.get(name) ?? 0) + (await read(tensor)));
+        for (const [name, sum] of sums)
+          assertFinite(`${loss.name}: ${name} of ${chunk.length} sequences, the first is ${indices[0]}`, sum, UNTOUCHED);
       });
       await work.catch((error: unknown) => {
         tf.dispose([...summed.values()]);
@@ -178,21 +193,26 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
     async optimStep(settings) {
       if (gradients.size === 0) throw new Error('optimStep without gradients: call forwardBackward first');
+      checkOptimizer(settings);
       await nextTurn();
-      const gradNorm = await optimizer().step(Object.fromEntries(gradients), settings);
-      forgetGradients();
-      return { gradNorm };
+      try {
+        return { gradNorm: await optimizer().step(Object.fromEntries(gradients), settings) };
+      } finally {
+        forgetGradients();
+      }
     },
 
     resetOptimizer,
 
     snapshot() {
       const weights = policy.copyWeights();
+      const adapter = policy.adapter && { ...policy.adapter, variables: copyOf(policy.adapter.variables) };
       const frozen: FrozenWeights = {
         id: snapshots++,
-        weights,
+        model: { config: policy.config, weights, adapter },
         dispose() {
-          for (const tensor of weights.values()) tensor.dispose();
+          tf.dispose([...weights.values(), ...(adapter?.variables.values() ?? [])]);
+          frozen.model = null;
         },
       };
       return frozen;
@@ -233,6 +253,19 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
   };
 }
 
+/** The advice of a number that is not finite. */
+const UNTOUCHED = { advice: 'the weights are untouched and no gradient is kept' };
+
+async function read(tensor: tf.Tensor): Promise<number> {
+  const [value] = await tensor.data();
+  tensor.dispose();
+  return value;
+}
+
+/** A frozen copy of an adapter's matrices: what reads them asks for tensors only. */
+const copyOf = (variables: ReadonlyMap<string, tf.Variable>) =>
+  new Map([...variables].map(([name, variable]) => [name, tf.clone(variable)])) as unknown as ReadonlyMap<string, tf.Variable>;
+
 function tokenValues(
   policy: Policy,
   loss: Loss,
@@ -243,6 +276,14 @@ function tokenValues(
   const hidden = warmed(scoredHidden(policy, chunk, checkpoint), loss.temperature ?? 1);
   const { logProbs, entropy } = selectedLogProbs(hidden, headOf(policy), targetsOf(chunk));
   return { values: loss.perToken(logProbs, chunk), entropy };
+}
+
+/** One value a token: others would be broadcast, or their sum be of another number of tokens. */
+function checkTokenValues({ name }: Loss, { loss, metrics }: TokenValues, chunk: readonly Scored[]): void {
+  const tokens = chunk.reduce((sum, { scored }) => sum + scored.length, 0);
+  for (const [what, { shape }] of Object.entries({ loss, ...metrics }))
+    if (`${shape}` !== `${tokens}`)
+      throw new RangeError(`${name}: perToken gave ${what} as [${shape}], expected [${tokens}], a value for each scored token`);
 }
 
 /** Hidden states [N, d] that predict the scored tokens of all sequences, in order. */

@@ -13,6 +13,7 @@ import { loadPolicy } from '../../src/policy/checkpoint.js';
 import type { Policy } from '../../src/policy/policy.js';
 import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
+import { NonFiniteError } from '../../src/tensors/finite.js';
 import {
   expectArraysClose,
   expectGradient,
@@ -262,6 +263,86 @@ describe('on simd', () => {
     expect((await engine.forward(data))[0]).not.toEqual(trained[0]);
     engine.dropAdapter();
     expect(await engine.forward(data)).toEqual(trained);
+  });
+
+  test('a snapshot taken with an adapter on says what the policy with the adapter says, then and later', async () => {
+    await trainedAdapter();
+    const adapted = await engine.forward(data);
+    const snapshot = engine.snapshot();
+    expect(await engine.forward(data, snapshot)).toEqual(adapted);
+    expect((await engine.forward(data, 'frozen'))[0]).not.toEqual(adapted[0]);
+    await engine.forwardBackward(crossEntropyLoss(data));
+    await engine.optimStep({ learningRate: 0.05 });
+    expect((await engine.forward(data))[0]).not.toEqual(adapted[0]);
+    expect(await engine.forward(data, snapshot)).toEqual(adapted);
+    engine.dropAdapter();
+    expect(await engine.forward(data, snapshot)).toEqual(adapted);
+    snapshot.dispose();
+  });
+
+  test('weights that there are not, or not any more, are refused', async () => {
+    const snapshot = engine.snapshot();
+    snapshot.dispose();
+    await expect(engine.forward(data, snapshot)).rejects.toThrow(/snapshot 0 is disposed: take another/);
+    await expect(engine.forward(data, 'latest' as never)).rejects.toThrow(
+      new TypeError(`weights: expected 'current', 'frozen' or a snapshot, got "latest"`),
+    );
+    const nothing = { temperature: 1, seed: 1, maxTokens: 1, onToken: () => 'end' as const, weights: snapshot };
+    await expect(engine.sample([[1]], nothing)).rejects.toThrow(/snapshot 0 is disposed/);
+  });
+
+  test('data that does not fit is refused by every method, before anything is computed', async () => {
+    const wrong = [{ tokens: [1, 2, 3, 4], scored: [3, 1] }];
+    const teacher = [{ tokens: [1, 2], scored: [1], teacher: { tokens: [1, 3], scored: [1] } }];
+    await expect(engine.forward(wrong)).rejects.toThrow(/^forward: sequence 0: scored\[1\]/);
+    await expect(engine.forward(data, 'current', 0)).rejects.toThrow(/^forward: temperature: expected a number above 0, got 0/);
+    await expect(engine.compare(teacher)).rejects.toThrow(/^compare: sequence 0, the teacher's view: scored\[0\] names token 3/);
+    await expect(engine.forwardBackward(crossEntropyLoss(wrong))).rejects.toThrow(/^cross_entropy: sequence 0: scored\[1\]/);
+    await expect(engine.forwardBackward(forwardKlLoss(teacher, { clamp: 1 }))).rejects.toThrow(
+      /^forward_kl: sequence 0, the teacher's view/,
+    );
+    await expect(engine.sample([[1, 256]], { temperature: 1, seed: 1, maxTokens: 1, onToken: () => 'end' })).rejects.toThrow(
+      /^sample: prompt 0: element 1 is 256/,
+    );
+    await engine.forwardBackward(crossEntropyLoss(data));
+    await expect(engine.optimStep({ learningRate: -1 })).rejects.toThrow(/^learningRate: expected a number from 0, got -1/);
+  });
+
+  test('a loss that gives another number of values than there are tokens is refused', async () => {
+    const loss = crossEntropyLoss(data);
+    const one = { ...loss, perToken: (logProbs: tf.Tensor1D) => ({ loss: tf.mean(logProbs) as unknown as tf.Tensor1D }) };
+    await expect(engine.forwardBackward(one)).rejects.toThrow(
+      /^cross_entropy: perToken gave loss as \[\], expected \[\d+\], a value for each/,
+    );
+    const metric = { ...loss, perToken: (logProbs: tf.Tensor1D) => ({ loss: logProbs, metrics: { rate: tf.tensor1d([1]) } }) };
+    await expect(engine.forwardBackward(metric)).rejects.toThrow(/perToken gave rate as \[1\]/);
+  });
+
+  test('the loss is the sum over the tokens by its divisor, its metrics are means', async () => {
+    const loss = crossEntropyLoss(data);
+    const mean = await gradientsThrough(engine, [loss], policy.weights);
+    const [{ loss: value, tokens, metrics }] = mean.reports;
+    const divided = await gradientsThrough(engine, [{ ...loss, divisor: 4 }], policy.weights);
+    expect(divided.reports[0].loss).toBeCloseTo((value * tokens) / 4, 4);
+    expect(divided.reports[0].metrics.entropy).toBeCloseTo(metrics.entropy, 5);
+    expect(divided.gradNorm / mean.gradNorm).toBeCloseTo(tokens / 4, 4);
+  });
+
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])('a loss of %d is an error that names it, and leaves no gradient', async (value) => {
+    const before = tf.memory().numTensors;
+    const loss = crossEntropyLoss(data);
+    let calls = 0;
+    const cut = inProcessEngine(policy, noTokenizer, { memoryBudget: 1 });
+    const failing = { ...loss, perToken: (p: tf.Tensor1D) => ({ loss: tf.mul(p, calls++ === 1 ? value : 1) as tf.Tensor1D }) };
+    const error: unknown = await cut.forwardBackward(failing).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(NonFiniteError);
+    expect((error as Error).message).toMatch(
+      /^cross_entropy: loss of 1 sequences, the first is \d: is (NaN|-Infinity), expected a finite number; the weights are untouched and no gradient is kept$/,
+    );
+    await expect(cut.optimStep({ learningRate: 1 })).rejects.toThrow(/forwardBackward first/);
+    const metric = { ...loss, perToken: (p: tf.Tensor1D) => ({ loss: p, metrics: { kl: tf.mul(p, value) as tf.Tensor1D } }) };
+    await expect(cut.forwardBackward(metric)).rejects.toThrow(/^cross_entropy: kl of /);
+    expect(tf.memory().numTensors).toBe(before);
   });
 
   test('dropping or merging an adapter forgets its gradients', async () => {
