@@ -1,5 +1,6 @@
 /** `search-e1 ask`: one episode as it unfolds, token by token. */
 import type { Command } from 'commander';
+import { printable, printableJson } from '../display/printable.js';
 import { type GenerationSettings, readGenerationSettings } from '../policy/generation-config.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';
@@ -24,7 +25,6 @@ import {
   protocolName,
 } from './open-policy.js';
 import { addCommonOptions, type CommonFlags, examples, integer, positive } from './options.js';
-import { printable, printableJson } from './printable.js';
 import { trajectoryRecord } from './trajectory-record.js';
 
 interface Flags extends CommonFlags, ModelFlags {

@@ -3,12 +3,12 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { machineText, modelFits } from '../display/machine.js';
+import { printable, printableJson } from '../display/printable.js';
 import { type PolicyConfig, parseConfig } from '../policy/config.js';
 import { inspectBackends } from '../tensors/inspect.js';
 import { version } from '../version.js';
 import { givenBy, type Io, interruptible } from './io.js';
 import { examples } from './options.js';
-import { printable, printableJson } from './printable.js';
 
 interface Flags {
   readonly model?: string;

@@ -4,9 +4,9 @@
  * Tags may be spread over several tokens, and characters too: text that could still become a tag or a character is held back until it is clear.
  */
 import { styleText } from 'node:util';
+import { printable } from '../display/printable.js';
 import type { Engine } from '../engines/engine.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
-import { printable } from './printable.js';
 
 export interface EpisodeWriter {
   /** The policy wrote a token. */

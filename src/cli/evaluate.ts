@@ -6,6 +6,7 @@ import { type EvaluationRecord, summarize } from '../benchmarks/evaluate.js';
 import { evaluatePolicy } from '../benchmarks/evaluate-policy.js';
 import { evaluateLexicalAgent } from '../benchmarks/lexical-evaluation.js';
 import type { BenchmarkHalf } from '../benchmarks/split.js';
+import { printable, printableJson } from '../display/printable.js';
 import { duration } from '../display/progress.js';
 import type { Engine } from '../engines/engine.js';
 import { random } from '../random.js';
@@ -27,7 +28,6 @@ import {
   protocolName,
 } from './open-policy.js';
 import { addCommonOptions, type CommonFlags, examples, integer, oneOrMore, positive } from './options.js';
-import { printable, printableJson } from './printable.js';
 import { runTasks, type Task } from './tasks.js';
 import { trajectoryRecord } from './trajectory-record.js';
 

@@ -2,6 +2,7 @@
 import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { printableJson } from '../display/printable.js';
 import { type EvolutionSettings, evolve, type SiblingSettings } from '../evolution/evolve.js';
 import { RunFolder } from '../evolution/run-folder.js';
 import { type BackendReport, computedOn } from '../tensors/backend.js';
@@ -22,7 +23,6 @@ import {
   memoryBudget,
   memoryOption,
 } from './options.js';
-import { printableJson } from './printable.js';
 import { runTasks } from './tasks.js';
 
 /** What a run is begun with, and resumed with. */

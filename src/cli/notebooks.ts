@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import type { Command } from 'commander';
 import { packageRoot } from '../datasets.js';
+import { printable, printableJson } from '../display/printable.js';
 import { buildBook, describeBook, reportProgress } from '../notebooks/index.js';
 import { Failed, type Io, interruptible, UsageError } from './io.js';
 import { addCommonOptions, type CommonFlags, examples, integer, positive } from './options.js';
-import { printable, printableJson } from './printable.js';
 
 interface Flags extends CommonFlags {
   readonly out: string;

@@ -1,5 +1,6 @@
 /** The backend and the policy that a command works with, said on stderr before anything is computed. */
 import { type Command, Option } from 'commander';
+import { printable } from '../display/printable.js';
 import type { Engine } from '../engines/engine.js';
 import { type InProcessOptions, inProcessEngine } from '../engines/in-process.js';
 import { loadAdapter } from '../policy/adapter-files.js';
@@ -12,7 +13,6 @@ import { type BackendReport, type ComputedOn, startBackend } from '../tensors/ba
 import { openPolicy } from '../tinypedia/base-policy.js';
 import { givenBy, type Io, UsageError } from './io.js';
 import type { CommonFlags } from './options.js';
-import { printable } from './printable.js';
 
 /** Starts the chosen backend and says which it is, with the reasons for every fallback. */
 export async function openBackend(io: Io, { backend }: Pick<CommonFlags, 'backend'>): Promise<BackendReport> {

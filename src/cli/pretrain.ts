@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { printableJson } from '../display/printable.js';
 import { duration } from '../display/progress.js';
 import { resumeBasePolicy, type TrainingRecord, trainBasePolicy } from '../tinypedia/base-policy.js';
 import { type PretrainMetrics, type PretrainPhase, pretrainSettings, stepsDone, stepsOf } from '../tinypedia/pretrain.js';
@@ -9,7 +10,6 @@ import { openUnfinished, type UnfinishedRun } from '../tinypedia/unfinished.js';
 import { givenBy, type Io, interruptible, UsageError } from './io.js';
 import { openBackend, warnOfOtherBackend } from './open-policy.js';
 import { addCommonOptions, type CommonFlags, checkSameOptions, examples, integer, positive } from './options.js';
-import { printableJson } from './printable.js';
 import { runTasks } from './tasks.js';
 
 /** What a run is begun with, and resumed with. */

@@ -4,10 +4,10 @@
  * A command's file is loaded when the command is named, so that `search-e1 --help` need not load TensorFlow.js.
  */
 import { Command, CommanderError } from 'commander';
+import { printable } from '../display/printable.js';
 import { version } from '../version.js';
 import { Failed, Interrupted, type Io, UsageError } from './io.js';
 import { examples } from './options.js';
-import { printable } from './printable.js';
 
 /** Adds options and the action to a command. */
 type Define = (command: Command, io: Io) => void;

@@ -2,6 +2,7 @@
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { printableJson } from '../display/printable.js';
 import { duration } from '../display/progress.js';
 import type { EvolutionSettings } from '../evolution/evolve.js';
 import { STUDY_ARMS, type StudyArm, study } from '../evolution/study.js';
@@ -22,7 +23,6 @@ import {
   memoryOption,
   oneOrMore,
 } from './options.js';
-import { printableJson } from './printable.js';
 import { checkClaims, describeStudy, type StoredStudy } from './study-summary.js';
 import { runTasks, type Task } from './tasks.js';
 

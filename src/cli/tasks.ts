@@ -1,8 +1,8 @@
 /** Progress on stderr: a list of tasks, one after the other, by listr2. On a terminal it is redrawn in place; elsewhere every change is a line. */
 import { stripVTControlCharacters } from 'node:util';
 import { DefaultRenderer, Listr, ListrLogger, ProcessOutput, SimpleRenderer } from 'listr2';
+import { printable } from '../display/printable.js';
 import type { Io, OutputStream } from './io.js';
-import { printable } from './printable.js';
 
 export interface Task {
   readonly title: string;

@@ -1,12 +1,15 @@
 /**
- * Text of models, passages and files on a terminal: nothing in it may move the cursor, set the title or turn the reading direction around.
+ * Text of models, passages and files made fit to be shown: on a terminal, on a page, in a picture. Nothing in it may move the cursor, set the title,
+ * turn the reading direction around or break the SVG that it becomes part of.
  *
  * Control characters are shown as `\x1b`; line feeds and tabs stay.
  */
 
-/** C0 but tab and line feed, DEL, C1, and the invisible characters that order text. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const UNPRINTABLE = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
+/**
+ * C0 but tab and line feed, DEL, C1, the invisible characters that order or annotate text, halves of surrogate pairs, and what Unicode says is no character
+ * (which XML refuses).
+ */
+const UNPRINTABLE = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\p{Surrogate}\u2028\u2029\ufeff\ufff9-\ufffb\ufffe\uffff]/gu;
 
 /** The text with every character that could steer a terminal made visible. */
 export function printable(text: string): string {
@@ -15,6 +18,9 @@ export function printable(text: string): string {
     return code.length <= 2 ? `\\x${code.padStart(2, '0')}` : `\\u${code.padStart(4, '0')}`;
   });
 }
+
+/** The same on one line. */
+export const printableLine = (text: string): string => printable(text.replace(/\s+/g, ' '));
 
 /** JSON that means the same and can be printed: what JSON itself leaves raw is escaped. Numbers that are not finite become null. */
 export function printableJson(value: unknown, indent = 2): string {
