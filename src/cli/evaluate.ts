@@ -118,7 +118,7 @@ async function runEvaluate(flags: EvaluateFlags, io: Io): Promise<void> {
           : await byPatterns(source, part, io, onProgress);
         if (flags.trajectories !== undefined)
           await appendFile(flags.trajectories, scored.lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-        records.push(...scored.records);
+        for (const record of scored.records) records.push(record);
         finished.push(part);
         const matches = scored.records.reduce((sum, { exactMatch }) => sum + exactMatch, 0);
         return `exact match ${((100 * matches) / scored.records.length).toFixed(1)} in ${duration((performance.now() - begun) / 1000)}`;

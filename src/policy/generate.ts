@@ -147,7 +147,7 @@ class Batch {
     this.#queue = [...siblings.values()].flat();
     this.#total = sequences.length;
     const slots = Math.max(1, Math.min(batchSize, sequences.length));
-    const longest = Math.max(...sequences.map(({ prompt }) => prompt.tokens.length));
+    const longest = sequences.reduce((most, { prompt }) => Math.max(most, prompt.tokens.length), 0); // of any number: an argument each would overflow
     this.#cache = new KeyValueCache(model.config.layers, slots, longest + maxTokens);
     this.#decoder = tokenDecoder(model, longest + maxTokens);
     this.#inSlot = new Array<Sequence | null>(slots).fill(null);

@@ -93,13 +93,13 @@ function checkedDefinition(folder: string): TokenizerDefinition {
   if (typeof json.model !== 'object' || json.model === null || !Array.isArray(json.added_tokens))
     throw new Error(`${path} is no Hugging Face tokenizer: it has no "model" or no "added_tokens"`);
   const model = json.model as { type?: string; vocab?: unknown; merges?: unknown };
-  const problems = issues(z.array(addedToken), json.added_tokens, 'added_tokens');
+  let problems = issues(z.array(addedToken), json.added_tokens, 'added_tokens');
   const isBpe = model.type === 'BPE' || (model.type === undefined && model.merges !== undefined);
   if (isBpe) {
-    problems.push(...issues(vocabulary, model.vocab, 'model.vocab'), ...issues(z.array(pair), model.merges, 'model.merges'));
-    if (problems.length === 0) problems.push(...mergeProblems(model.vocab as Vocabulary, model.merges as Merge[]));
+    problems = [...problems, ...issues(vocabulary, model.vocab, 'model.vocab'), ...issues(z.array(pair), model.merges, 'model.merges')];
+    if (problems.length === 0) problems = mergeProblems(model.vocab as Vocabulary, model.merges as Merge[]);
   }
-  if (problems.length === 0) problems.push(...idProblems(isBpe ? (model.vocab as Vocabulary) : {}, json.added_tokens as AddedToken[]));
+  if (problems.length === 0) problems = idProblems(isBpe ? (model.vocab as Vocabulary) : {}, json.added_tokens as AddedToken[]);
   if (problems.length) throw broken(path, problems);
   return json as unknown as TokenizerDefinition;
 }
@@ -122,8 +122,8 @@ function fromVocabulary(folder: string): TokenizerDefinition {
       problems.push(`line ${i + 1}: "${text.slice(0, 60)}" is not two tokens with a space between`);
     else merges.push(parts as [string, string]);
   });
-  problems.push(...mergeProblems(vocab as Vocabulary, merges));
-  if (problems.length) throw broken(join(folder, 'merges.txt'), problems);
+  const all = [...problems, ...mergeProblems(vocab as Vocabulary, merges)];
+  if (all.length) throw broken(join(folder, 'merges.txt'), all);
   const added = addedTokens(folder);
   const wrong = idProblems(vocab as Vocabulary, added);
   if (wrong.length) throw broken(folder, wrong);

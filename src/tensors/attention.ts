@@ -81,6 +81,10 @@ const rangesOf = ({ before = [], from, keys }: AttentionSegment): readonly KeyRa
 /** How many keys a segment reads. */
 const columns = ({ before = [], keys }: AttentionSegment): number => before.reduce((sum, range) => sum + range.keys, keys);
 
+/** The largest of what the segments have, any number of them. */
+const longestOf = <S>(segments: readonly S[], of: (segment: S) => number): number =>
+  segments.reduce((most, segment) => Math.max(most, of(segment)), 0);
+
 function formula(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, keyMask: tf.Tensor2D | undefined): tf.Tensor4D {
   const [batch, queries, heads, headDim] = q.shape;
   const [, keys, keyHeads] = k.shape;
@@ -116,8 +120,8 @@ function inBatches(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, segments: rea
   const places = new Int32Array(n); // of each query among the batches' rows
   let rows = 0;
   const outputs = likeSized(placed).map((group) => {
-    const queries = Math.max(...group.map((segment) => segment.queries));
-    const keys = Math.max(...group.map(columns));
+    const queries = longestOf(group, (segment) => segment.queries);
+    const keys = longestOf(group, columns);
     const queryIds = new Int32Array(group.length * queries); // [B, Tq]
     const keyIds = new Int32Array(group.length * keys); // [B, Tk]
     const open = new Float32Array(group.length * keys); // [B, Tk]
@@ -187,8 +191,8 @@ function bySegmentKernel(
     ranges: tf.tensor2d(ranges, [ranges.length / 2, 2], 'int32'),
   };
   const families = tf.tensor1d(firstOfFamilies(segments), 'int32');
-  const longest = Math.max(...segments.map(columns));
-  const mostQueries = Math.max(...segments.map(({ queries }) => queries));
+  const longest = longestOf(segments, columns);
+  const mostQueries = longestOf(segments, ({ queries }) => queries);
   const attend = tf.customGrad((...args) => {
     const [q, k, v, save] = args as [tf.Tensor, tf.Tensor, tf.Tensor, tf.GradSaveFunc];
     const [out, lse] = runKernel('SearchE1SegmentAttention', { q, k, v, keyMask, ...tables }, { longest, mostQueries });

@@ -100,7 +100,7 @@ export class KeyValueCache {
    * @throws RangeError beyond the capacity
    */
   step(feeds: readonly Feed[]): CacheStep {
-    const needed = Math.max(...feeds.map(({ slot, tokens }) => this.#lengths[slot] + tokens));
+    const needed = feeds.reduce((most, { slot, tokens }) => Math.max(most, this.#lengths[slot] + tokens), 0);
     if (needed > this.capacity)
       throw new RangeError(`KeyValueCache: ${needed} tokens exceed the capacity of ${this.capacity}; make a larger cache`);
     if (needed > this.#room) this.#grow(Math.min(this.capacity, Math.ceil(Math.max(needed, 1.5 * this.#room) / BLOCK) * BLOCK));
