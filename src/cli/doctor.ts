@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { machineText, modelFits } from '../display/machine.js';
 import { printable, printableJson } from '../display/printable.js';
 import { type PolicyConfig, parseConfig } from '../policy/config.js';
+import { checkBackendOptions } from '../tensors/backend.js';
 import { inspectBackends } from '../tensors/inspect.js';
 import { version } from '../version.js';
 import { givenBy, type Io, interruptible } from './io.js';
@@ -29,6 +30,7 @@ export function defineDoctor(command: Command, io: Io): void {
 
 async function runDoctor(flags: Flags, io: Io): Promise<void> {
   const models = flags.model === undefined ? undefined : await givenBy('--model', () => readModel(flags.model as string));
+  await givenBy('the environment', () => checkBackendOptions()); // before ten seconds are spent on measuring
   const inspection = await interruptible(
     io.signal,
     () => inspectBackends({ signal: io.signal }),

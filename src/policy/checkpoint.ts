@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { replaceFile } from '../replace-file.js';
 import type { AdamWState } from '../tensors/adamW.js';
+import { ensureBackend } from '../tensors/backend.js';
 import { type HalfFormat, halfFormat, narrowToHalves, widenHalves } from '../tensors/half.js';
 import { configToJson, type PolicyConfig, parseConfig, weightShapes } from './config.js';
 import { Policy } from './policy.js';
@@ -17,12 +18,13 @@ import { type LoadOptions, openShards, readJson } from './shards.js';
 import { tokenizerFiles } from './tokenizer-files.js';
 
 /**
- * Loads a Qwen2 checkpoint folder onto the active backend.
+ * Loads a Qwen2 checkpoint folder onto the active backend; where none is active, the best there is is started.
  *
  * @throws Error listing what the folder lacks or what does not fit its config.
  */
 export async function loadPolicy(folder: string, options: LoadOptions = {}): Promise<Policy> {
   const config = await readConfig(folder);
+  await ensureBackend();
   const shards = await openShards(folder, config);
   const weights = new Map<string, tf.Tensor>();
   try {

@@ -5,6 +5,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Random } from '../random.js';
+import { requireBackend } from '../tensors/backend.js';
 import { halfFormat, matrixShape, widenHalves } from '../tensors/half.js';
 import { asVariable } from '../tensors/variable.js';
 import { countParameters, type PolicyConfig, weightShapes } from './config.js';
@@ -41,8 +42,9 @@ export class Policy {
     return new Policy(config, weights, frozen || [...weights.values()].some((weight) => halfFormat(weight)));
   }
 
-  /** Takes values by Hugging Face name; their number and shapes must be those of `weightShapes(config)`. */
+  /** Takes values by Hugging Face name; their number and shapes must be those of `weightShapes(config)`. A backend must be active (`startBackend`). */
   static fromValues(config: PolicyConfig, values: ReadonlyMap<string, Float32Array>): Policy {
+    requireBackend('Policy.fromValues');
     const tensors = new Map<string, tf.Tensor>();
     for (const [name, shape] of weightShapes(config)) {
       const value = values.get(name);
@@ -56,6 +58,7 @@ export class Policy {
 
   /** Random weights: normal with deviation `scale` (output projections scaled down by depth as in GPT-2), norms 1, biases 0. */
   static initialize(config: PolicyConfig, random: Random, { scale = 0.02 }: { readonly scale?: number } = {}): Policy {
+    requireBackend('Policy.initialize');
     const values = new Map<string, Float32Array>();
     for (const [name, shape] of weightShapes(config)) {
       const size = shape.reduce((a, b) => a * b, 1);

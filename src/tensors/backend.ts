@@ -73,12 +73,66 @@ export const backendNames: readonly BackendName[] = ORDER;
 
 let automatic: { readonly name: BackendName; readonly notes: readonly string[] } | undefined;
 
+/** The start that was asked for last. */
+let latest: Promise<BackendReport> | undefined;
+
 /**
  * Makes a backend the active one. Calling it again gives the same report; naming another backend switches.
  *
+ * @throws TypeError or RangeError for options it does not know, before anything is started
  * @throws Error when a backend that was named does not start (`auto` goes on to the next and notes it)
  */
 export async function startBackend(options: BackendOptions = {}): Promise<BackendReport> {
+  checkBackendOptions(options);
+  const before = latest;
+  latest = (async () => {
+    await before?.catch(() => undefined); // one after the other: each start ends by asking which backend is active
+    return start(options);
+  })();
+  return latest;
+}
+
+/**
+ * Starts the best backend where none is active: left alone, tfjs would compute in plain JavaScript, some fifty times slower than here. What opens a policy
+ * calls it, so `startBackend` need be called only to choose, or to read its report.
+ */
+export async function ensureBackend(): Promise<void> {
+  await latest?.catch(() => undefined); // its caller hears of it
+  if (!tf.getBackend()) await startBackend();
+}
+
+/** What makes tensors without waiting cannot start a backend. @throws Error where none is active */
+export function requireBackend(what: string): void {
+  if (!tf.getBackend()) throw new Error(`${what}: no backend is started; call \`await startBackend()\` before`);
+}
+
+const OPTIONS: readonly (keyof BackendOptions)[] = ['backend', 'kernels', 'compute', 'threads'];
+
+/**
+ * Checks what `startBackend` is given, and the environment variables that override it: what is no option would otherwise be left out without a word.
+ *
+ * @throws TypeError or RangeError naming the option or the variable, what was expected and what was got
+ */
+export function checkBackendOptions(options: unknown = {}): asserts options is BackendOptions {
+  if (typeof options === 'string')
+    throw new TypeError(`startBackend('${options}'): expected options; write startBackend({ backend: '${options}' })`);
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw new TypeError(`startBackend: expected options such as { backend: 'simd' }, got ${JSON.stringify(options)}`);
+  const unknown = Object.keys(options).find((name) => !(OPTIONS as readonly string[]).includes(name));
+  if (unknown !== undefined) throw new TypeError(`startBackend: there is no option '${unknown}'; expected ${OPTIONS.join(', ')}`);
+  const { backend, kernels, compute } = options as BackendOptions;
+  if (backend !== undefined && backend !== 'auto' && !ORDER.includes(backend))
+    throw new RangeError(`startBackend: backend: expected auto, ${ORDER.join(', ')}; got ${String(backend)}`);
+  if (kernels !== undefined && typeof kernels !== 'boolean')
+    throw new TypeError(`startBackend: kernels: expected true or false; got ${String(kernels)}`);
+  if (compute !== undefined && !COMPUTES.includes(compute))
+    throw new RangeError(`startBackend: compute: expected ${COMPUTES.join(' or ')}; got ${String(compute)}`);
+  wantedBackend(backend ?? 'auto');
+  wantedCompute(compute);
+  wantedThreads((options as BackendOptions).threads);
+}
+
+async function start(options: BackendOptions): Promise<BackendReport> {
   const { backend = 'auto', kernels = true } = options;
   const wanted = wantedBackend(backend);
   const compute = wantedCompute(options.compute);
@@ -92,16 +146,18 @@ export async function startBackend(options: BackendOptions = {}): Promise<Backen
   return { name, ...started, compute, kernels: kernels ? started.kernels : 'none', notes };
 }
 
+const COMPUTES: readonly Compute[] = ['float32', 'float16'];
+
 function wantedCompute(option: Compute = 'float32'): Compute {
   const wanted = process.env.SEARCH_E1_COMPUTE || option;
-  if (wanted === 'float32' || wanted === 'float16') return wanted;
-  throw new RangeError(`SEARCH_E1_COMPUTE: expected float32 or float16; got ${wanted}`);
+  if ((COMPUTES as readonly string[]).includes(wanted)) return wanted as Compute;
+  throw new RangeError(`SEARCH_E1_COMPUTE (environment variable): expected ${COMPUTES.join(' or ')}; got ${wanted}`);
 }
 
 function wantedBackend(option: 'auto' | BackendName): 'auto' | BackendName {
   const wanted = process.env.SEARCH_E1_BACKEND || option;
   if (wanted === 'auto' || (ORDER as readonly string[]).includes(wanted)) return wanted as 'auto' | BackendName;
-  throw new RangeError(`SEARCH_E1_BACKEND: expected auto, ${ORDER.join(', ')}; got ${wanted}`);
+  throw new RangeError(`SEARCH_E1_BACKEND (environment variable): expected auto, ${ORDER.join(', ')}; got ${wanted}`);
 }
 
 /**

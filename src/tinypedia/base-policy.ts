@@ -22,7 +22,7 @@ import { discardUnfinished, finishUnfinished, keepUnfinished, openUnfinished, un
 /** Folder of the committed base policy, a Hugging Face checkpoint with its tokenizer. */
 export const basePolicyFolder = (): string => datasetPath('tinypedia', 'base-policy');
 
-/** An engine over a checkpoint folder that holds its tokenizer; default the base policy. A backend must be active (`startBackend`). */
+/** An engine over a checkpoint folder that holds its tokenizer; default the base policy. Starts the best backend where none is active. */
 export async function openPolicy(folder: string = basePolicyFolder(), options: InProcessOptions = {}): Promise<InProcessEngine> {
   return inProcessEngine(await loadPolicy(folder), loadTokenizer(folder), { tokenizerFolder: folder, ...options });
 }

@@ -31,6 +31,39 @@ describe('startBackend', () => {
     await expect(startBackend()).rejects.toThrow(/expected auto, tensorflow, webgpu, simd, cpu; got gpu/);
   });
 
+  test.each([
+    ['a name that is no option', 'cpu', /startBackend\(\{ backend: 'cpu' \}\)/],
+    ['a list', ['cpu'], /expected options such as \{ backend: 'simd' \}, got \["cpu"\]/],
+    ['a backend there is not', { backend: 'cuda' }, /^startBackend: backend: expected auto, tensorflow, webgpu, simd, cpu; got cuda$/],
+    ['an option there is not', { backends: 'cpu' }, /no option 'backends'; expected backend, kernels, compute, threads/],
+    ['kernels in words', { kernels: 'no' }, /kernels: expected true or false; got no/],
+    ['another precision', { compute: 'bfloat16' }, /^startBackend: compute: expected float32 or float16; got bfloat16$/],
+    ['threads in words', { threads: '2' }, /^threads: expected an integer from 1 to 64, got 2$/],
+    ['no thread', { threads: 0 }, /threads: expected an integer from 1 to 64, got 0/],
+  ])('refuses %s, and leaves the active backend', async (_, options, message) => {
+    await startBackend({ backend: 'cpu' });
+    await expect(startBackend(options as object)).rejects.toThrow(message);
+    expect(tf.getBackend()).toBe('cpu');
+  });
+
+  test.each([
+    ['SEARCH_E1_THREADS', 'abc', /SEARCH_E1_THREADS \(environment variable\): expected an integer from 1 to 64, got abc/],
+    ['SEARCH_E1_THREADS', '1.5', /SEARCH_E1_THREADS .*got 1.5/],
+    ['SEARCH_E1_COMPUTE', 'int8', /SEARCH_E1_COMPUTE \(environment variable\): expected float32 or float16; got int8/],
+  ])('refuses %s=%s by its name instead of going on to a slower backend', async (name, value, message) => {
+    process.env[name] = value;
+    try {
+      await expect(startBackend()).rejects.toThrow(message);
+    } finally {
+      delete process.env[name];
+    }
+  });
+
+  test('one start waits for the other: the last that was asked for is active in the end', async () => {
+    await Promise.all([startBackend({ backend: 'simd' }), startBackend({ backend: 'cpu' })]);
+    expect(tf.getBackend()).toBe('cpu');
+  });
+
   test('measures a speed', async () => {
     await startBackend({ backend: 'simd' });
     expect(await measureMatMul(64)).toBeGreaterThan(0);

@@ -167,6 +167,6 @@ export function wantedThreads(option: number | undefined): number {
   const wanted = text ? Number(text) : (option ?? Math.min(availableParallelism(), 16));
   if (Number.isInteger(wanted) && wanted >= 1 && wanted <= MAXIMUM_THREADS) return wanted;
   throw new RangeError(
-    `${text ? 'SEARCH_E1_THREADS' : 'threads'}: expected an integer from 1 to ${MAXIMUM_THREADS}, got ${text || option}`,
+    `${text ? 'SEARCH_E1_THREADS (environment variable)' : 'threads'}: expected an integer from 1 to ${MAXIMUM_THREADS}, got ${text || option}`,
   );
 }
