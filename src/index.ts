@@ -56,6 +56,7 @@ export * from './rollout/search-r1.js';
 export * from './rollout/trajectory.js';
 export * from './search/analyze.js';
 export * from './search/corpus.js';
+export * from './search/lines.js';
 export * from './search/minisearch.js';
 export * from './search/passage.js';
 export * from './search/recall.js';

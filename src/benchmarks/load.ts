@@ -5,10 +5,11 @@
  *
  * The samples shipped in `datasets/benchmarks` and the full files of RUC-NLPIR/FlashRAG_datasets read alike.
  */
-import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import { datasetPath } from '../datasets.js';
 import type { Question } from '../rollout/question.js';
+import { MAX_IN_MEMORY } from '../search/corpus.js';
+import { type ReadLinesOptions, readLines } from '../search/lines.js';
 import type { BenchmarkName } from './benchmark-names.js';
 
 const QuestionLine = z.object({
@@ -19,32 +20,36 @@ const QuestionLine = z.object({
 });
 
 /**
- * All questions of a JSONL file, `dataset` written into each.
+ * All questions of a JSONL file, plain or gzip, `dataset` written into each.
  *
- * Throws once, with every bad line named (the first 20 in words): not JSON, a missing or wrong field, an id seen before.
+ * Throws once, with every bad line counted (the first 20 in words): not JSON, a missing or wrong field, an id seen before. Throws at once where a limit is exceeded:
+ * `maxBytes` is 4 GiB by default (HotpotQA's 90,447 training questions with their contexts take half of one).
  */
-export async function loadQuestions(path: string, dataset: string): Promise<Question[]> {
+export async function loadQuestions(path: string, dataset: string, options: ReadLinesOptions = {}): Promise<Question[]> {
   const questions: Question[] = [];
   const problems: string[] = [];
   const lineOf = new Map<string, number>();
-  const lines = (await readFile(path, 'utf8')).split('\n');
-  for (const [index, line] of lines.entries()) {
-    if (line.trim() === '') continue;
-    const number = index + 1;
+  let bad = 0;
+  let number = 0;
+  const read = (line: string) => {
+    number++;
+    if (line.trim() === '') return;
     const question = parseLine(line, dataset);
-    if (typeof question === 'string') problems.push(`line ${number}: ${question}`);
-    else if (lineOf.has(question.id))
-      problems.push(`line ${number}: id "${question.id}" was seen before, on line ${lineOf.get(question.id)}`);
-    else {
+    const seen = typeof question === 'string' ? undefined : lineOf.get(question.id);
+    const problem = typeof question === 'string' ? question : seen && `id "${question.id}" was seen before, on line ${seen}`;
+    if (problem) {
+      if (++bad <= 20) problems.push(`line ${number}: ${problem}`);
+    } else if (typeof question !== 'string') {
       lineOf.set(question.id, number);
       questions.push(question);
     }
-  }
-  if (problems.length > 0) {
-    const more = problems.length > 20 ? [`... and ${problems.length - 20} more`] : [];
+  };
+  for await (const lines of readLines(path, { maxBytes: MAX_IN_MEMORY, ...options })) lines.forEach(read);
+  if (bad > 0) {
+    const more = bad > 20 ? [`... and ${bad - 20} more`] : [];
     throw new Error(
-      `${path}: ${problems.length} bad ${problems.length === 1 ? 'line' : 'lines'}; expected {"id", "question", "golden_answers": [...]} a line\n  ` +
-        [...problems.slice(0, 20), ...more].join('\n  '),
+      `${path}: ${bad} bad ${bad === 1 ? 'line' : 'lines'}; expected {"id", "question", "golden_answers": [...]} a line\n  ` +
+        [...problems, ...more].join('\n  '),
     );
   }
   if (questions.length === 0) throw new Error(`${path}: no questions in the file`);

@@ -84,8 +84,8 @@ async function benchmarkSets(sets: readonly BenchmarkName[], flags: EvaluateFlag
 async function ownQuestions(path: string, flags: EvaluateFlags, io: Io): Promise<EvaluationSource> {
   if (flags.set !== undefined) throw new UsageError('--questions and --set: give one of them');
   const { half = 'both' } = flags;
-  const name = basename(path).replace(/\.jsonl$/, '');
-  const questions = await givenBy('--questions', () => loadQuestions(path, name));
+  const name = basename(path).replace(/\.jsonl(\.gz)?$/, '');
+  const questions = await givenBy('--questions', () => loadQuestions(path, name, { signal: io.signal }));
   return {
     kind: 'own questions',
     parts: [part(name, questions, half, flags.limit)],
@@ -107,7 +107,7 @@ export async function openCorpus(paths: readonly string[] | undefined, io: Io): 
     const files = paths ?? SHIPPED_CORPORA.map((name) => datasetPath('corpora', `${name}.jsonl.gz`));
     const passages = [];
     for (const file of files) {
-      for (const passage of await loadCorpus(file))
+      for (const passage of await loadCorpus(file, { signal: io.signal }))
         passages.push(files.length > 1 ? { ...passage, id: `${basename(file)}:${passage.id}` } : passage);
     }
     io.stderr.write(`search: ${passages.length} passages\n`);

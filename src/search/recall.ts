@@ -16,14 +16,23 @@ export interface Recall {
   readonly questions: number;
 }
 
-/** Ids of the passages that support the answer (`metadata.supporting_ids`); empty where the corpus holds none. */
+/** Ids of the passages that support the answer (`metadata.supporting_ids`), each once; empty where the corpus holds none. */
 export function supportingIds(question: Question): readonly string[] {
   const ids = question.metadata?.supporting_ids;
-  return Array.isArray(ids) ? ids.map(String) : [];
+  return Array.isArray(ids) ? [...new Set(ids.map(String))] : [];
 }
 
-/** Recall at each k. Throws when no question has gold passages. */
+/**
+ * Recall at each k. A gold passage that is named twice, or found twice, counts once, though a repeated passage takes up two of the k places;
+ * questions without gold passages are left out, and
+ * `questions` says how many were not. Fewer than k passages found are all that can be looked at.
+ *
+ * @throws RangeError where a k is no positive whole number
+ * @throws Error where no question has gold passages, or the searcher answers with another number of lists
+ */
 export async function measureRecall(searcher: Searcher, questions: readonly Question[], ks: readonly number[] = [2, 5]): Promise<Recall[]> {
+  const wrong = ks.length === 0 ? 'none' : ks.find((k) => !Number.isInteger(k) || k < 1);
+  if (wrong !== undefined) throw new RangeError(`measureRecall: expected positive whole numbers for ks, got ${wrong}`);
   const withGold = questions.filter((question) => supportingIds(question).length > 0);
   if (withGold.length === 0) {
     throw new Error(
@@ -34,6 +43,8 @@ export async function measureRecall(searcher: Searcher, questions: readonly Ques
     withGold.map((question) => question.question),
     Math.max(...ks),
   );
+  if (found.length !== withGold.length)
+    throw new Error(`measureRecall: the searcher gave ${found.length} lists of passages for ${withGold.length} queries`);
   return ks.map((k) => {
     const shares = withGold.map((question, i) => {
       const top = new Set(found[i].slice(0, k).map((passage) => passage.id));

@@ -56,4 +56,29 @@ describe('recall', () => {
     expect((await measureRecall(always, [asking(['a']), asking()], [1]))[0].questions).toBe(1);
     await expect(measureRecall(always, [asking()], [1])).rejects.toThrow(/none of 1 questions has metadata.supporting_ids/);
   });
+
+  it('counts a gold passage once that is named twice', async () => {
+    const [at1] = await measureRecall(always, [asking(['a', 'a', 'b'])], [1]);
+    expect(at1.recall).toBeCloseTo(1 / 2, 12);
+    const [at2] = await measureRecall(always, [asking(['b', 'b'])], [2]);
+    expect(at2).toMatchObject({ recall: 1, complete: 1 });
+  });
+
+  it('counts a passage once that is found twice, and gives it both its places', async () => {
+    const twice = { search: async () => [['a', 'a', 'b'].map((id) => ({ id, title: id, text: '', score: 1 }))] };
+    const recall = await measureRecall(twice, [asking(['a', 'b'])], [1, 2, 3]);
+    expect(recall.map((each) => each.recall)).toEqual([0.5, 0.5, 1]);
+  });
+
+  it('looks at all that is found where that is less than k', async () => {
+    const [at10] = await measureRecall(always, [asking(['a', 'z'])], [10]);
+    expect(at10).toMatchObject({ k: 10, recall: 0.5, complete: 0 });
+  });
+
+  it('refuses a k that is no count, and a searcher that answers too few queries', async () => {
+    for (const ks of [[0], [2, 1.5], [Number.NaN]])
+      await expect(measureRecall(always, [asking(['a'])], ks)).rejects.toThrow(/positive whole numbers for ks/);
+    await expect(measureRecall(always, [asking(['a'])], [])).rejects.toThrow(/got none/);
+    await expect(measureRecall({ search: async () => [] }, [asking(['a'])], [1])).rejects.toThrow(/0 lists of passages for 1 queries/);
+  });
 });
