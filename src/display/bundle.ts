@@ -7,6 +7,7 @@
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { printable } from './printable.js';
 
 /** Data by mime type: text as it is, images in base64, `application/...+json` as an object. `text/plain` is what is shown where nothing else can be. */
 export interface Bundle {
@@ -25,11 +26,11 @@ export interface LiveOutput {
 
 type WriteDisplayData = (message: { data: object; metadata: object; transient: { display_id?: string } }, update?: boolean) => void;
 
-/** Shows a bundle below the running cell; outside of a notebook prints its `text/plain`. */
+/** Shows a bundle below the running cell; outside of a notebook prints its `text/plain`, in which nothing steers the terminal. */
 export function show(bundle: Bundle, metadata: BundleMetadata = {}): void {
   const write = writer();
   if (write) write({ data: bundle, metadata, transient: {} }, false);
-  else console.log(bundle['text/plain']);
+  else console.log(printable(bundle['text/plain']));
 }
 
 /** HTML with its plain-text twin. The caller has escaped what came from elsewhere. */
@@ -49,6 +50,20 @@ export function liveOutput(): LiveOutput | undefined {
       shown = true;
     },
   };
+}
+
+/** What is still being drawn, where the kernel's launcher looks: a cell ends when this has been shown, also where nobody waits for it. */
+const PENDING = Symbol.for('search-e1.pending-displays');
+
+/** The work, which its cell will wait for. */
+export function untilShown<T>(work: Promise<T>): Promise<T> {
+  const kept = globalThis as { [PENDING]?: Set<Promise<unknown>> };
+  kept[PENDING] ??= new Set();
+  const pending = kept[PENDING];
+  pending.add(work);
+  const done = () => void pending.delete(work);
+  work.then(done, done);
+  return work;
 }
 
 /** True inside a cell of a tslab notebook. */

@@ -1,12 +1,20 @@
 /**
  * Plotly figures with the habits of a good plot: every axis titled with its unit, a legend as soon as there are two traces, colours that
  * colour-blind readers can tell apart (Okabe and Ito, https://jfly.uni-koeln.de/color/), white ground and a readable font.
+ *
+ * Labels are text: what stands in angle brackets or between dollars is shown as it is written, and a line feed begins a new line. Plotly itself would
+ * read markup and formulas, so `forPlotly` writes a figure out before it is handed over.
  */
+import { localTime } from './local-time.js';
+import { printable } from './printable.js';
 
-/** A Plotly trace, https://plotly.com/javascript/reference/: `x` and `y` may be typed arrays. */
+/**
+ * A Plotly trace, https://plotly.com/javascript/reference/: `x` and `y` may be typed arrays, sets and danfo.js series, dates are shown in the local time
+ * zone, and `title` (of a colour bar) may be plain text.
+ */
 export type Trace = Readonly<Record<string, unknown>>;
 
-/** A Plotly layout, in which `title` and the axes may also be given as plain text: `{ xaxis: 'step', yaxis: 'reward (0 to 1)' }`. */
+/** A Plotly layout, in which axes and every `title` may also be given as plain text: `{ xaxis: 'step', yaxis: 'reward (0 to 1)' }`. */
 export type Layout = Readonly<Record<string, unknown>>;
 
 /** What Plotly draws. JSON all through. */
@@ -29,6 +37,9 @@ const WITHOUT_AXES = new Set([
   'indicator',
   'parcoords',
   'parcats',
+  'scatterpolar',
+  'barpolar',
+  'scatterternary',
 ]);
 
 /** A figure from traces and a layout. @throws Error when an axis has no title, or one of several traces no name. */
@@ -37,7 +48,14 @@ export function plot(traces: readonly Trace[], layout: Layout = {}): Figure {
   const axes = new Set(
     traces.flatMap((trace) => (WITHOUT_AXES.has(String(trace.type)) ? [] : [axisKey(trace.xaxis, 'x'), axisKey(trace.yaxis, 'y')])),
   );
-  const given = Object.fromEntries(Object.entries(layout).map(([key, value]) => [key, /^[xy]axis\d*$/.test(key) ? axis(value) : value]));
+  const given = titled(
+    Object.fromEntries(
+      Object.entries(layout).map(([key, value]) => [
+        key,
+        /^[xy]axis\d*$/.test(key) && typeof value === 'string' ? { title: value } : value,
+      ]),
+    ),
+  ) as Readonly<Record<string, unknown>>;
   for (const key of axes) {
     const { title, visible, showticklabels } = (given[key] ?? {}) as AxisLayout;
     if (!title?.text?.trim() && visible !== false && showticklabels !== false) {
@@ -50,8 +68,8 @@ export function plot(traces: readonly Trace[], layout: Layout = {}): Figure {
     if (nameless >= 0)
       throw new Error(`plot: trace ${nameless + 1} of ${traces.length} has no name for the legend. Give it one, or showlegend: false.`);
   }
-  const titleText = typeof layout.title === 'string' ? layout.title : (layout.title as { text?: string } | undefined)?.text;
-  const titleLines = titleText ? titleText.split('<br>').length : 0;
+  const titleText = (given.title as { text?: string } | undefined)?.text;
+  const titleLines = titleText ? titleText.split('\n').length : 0;
   const framed = {
     showline: true,
     linecolor: '#888',
@@ -62,7 +80,7 @@ export function plot(traces: readonly Trace[], layout: Layout = {}): Figure {
     automargin: true,
   };
   return json({
-    data: traces.map((trace) => ({ ...trace })),
+    data: traces.map(titled),
     layout: {
       width: 720,
       height: 420,
@@ -73,7 +91,6 @@ export function plot(traces: readonly Trace[], layout: Layout = {}): Figure {
       margin: { l: 64, r: 24, t: titleLines ? 32 + 24 * titleLines : 24, b: 64 },
       ...given,
       ...Object.fromEntries([...axes].map((key) => [key, { ...framed, ...(given[key] as object | undefined) }])),
-      ...(typeof layout.title === 'string' ? { title: { text: layout.title } } : {}),
       showlegend,
     },
   }) as Figure;
@@ -87,24 +104,75 @@ interface AxisLayout {
 
 const axisKey = (reference: unknown, letter: 'x' | 'y') => `${letter}axis${reference ? String(reference).slice(1) : ''}`;
 
-function axis(value: unknown): unknown {
-  if (typeof value === 'string') return { title: { text: value } };
-  const { title } = (value ?? {}) as { title?: unknown };
-  return typeof title === 'string' ? { ...(value as object), title: { text: title } } : value;
+/** What a caller's own objects are for: nothing in them is a title or a label. */
+const CALLERS_OWN = new Set(['meta', 'customdata']);
+
+/** With every title that is plain text, however deep, as the object that Plotly wants; of axes, legends and colour bars among others. */
+function titled(value: unknown): unknown {
+  if (Array.isArray(value)) return value.some((item) => item && typeof item === 'object') ? value.map(titled) : value;
+  if (!isPlain(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => {
+      if (CALLERS_OWN.has(key)) return [key, item];
+      return [key, (key === 'title' || key === 'legendgrouptitle') && typeof item === 'string' ? { text: item } : titled(item)];
+    }),
+  );
 }
 
-/** Typed arrays as arrays, what is no number as a gap. */
-function json(value: unknown): unknown {
-  if (typeof value === 'number') return Number.isFinite(value) ? value : null;
-  if (ArrayBuffer.isView(value) && !(value instanceof DataView)) return Array.from(value as Float32Array, (number) => json(number));
-  if (Array.isArray(value)) return value.map(json);
-  if (value instanceof Date) return value.toISOString();
-  if (value && typeof value === 'object') {
-    return Object.fromEntries(
-      Object.entries(value)
-        .filter(([, item]) => item !== undefined)
-        .map(([key, item]) => [key, json(item)]),
-    );
-  }
+/** Markup that the author of a plot writes on purpose, formats with `<` and `>` of their own, and addresses. */
+const NO_LABEL = /template$|format$|^(source|operation)$/;
+
+/** The figure with its labels written so that Plotly shows them as they are. Not to be done twice. */
+export function forPlotly({ data, layout }: Figure): Figure {
+  return { data: literal(data, ''), layout: literal(layout, '') } as Figure;
+}
+
+function literal(value: unknown, key: string): unknown {
+  if (typeof value === 'string') return NO_LABEL.test(key) ? value : literalText(value);
+  if (Array.isArray(value)) return value.map((item) => literal(item, key));
+  if (value && typeof value === 'object')
+    return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, literal(item, name)]));
   return value;
 }
+
+const literalText = (text: string): string =>
+  printable(text.replace(/\r\n?/g, '\n'))
+    .replace(/[&<>]/g, (char) => `&#${char.charCodeAt(0)};`)
+    .replace(/\n/g, '<br>');
+
+/** How Plotly is to be called: its own sign left out, and dollars as dollars, not as formulas. */
+export const PLOTLY_CONFIG = { displaylogo: false, typesetMath: false } as const;
+
+/** Typed arrays, sets and series as arrays, what is no number as a gap. `path` is where in the figure it stands; `above` is what it lies in. */
+function json(value: unknown, path = 'plot', above: readonly object[] = []): unknown {
+  if (typeof value === 'number') return Number.isFinite(value) ? value : null;
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
+  if (typeof value === 'function' || typeof value === 'symbol') throw unusable(path, `a ${typeof value}`);
+  if (!value || typeof value !== 'object') return value;
+  if (above.includes(value)) throw unusable(path, 'an object that holds itself');
+  const below = [...above, value];
+  const list = listOf(value);
+  if (list) return Array.from(list, (item, index) => json(item, `${path}[${index}]`, below));
+  if (value instanceof Date) return localTime(value) ?? null;
+  if (value instanceof Map) throw unusable(path, 'a Map: give its keys and values as x and y');
+  if ('dataSync' in value) throw unusable(path, 'a tensor: give what "await tensor.array()" or "await tensor.data()" returns');
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, item]) => item !== undefined)
+      .map(([key, item]) => [key, json(item, path === 'plot' ? key : `${path}.${key}`, below)]),
+  );
+}
+
+/** What can be gone through in order, or undefined. */
+function listOf(value: object): Iterable<unknown> | undefined {
+  if (Array.isArray(value) || value instanceof Set) return value;
+  if (ArrayBuffer.isView(value)) return value instanceof DataView ? undefined : (value as unknown as Iterable<unknown>);
+  // A danfo.js series.
+  const { $isSeries, values } = value as { $isSeries?: boolean; values?: unknown };
+  return $isSeries && Array.isArray(values) ? values : undefined;
+}
+
+const unusable = (path: string, got: string) => new Error(`plot: expected numbers, text, dates or lists of them as ${path}, got ${got}.`);
+
+const isPlain = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value));

@@ -1,11 +1,14 @@
 /** A plot that is redrawn in place while a loop runs. */
-import { liveOutput } from './bundle.js';
-import { type Layout, plot, type Trace } from './figure.js';
+import { liveOutput, untilShown } from './bundle.js';
+import { forPlotly, type Layout, PLOTLY_CONFIG, plot, type Trace } from './figure.js';
 import { describe } from './show-plot.js';
 import { figurePng } from './still-picture.js';
 
+/** Milliseconds between two drawings, at least: each sends the whole figure. */
+const INTERVAL = 100;
+
 export interface LivePlot {
-  /** Draws these traces in place of the last ones. Front ends that know Plotly redraw; others wait for `finish`. */
+  /** Draws these traces in place of the last ones, ten times a second at most. Front ends that know Plotly redraw; others wait for `finish`. */
   update(traces: readonly Trace[]): void;
   /** The last state, with its picture for GitHub and the book. */
   finish(): Promise<void>;
@@ -25,19 +28,32 @@ export function livePlot(layout: Layout): LivePlot {
     const figure = plot(traces, layout);
     return {
       figure,
-      data: { 'text/plain': describe(figure), 'application/vnd.plotly.v1+json': { ...figure, config: { displaylogo: false } } },
+      data: { 'text/plain': describe(figure), 'application/vnd.plotly.v1+json': { ...forPlotly(figure), config: PLOTLY_CONFIG } },
     };
+  };
+  let drawnAt = Number.NEGATIVE_INFINITY;
+  let late: NodeJS.Timeout | undefined;
+  const draw = () => {
+    clearTimeout(late);
+    late = undefined;
+    drawnAt = performance.now();
+    output?.update(bundle().data);
+  };
+  const drawLast = async () => {
+    clearTimeout(late);
+    if (!output || traces.length === 0) return;
+    const { figure, data } = bundle();
+    const { width, height } = figure.layout;
+    output.update({ ...data, 'image/png': Buffer.from(await figurePng(figure)).toString('base64') }, { 'image/png': { width, height } });
   };
   return {
     update(next) {
+      plot(next, layout); // What cannot be drawn is an error of this call.
       traces = next;
-      output?.update(bundle().data);
+      const left = drawnAt + INTERVAL - performance.now();
+      if (left <= 0) draw();
+      else if (output) late ??= setTimeout(draw, left);
     },
-    async finish() {
-      if (!output || traces.length === 0) return;
-      const { figure, data } = bundle();
-      const { width, height } = figure.layout;
-      output.update({ ...data, 'image/png': Buffer.from(await figurePng(figure)).toString('base64') }, { 'image/png': { width, height } });
-    },
+    finish: () => untilShown(drawLast()),
   };
 }

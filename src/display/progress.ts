@@ -1,5 +1,6 @@
 /** One line of progress with the time left, replaced in place: below a cell in a notebook, on stderr elsewhere. */
 import { escapeHtml, liveOutput } from './bundle.js';
+import { printableLine } from './printable.js';
 
 export interface ProgressOptions {
   /** What is being done, such as `GRPO`. */
@@ -35,16 +36,20 @@ export function progress({ label, total, unit = 'steps', interval }: ProgressOpt
       : last.done > 0
         ? `${duration((seconds / last.done) * Math.max(0, total - last.done))} left`
         : 'time left unknown';
-    return `${label}: ${last.done} of ${total} ${unit}, ${time}${last.note ? ` · ${last.note}` : ''}`;
+    return printableLine(`${label}: ${last.done} of ${total} ${unit}, ${time}${last.note ? ` · ${last.note}` : ''}`);
   };
   const draw = () => {
     shownAt = performance.now();
     const text = line();
     if (notebook) {
-      const bar = finished ? '' : `<progress value="${last.done}" max="${total}" style="vertical-align:middle"></progress> `;
+      const bar = finished
+        ? ''
+        : `<progress value="${Number(last.done)}" max="${Number(total)}" style="vertical-align:middle"></progress> `;
       notebook.update({ 'text/plain': text, 'text/html': `<div>${bar}${escapeHtml(text)}</div>` });
     } else
-      process.stderr.write(terminal ? `\r${text.slice(0, (process.stderr.columns ?? 80) - 1)}\x1b[K${finished ? '\n' : ''}` : `${text}\n`);
+      process.stderr.write(
+        terminal ? `\r${[...text].slice(0, (process.stderr.columns || 80) - 1).join('')}\x1b[K${finished ? '\n' : ''}` : `${text}\n`,
+      );
   };
   draw();
   return {

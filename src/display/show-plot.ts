@@ -1,6 +1,7 @@
 /** A plot as notebook output: text for everyone, a picture for GitHub and the book, Plotly's JSON where the reader can zoom. */
-import { inNotebook, show } from './bundle.js';
-import { type Figure, type Layout, plot, type Trace } from './figure.js';
+import { inNotebook, liveOutput, show, untilShown } from './bundle.js';
+import { type Figure, forPlotly, type Layout, PLOTLY_CONFIG, plot, type Trace } from './figure.js';
+import { printableLine } from './printable.js';
 import { figurePng } from './still-picture.js';
 
 /**
@@ -8,20 +9,25 @@ import { figurePng } from './still-picture.js';
  *
  *     await showPlot([{ x: steps, y: reward, name: 'GRPO' }], { xaxis: 'step', yaxis: 'exact match (0 to 1)' });
  */
-export async function showPlot(figure: Figure | readonly Trace[], layout?: Layout): Promise<void> {
+export function showPlot(figure: Figure | readonly Trace[], layout?: Layout): Promise<void> {
+  return untilShown(draw(figure, layout));
+}
+
+async function draw(figure: Figure | readonly Trace[], layout?: Layout): Promise<void> {
   const complete = 'layout' in figure ? plot(figure.data, { ...figure.layout, ...layout }) : plot(figure, layout);
   const text = describe(complete);
   if (!inNotebook()) {
     show({ 'text/plain': text });
     return;
   }
+  // Of this cell, which may have ended by the time the picture is drawn.
+  const output = liveOutput();
   const png = Buffer.from(await figurePng(complete)).toString('base64');
-  const bundle = {
+  output?.update({
     'text/plain': text,
     'image/png': png,
-    'application/vnd.plotly.v1+json': { ...complete, config: { displaylogo: false } },
-  };
-  show(bundle);
+    'application/vnd.plotly.v1+json': { ...forPlotly(complete), config: PLOTLY_CONFIG },
+  });
 }
 
 /** `Plot "Reward": exact match (0 to 1) over step; traces: GRPO, OFSD`. */
@@ -30,5 +36,5 @@ export function describe({ data, layout }: Figure): string {
   const heading = (layout.title as { text?: string } | undefined)?.text;
   const names = data.map((trace) => trace.name).filter(Boolean);
   const axes = title('xaxis') && title('yaxis') ? `: ${title('yaxis')} over ${title('xaxis')}` : '';
-  return `Plot${heading ? ` "${heading}"` : ''}${axes}${names.length ? `; traces: ${names.join(', ')}` : ''}`.replace(/<[^>]*>/g, '');
+  return printableLine(`Plot${heading ? ` "${heading}"` : ''}${axes}${names.length ? `; traces: ${names.join(', ')}` : ''}`);
 }

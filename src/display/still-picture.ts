@@ -6,7 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Figure } from './figure.js';
+import { type Figure, forPlotly, PLOTLY_CONFIG } from './figure.js';
 import { optionalPackage, packageFolder } from './optional-package.js';
 import { layOutText, type MeasuredWindow } from './text-layout.js';
 
@@ -17,12 +17,13 @@ export interface PngOptions {
 
 /** The figure as a PNG file's bytes. The first call loads plotly.js (about 3 s), later ones take about 0.3 s. */
 export async function figurePng(figure: Figure, { scale = 1 }: PngOptions = {}): Promise<Uint8Array> {
-  drawing ??= startDrawing().catch((error) => {
-    drawing = undefined;
-    throw error;
-  });
-  const { draw, render } = await drawing;
-  return render(await draw(figure), scale);
+  const svg = await figureSvg(figure);
+  return (await started()).render(svg, scale);
+}
+
+/** What the picture is made from. */
+export async function figureSvg(figure: Figure): Promise<string> {
+  return (await started()).draw(forPlotly(figure));
 }
 
 interface Drawing {
@@ -31,6 +32,14 @@ interface Drawing {
 }
 
 let drawing: Promise<Drawing> | undefined;
+
+function started(): Promise<Drawing> {
+  drawing ??= startDrawing().catch((error) => {
+    drawing = undefined;
+    throw error;
+  });
+  return drawing;
+}
 
 async function startDrawing(): Promise<Drawing> {
   const purpose = 'Drawing a plot';
@@ -57,7 +66,7 @@ async function startDrawing(): Promise<Drawing> {
       try {
         // Plotly writes into what it is given, and wants objects of its own window.
         const own = window.eval(`(${JSON.stringify({ data, layout })})`);
-        await window.Plotly.newPlot(place, own.data, own.layout, { staticPlot: true });
+        await window.Plotly.newPlot(place, own.data, own.layout, { ...PLOTLY_CONFIG, staticPlot: true });
         const { width, height } = layout;
         const url = await window.Plotly.toImage(place, { format: 'svg', width, height });
         return decodeURIComponent(url.slice(url.indexOf(',') + 1));

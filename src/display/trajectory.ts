@@ -1,12 +1,13 @@
 /**
  * A trajectory to be read: own tokens plain, passages shaded, tags coloured, each own token tinted by a number if one is given.
  *
- * Everything in a trajectory is written by a model, a passage or a question's author: all of it is escaped. Tags are coloured only where they count:
+ * Everything in a trajectory is written by a model, a passage or a question's author: all of it is escaped, and control characters are made visible. Tags are coloured only where they count:
  * in own text, and as the frame of what the environment put in; a tag inside a passage is ordinary text.
  */
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { Trajectory } from '../rollout/trajectory.js';
 import { escapeHtml, showHtml } from './bundle.js';
+import { printable } from './printable.js';
 
 /** One number a token of `Trajectory.tokens`, such as an advantage or a token's KL; those of tokens that are not own are not shown. */
 export interface TokenValues {
@@ -66,7 +67,7 @@ export function trajectoryText(trajectory: Trajectory, tokenizer: Tokenizer, { h
     .map(({ text, own }) => (own ? text : `⟦${text}⟧`))
     .join('')
     .replace(/⟧⟦/g, '');
-  return [heading, trajectory.question.question, body, outcome(trajectory)].filter(Boolean).join('\n');
+  return printable([heading, trajectory.question.question, body, outcome(trajectory)].filter(Boolean).join('\n'));
 }
 
 const INK = '#1b1f24';
@@ -75,11 +76,14 @@ const RETRIEVED = 'display:block;background:#eef0f2;color:#57606a;border-left:3p
 const BLUE = [0, 114, 178] as const;
 const ORANGE = [213, 94, 0] as const;
 
+/** Text that neither acts as markup nor turns what stands after it around. */
+const safe = (text: string): string => escapeHtml(printable(text));
+
 const frame = (content: string) =>
   `<div style="background:#fff;color:${INK};border:1px solid #d0d7de;border-radius:6px;padding:10px 12px;margin:4px 0;line-height:1.65;text-align:left">${content}</div>`;
 
 function question({ question: { question: text, goldenAnswers, dataset } }: Trajectory): string {
-  return `<div style="margin-bottom:6px"><b>${escapeHtml(text)}</b> <span style="color:#57606a">${escapeHtml(dataset)} · gold: ${escapeHtml(goldenAnswers.join(' | '))}</span></div>`;
+  return `<div style="margin-bottom:6px"><b>${safe(text)}</b> <span style="color:#57606a">${safe(dataset)} · gold: ${safe(goldenAnswers.join(' | '))}</span></div>`;
 }
 
 function attempt(trajectory: Trajectory, tokenizer: Tokenizer, { values, heading }: TrajectoryOptions): string {
@@ -91,9 +95,9 @@ function attempt(trajectory: Trajectory, tokenizer: Tokenizer, { values, heading
   const scale = values && colourScale(values, trajectory.own);
   const colour = trajectory.reward === 1 ? '#00724f' : '#a33b00';
   return [
-    heading ? `<div style="font-weight:600;margin-bottom:4px">${escapeHtml(heading)}</div>` : '',
+    heading ? `<div style="font-weight:600;margin-bottom:4px">${safe(heading)}</div>` : '',
     `<div style="white-space:pre-wrap;overflow-wrap:anywhere;font-family:ui-monospace,Menlo,Consolas,monospace;font-size:13px">${body(trajectory, tokenizer, values, scale)}</div>`,
-    `<div style="margin-top:6px;color:${colour}">${escapeHtml(outcome(trajectory))}</div>`,
+    `<div style="margin-top:6px;color:${colour}">${safe(outcome(trajectory))}</div>`,
     scale ? legend(scale) : '',
   ].join('');
 }
@@ -116,16 +120,16 @@ function body(trajectory: Trajectory, tokenizer: Tokenizer, values: TokenValues 
       at += text.length;
       const inner = runs
         .map(({ text: run, kind }) => {
-          if (kind === '') return escapeHtml(run);
+          if (kind === '') return safe(run);
           const [tag, part] = kind.split(' ');
           // On a tint, ink is what can be read.
           const style = `color:${tinted ? INK : TAG_COLOURS[tag]}${part === 'tag' ? ';font-weight:600' : ''}`;
-          return `<span style="${style}">${escapeHtml(run)}</span>`;
+          return `<span style="${style}">${safe(run)}</span>`;
         })
         .join('');
       if (!own) return `<span style="${RETRIEVED}">${inner}</span>`;
       if (!tinted) return inner;
-      return `<span style="background:${scale.colour(value)}" title="${escapeHtml(`token ${start}: ${values?.name} ${number(value)}`)}">${inner}</span>`;
+      return `<span style="background:${scale.colour(value)}" title="${safe(`token ${start}: ${values?.name} ${number(value)}`)}">${inner}</span>`;
     })
     .join('');
 }
@@ -230,7 +234,7 @@ function colourScale({ values, name, range }: TokenValues, own: readonly boolean
 function legend({ low, high, name, colour }: Scale): string {
   const stops = Array.from({ length: 9 }, (_, index) => colour(low + ((high - low) * index) / 8)).join(',');
   const bar = `display:inline-block;width:120px;height:10px;vertical-align:middle;border:1px solid #d0d7de;background:linear-gradient(to right,${stops})`;
-  return `<div style="margin-top:4px;font-size:12px">${escapeHtml(name)} ${number(low)} <span style="${bar}"></span> ${number(high)}</div>`;
+  return `<div style="margin-top:4px;font-size:12px">${safe(name)} ${number(low)} <span style="${bar}"></span> ${number(high)}</div>`;
 }
 
 function mean(values: ArrayLike<number>, start: number, end: number): number {

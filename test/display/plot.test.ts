@@ -1,7 +1,8 @@
 import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
-import { PALETTE, plot } from '../../src/display/figure.js';
-import { figurePng } from '../../src/display/still-picture.js';
+import { forPlotly, PALETTE, PLOTLY_CONFIG, plot, type Trace } from '../../src/display/figure.js';
+import { describe as inWords } from '../../src/display/show-plot.js';
+import { figurePng, figureSvg } from '../../src/display/still-picture.js';
 
 const titled = { xaxis: 'step', yaxis: 'exact match (0 to 1)' };
 
@@ -34,6 +35,123 @@ describe('plot', () => {
       height: 420,
       yaxis: { title: { text: 'loss (nats)' }, type: 'log', gridcolor: 'red' },
     });
+  });
+});
+
+describe('what a plot takes', () => {
+  it.each(['America/New_York', 'Asia/Tokyo', 'UTC'])('shows a date as the clock in %s shows it', (zone) => {
+    const before = process.env.TZ;
+    process.env.TZ = zone;
+    try {
+      const dates = [new Date(2026, 0, 31, 23, 5), new Date(2026, 6, 1, 0, 0, 7, 8), new Date(Number.NaN)];
+      expect(plot([{ x: dates, y: [1, 2, 3] }], titled).data[0].x).toEqual(['2026-01-31 23:05:00', '2026-07-01 00:00:07.008', null]);
+    } finally {
+      if (before === undefined) delete process.env.TZ;
+      else process.env.TZ = before;
+    }
+  });
+
+  it('takes titles as text wherever Plotly has one, and leaves what is the caller’s own', () => {
+    const bar = { colorbar: { title: 'reward (0 to 1)' } };
+    const figure = plot(
+      [
+        {
+          y: [1],
+          marker: { ...bar, line: bar },
+          ...bar,
+          legendgrouptitle: 'arms',
+          customdata: [{ title: 'x' }],
+          meta: { title: 'x' },
+          name: 'a',
+        },
+        { type: 'pie', values: [1], title: 'share', name: 'b' },
+      ],
+      { ...titled, title: 'Runs', legend: { title: 'arm' }, coloraxis: bar, annotations: [{ text: 'here' }] },
+    );
+    const text = { title: { text: 'reward (0 to 1)' } };
+    expect(figure.data[0]).toMatchObject({
+      marker: { colorbar: text, line: { colorbar: text } },
+      colorbar: text,
+      legendgrouptitle: { text: 'arms' },
+    });
+    expect(figure.data[0]).toMatchObject({ customdata: [{ title: 'x' }], meta: { title: 'x' } });
+    expect(figure.data[1]).toMatchObject({ title: { text: 'share' } });
+    expect(figure.layout).toMatchObject({ title: { text: 'Runs' }, legend: { title: { text: 'arm' } }, coloraxis: { colorbar: text } });
+  });
+
+  it('takes sets, series and big integers as lists of numbers, and says what it cannot take', () => {
+    const { Series } = createRequire(import.meta.url)('danfojs-node');
+    expect(plot([{ x: new Set([1, 2]), y: new Series([3, 4]), ids: [5n, 2n ** 70n] }], titled).data[0]).toEqual({
+      x: [1, 2],
+      y: [3, 4],
+      ids: [5, '1180591620717411303424'],
+    });
+    const circle: Record<string, unknown> = {};
+    circle.self = circle;
+    const bad: [Trace, string][] = [
+      [{ y: new Map([[1, 2]]) }, 'as data[0].y, got a Map'],
+      [{ y: [1, () => 2] }, 'as data[0].y[1], got a function'],
+      [{ y: { dataSync: () => [] } }, 'got a tensor'],
+      [{ y: [1], meta: circle }, 'an object that holds itself'],
+    ];
+    for (const [trace, text] of bad) expect(() => plot([trace], titled)).toThrow(text);
+    const shared = [1, 2];
+    expect(() => plot([{ x: shared, y: shared }], titled)).not.toThrow();
+  });
+});
+
+/** What would act in Plotly, in a terminal or in SVG. */
+const HOSTILE = 'a<b>c</b> <a href="javascript:x">&lt; $x^2$ \u001b[31m\u0000\u202e\ud800\uffff';
+
+describe('labels are text', () => {
+  const hostile = plot([{ y: [1], x: [HOSTILE], name: HOSTILE, text: [HOSTILE], hovertemplate: '%{x}<extra></extra>' }], {
+    ...titled,
+    title: `${HOSTILE}\nsecond`,
+    xaxis: { title: HOSTILE, ticktext: [HOSTILE], tickformat: '>5' },
+    annotations: [{ text: HOSTILE }],
+    showlegend: true,
+  });
+
+  it('in what Plotly is given: no markup but line breaks, no formulas, no control character', () => {
+    const { data, layout } = JSON.parse(JSON.stringify(forPlotly(hostile)));
+    const labels = [
+      data[0].x[0],
+      data[0].name,
+      data[0].text[0],
+      layout.title.text,
+      layout.xaxis.title.text,
+      layout.xaxis.ticktext[0],
+      layout.annotations[0].text,
+    ];
+    for (const label of labels) {
+      expect(label.replace('<br>second', '')).toBe(
+        'a&#60;b&#62;c&#60;/b&#62; &#60;a href="javascript:x"&#62;&#38;lt; $x^2$ \\x1b[31m\\x00\\u202e\\ud800\\uffff',
+      );
+    }
+    expect(layout.title.text).toMatch(/<br>second$/);
+    expect(PLOTLY_CONFIG.typesetMath).toBe(false);
+    expect(data[0].hovertemplate).toBe('%{x}<extra></extra>');
+    expect(layout.xaxis.tickformat).toBe('>5');
+    // The figure itself holds what was given, so that it can be shown twice.
+    expect(hostile.data[0].name).toBe(HOSTILE);
+  });
+
+  it('in a still picture, which shows them letter by letter', async () => {
+    const drawn = await figureSvg(hostile);
+    expect(drawn).not.toMatch(/<a\b|font-weight: ?bold/);
+    // The title, its axis, the tick, the label beside the point, the annotation and the legend.
+    const shown = drawn
+      .replace(/&(#60|lt);/g, '<')
+      .replace(/&(#62|gt);/g, '>')
+      .split('a<b>c</b> <a href="javascript:x">&amp;lt; $x^2$');
+    expect(shown.length - 1).toBeGreaterThanOrEqual(4);
+    expect((await figurePng(hostile)).length).toBeGreaterThan(1000);
+  });
+
+  it('in words, on one line', () => {
+    expect(inWords(plot([{ y: [1], name: 'a\nb<i>' }], { ...titled, title: 'x\u001b[2J' }))).toBe(
+      'Plot "x\\x1b[2J": exact match (0 to 1) over step; traces: a b<i>',
+    );
   });
 });
 

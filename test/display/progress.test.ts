@@ -22,6 +22,14 @@ describe('progress outside of a notebook', () => {
     expect(lines[2]).toMatch(/GRPO: 2 of 4 steps, in .* s · reward 0.5\n/);
   });
 
+  it('lets no label or note steer the terminal or begin a line', () => {
+    const lines = written();
+    const line = progress({ label: 'a\u001b[2J', total: 1, unit: 'b\u009b', interval: 0 });
+    line.finish('c\r\nd\u202e');
+    expect(lines[0]).toContain('a\\x1b[2J: 0 of 1 b\\x9b');
+    expect(lines[1]).toMatch(/ · c d\\u202e\n$/);
+  });
+
   it('gives a loop its items and ends its line when the loop breaks', () => {
     const lines = written();
     const seen: string[] = [];
