@@ -1,26 +1,24 @@
 /** `search-e1 evaluate`: a policy, or the agent without a model, on Tinypedia's mini sets or on the benchmarks, with intervals and published rows. */
 import { appendFile, writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
-import { type BenchmarkName, benchmarkNames } from '../benchmarks/benchmark-names.js';
+import { benchmarkNames } from '../benchmarks/benchmark-names.js';
 import { type EvaluationRecord, summarize } from '../benchmarks/evaluate.js';
 import { evaluatePolicy } from '../benchmarks/evaluate-policy.js';
 import { evaluateLexicalAgent } from '../benchmarks/lexical-evaluation.js';
-import type { BenchmarkHalf } from '../benchmarks/split.js';
 import { printable, printableJson } from '../display/printable.js';
 import { duration } from '../display/progress.js';
 import type { Engine } from '../engines/engine.js';
 import { random } from '../random.js';
 import type { Protocol } from '../rollout/protocol.js';
 import type { BackendReport } from '../tensors/backend.js';
-import { MINI_SETS, type MiniSet } from '../tinypedia/questions.js';
-import { type EvaluationSource, openSource, type Part } from './evaluation-source.js';
+import { MINI_SETS } from '../tinypedia/questions.js';
+import { type EvaluationSource, openSource, type Part, type SetName, type SourceFlags } from './evaluation-source.js';
 import { describeEvaluation, type EvaluationResult } from './evaluation-table.js';
 import { givenBy, Interrupted, type Io, UsageError } from './io.js';
 import {
   addModelOptions,
   checkModelFlags,
   EPISODES_AT_ONCE,
-  type ModelFlags,
   openBackend,
   openModel,
   openProtocol,
@@ -31,15 +29,7 @@ import { addCommonOptions, type CommonFlags, examples, integer, oneOrMore, posit
 import { runTasks, type Task } from './tasks.js';
 import { trajectoryRecord } from './trajectory-record.js';
 
-export type SetName = 'tinypedia' | 'all' | MiniSet | BenchmarkName;
-
-export interface EvaluateFlags extends CommonFlags, ModelFlags {
-  readonly agent: 'policy' | 'lexical';
-  readonly set?: readonly SetName[];
-  readonly questions?: string;
-  readonly corpus?: readonly string[];
-  readonly half?: BenchmarkHalf | 'both';
-  readonly limit?: number;
+interface EvaluateFlags extends CommonFlags, SourceFlags {
   readonly temperature: number;
   readonly seed: number;
   readonly trajectories?: string;

@@ -10,8 +10,20 @@ import { createSearcher } from '../search/minisearch.js';
 import type { Searcher } from '../search/passage.js';
 import { MINI_SETS, type MiniSet } from '../tinypedia/questions.js';
 import { openClassroom } from './classroom.js';
-import type { EvaluateFlags, SetName } from './evaluate.js';
 import { givenBy, type Io, UsageError } from './io.js';
+import type { ModelFlags } from './open-policy.js';
+
+export type SetName = 'tinypedia' | 'all' | MiniSet | BenchmarkName;
+
+/** What the options of `evaluate` say of the questions, and of who answers them. */
+export interface SourceFlags extends ModelFlags {
+  readonly agent: 'policy' | 'lexical';
+  readonly set?: readonly SetName[];
+  readonly questions?: string;
+  readonly corpus?: readonly string[];
+  readonly half?: BenchmarkHalf | 'both';
+  readonly limit?: number;
+}
 
 /** Questions that are evaluated together, and come with the name of their set. */
 export interface Part {
@@ -33,7 +45,7 @@ export interface EvaluationSource {
 /** Passage collections that come with the package, each with the gold passages of its sample's questions. */
 const SHIPPED_CORPORA = ['hotpotqa', '2wikimultihopqa', 'musique'] as const;
 
-export async function openSource(flags: EvaluateFlags, io: Io): Promise<EvaluationSource> {
+export async function openSource(flags: SourceFlags, io: Io): Promise<EvaluationSource> {
   if (flags.questions !== undefined) return ownQuestions(flags.questions, flags, io);
   const chosen = flags.set ?? [flags.agent === 'lexical' || flags.model !== undefined ? 'all' : 'tinypedia'];
   const mini = MINI_SETS.filter((set) => chosen.includes(set) || chosen.includes('tinypedia'));
@@ -46,7 +58,7 @@ export async function openSource(flags: EvaluateFlags, io: Io): Promise<Evaluati
   return mini.length ? classroomSets(mini, flags) : benchmarkSets(real, flags, io);
 }
 
-async function classroomSets(sets: readonly MiniSet[], { half, corpus, limit = 100, agent }: EvaluateFlags): Promise<EvaluationSource> {
+async function classroomSets(sets: readonly MiniSet[], { half, corpus, limit = 100, agent }: SourceFlags): Promise<EvaluationSource> {
   if (half !== undefined && half !== 'both')
     throw new UsageError('--half: Tinypedia’s sets have no halves; all of them are about entities that training never saw');
   if (corpus !== undefined) throw new UsageError('--corpus: Tinypedia’s questions can be answered from its own encyclopedia alone');
@@ -61,7 +73,7 @@ async function classroomSets(sets: readonly MiniSet[], { half, corpus, limit = 1
   };
 }
 
-async function benchmarkSets(sets: readonly BenchmarkName[], flags: EvaluateFlags, io: Io): Promise<EvaluationSource> {
+async function benchmarkSets(sets: readonly BenchmarkName[], flags: SourceFlags, io: Io): Promise<EvaluationSource> {
   const { half = 'held-out' } = flags;
   const parts = await Promise.all(sets.map(async (name) => part(name, await loadBenchmark(name), half, flags.limit)));
   const without = sets.filter((set) => !(SHIPPED_CORPORA as readonly SetName[]).includes(set));
@@ -81,7 +93,7 @@ async function benchmarkSets(sets: readonly BenchmarkName[], flags: EvaluateFlag
   };
 }
 
-async function ownQuestions(path: string, flags: EvaluateFlags, io: Io): Promise<EvaluationSource> {
+async function ownQuestions(path: string, flags: SourceFlags, io: Io): Promise<EvaluationSource> {
   if (flags.set !== undefined) throw new UsageError('--questions and --set: give one of them');
   const { half = 'both' } = flags;
   const name = basename(path).replace(/\.jsonl(\.gz)?$/, '');

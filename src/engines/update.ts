@@ -5,7 +5,6 @@
  * are settled. Otherwise two loops would add up their gradients, and episodes would begin under one policy and end under another.
  */
 import { nextTurn } from '../tensors/next-turn.js';
-import type { Engine } from './engine.js';
 
 /** The changes of one engine's weights, in a row. The engine carries it, so that whoever wraps the engine stands in the same row. */
 export class Updates {
@@ -33,13 +32,18 @@ export class Updates {
   }
 }
 
+/** As much of an engine as is needed to stand in its row. */
+interface InRow {
+  readonly updates: Updates;
+}
+
 /** Waits until nobody changes the engine's weights any more. Not to be awaited within an update: that would wait for itself. */
-export const settled = (engine: Pick<Engine, 'updates'>): Promise<void> => updatesOf(engine).settled();
+export const settled = (engine: InRow): Promise<void> => updatesOf(engine).settled();
 
 /** Runs what changes the engine's weights, once those before it are done. */
-export const update = <T>(engine: Pick<Engine, 'updates'>, change: () => Promise<T>): Promise<T> => updatesOf(engine).run(change);
+export const update = <T>(engine: InRow, change: () => Promise<T>): Promise<T> => updatesOf(engine).run(change);
 
-function updatesOf({ updates }: Pick<Engine, 'updates'>): Updates {
+function updatesOf({ updates }: InRow): Updates {
   if (!updates)
     throw new TypeError('the engine has no `updates`: a wrapper passes on those of the engine in it, another engine has `new Updates()`');
   return updates;
