@@ -35,6 +35,7 @@ export * from './policy/generate.js';
 export * from './policy/generation-config.js';
 export * from './policy/lora.js';
 export * from './policy/model-size.js';
+export * from './policy/optimizer-files.js';
 export * from './policy/policy.js';
 export * from './policy/qwen2.5.js';
 export * from './policy/rope.js';

@@ -103,9 +103,12 @@ export interface Engine {
   mergeAdapter(): void;
   /** Takes the adapter off without a trace. */
   dropAdapter(): void;
-  /** Writes the weights as a Hugging Face folder, with the optimiser's state beside them; an adapter must be merged first. */
+  /** Writes the weights as a Hugging Face folder or, with an adapter on, the adapter alone as PEFT's; the optimiser's state lies beside them once a step was taken. */
   save(folder: string): Promise<void>;
-  /** Takes weights and, where the folder has it, optimiser state of an earlier `save`, so that training goes on as if never interrupted. */
+  /**
+   * Takes what an earlier `save` wrote, so that training goes on as if never interrupted: weights or, where the folder holds an adapter, that, over the weights as
+   * they are; and the optimiser's state, fresh where the folder has none. An adapter that is on must be merged or dropped first.
+   */
   load(folder: string): Promise<void>;
   dispose(): void;
 }

@@ -8,9 +8,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { checkNumber, shown } from '../number-setting.js';
 import type { Pass } from '../policy/activation-memory.js';
-import { assignWeights, loadOptimizer, saveOptimizer, savePolicy } from '../policy/checkpoint.js';
+import { holdsAdapter, readAdapter, saveAdapter } from '../policy/adapter-files.js';
+import { assignWeights, savePolicy } from '../policy/checkpoint.js';
 import { type DecoderWeights, decode, headOf } from '../policy/decoder.js';
 import { generate } from '../policy/generate.js';
+import { loadOptimizer, saveOptimizer } from '../policy/optimizer-files.js';
 import type { Policy } from '../policy/policy.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { AdamW } from '../tensors/adamW.js';
@@ -234,15 +236,23 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     },
 
     async save(folder) {
-      await savePolicy(policy, folder, { tokenizerFolder });
-      await saveOptimizer(folder, await optimizer().state(), policy);
+      const state = made ? await made.state() : null;
+      if (policy.adapter) await saveAdapter(policy, folder);
+      else await savePolicy(policy, folder, { tokenizerFolder });
+      await saveOptimizer(folder, state, policy.trainable);
     },
 
     async load(folder) {
       if (policy.adapter) throw new Error('the policy has an adapter on: merge or drop it before loading');
-      await assignWeights(policy, folder);
+      const adapter = (await holdsAdapter(folder)) ? await readAdapter(policy, folder) : null;
+      // Moments that do not fit are found before anything is replaced.
+      const state = await loadOptimizer(folder, adapter?.variables ?? policy.weights).catch((error: unknown) => {
+        tf.dispose([...(adapter?.variables.values() ?? [])]);
+        throw error;
+      });
+      if (adapter) policy.attachAdapter(adapter);
+      else await assignWeights(policy, folder);
       resetOptimizer();
-      const state = await loadOptimizer(folder);
       if (state) optimizer().restore(state);
     },
 

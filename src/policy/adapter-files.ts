@@ -4,14 +4,14 @@
  * An adapter may leave layers out. What is not computed here (DoRA and other variants, trained biases or whole modules, ranks that differ from layer to layer,
  * initialisations that change the weights below) is refused, never ignored, with every reason in one error.
  */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { replaceFile } from '../replace-file.js';
 import { createVariable } from '../tensors/variable.js';
 import { weightShapes } from './config.js';
-import { ADAPTED, adapterName } from './lora.js';
+import { ADAPTED, adapterName, type LoraAdapter } from './lora.js';
 import type { Policy } from './policy.js';
 import { openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
 import { readJson } from './shards.js';
@@ -89,12 +89,32 @@ export async function saveAdapter(policy: Policy, folder: string, { baseModel = 
   await replaceFile(join(folder, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
 }
 
+/** Whether a folder holds an adapter, rather than a whole policy. */
+export async function holdsAdapter(folder: string): Promise<boolean> {
+  const found = async (name: string) => (await stat(join(folder, name)).catch(() => null)) !== null;
+  if (!(await found(CONFIG))) return false;
+  if (await found('config.json'))
+    throw new Error(`${folder} holds an adapter and a policy (${CONFIG} and config.json): keep them in folders of their own`);
+  return true;
+}
+
 /**
  * Puts a folder's adapter on a policy that has none.
  *
  * @throws Error listing what the adapter asks for that is not computed here, and every tensor that does not fit the policy
  */
 export async function loadAdapter(policy: Policy, folder: string): Promise<void> {
+  const adapter = await readAdapter(policy, folder);
+  try {
+    policy.attachAdapter(adapter);
+  } catch (error) {
+    for (const variable of adapter.variables.values()) variable.dispose();
+    throw error;
+  }
+}
+
+/** A folder's adapter for a policy, not yet on it; the caller owns its variables. Errors as `loadAdapter`'s. */
+export async function readAdapter(policy: Policy, folder: string): Promise<LoraAdapter> {
   const path = join(folder, CONFIG);
   const parsed = schema.safeParse(await readJson(path));
   if (!parsed.success) {
@@ -132,11 +152,7 @@ export async function loadAdapter(policy: Policy, folder: string): Promise<void>
       if (file.records.has(PREFIX + name)) variables.set(name, createVariable(name, await file.read(PREFIX + name), shape));
     }
     // PEFT scales by alpha / sqrt(r) under rsLoRA.
-    policy.attachAdapter({
-      rank: config.r,
-      alpha: config.use_rslora ? config.lora_alpha * Math.sqrt(config.r) : config.lora_alpha,
-      variables,
-    });
+    return { rank: config.r, alpha: config.use_rslora ? config.lora_alpha * Math.sqrt(config.r) : config.lora_alpha, variables };
   } catch (error) {
     for (const variable of variables.values()) variable.dispose();
     throw error;

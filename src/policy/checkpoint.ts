@@ -8,12 +8,11 @@ import { copyFile, mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { replaceFile } from '../replace-file.js';
-import type { AdamWState } from '../tensors/adamW.js';
 import { ensureBackend } from '../tensors/backend.js';
 import { type HalfFormat, halfFormat, narrowToHalves, widenHalves } from '../tensors/half.js';
 import { configToJson, type PolicyConfig, parseConfig, weightShapes } from './config.js';
 import { Policy } from './policy.js';
-import { openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
+import { type StoredTensor, writeSafetensors } from './safetensors.js';
 import { type LoadOptions, openShards, readJson } from './shards.js';
 import { tokenizerFiles } from './tokenizer-files.js';
 
@@ -102,39 +101,6 @@ async function generationConfig(folder: string): Promise<Record<string, unknown>
   const path = join(folder, 'generation_config.json');
   if (!(await stat(path).catch(() => null))) return {};
   return ((await readJson(path)) ?? {}) as Record<string, unknown>;
-}
-
-const OPTIMIZER_FILE = 'optimizer.safetensors';
-
-/** Writes AdamW's moments beside a checkpoint: `<weight>.first` and `<weight>.second`, the step count in the metadata. */
-export async function saveOptimizer(folder: string, state: AdamWState, policy: Policy): Promise<void> {
-  const tensors = new Map<string, { values: Float32Array; shape: readonly number[] }>();
-  for (const [name, { shape }] of policy.weights) {
-    tensors.set(`${name}.first`, { values: state.first[name], shape });
-    tensors.set(`${name}.second`, { values: state.second[name], shape });
-  }
-  await writeSafetensors(join(folder, OPTIMIZER_FILE), tensors, { steps: String(state.steps) });
-}
-
-/** The moments beside a checkpoint; null where there are none (a base model, a merged policy). */
-export async function loadOptimizer(folder: string): Promise<AdamWState | null> {
-  const path = join(folder, OPTIMIZER_FILE);
-  if (!(await stat(path).catch(() => null))) return null;
-  const file = await openSafetensors(path);
-  try {
-    const first: Record<string, Float32Array> = {};
-    const second: Record<string, Float32Array> = {};
-    for (const name of file.records.keys()) {
-      const moments = name.endsWith('.first') ? first : second;
-      moments[name.replace(/\.(first|second)$/, '')] = await file.read(name);
-    }
-    const steps = Number(file.metadata.steps);
-    if (!Number.isSafeInteger(steps) || steps < 0)
-      throw new Error(`${path}: metadata "steps" is ${file.metadata.steps}, expected the number of steps taken`);
-    return { steps, first, second };
-  } finally {
-    await file.close();
-  }
 }
 
 async function readConfig(folder: string): Promise<PolicyConfig> {

@@ -1,0 +1,70 @@
+/**
+ * AdamW's moments beside what they belong to, a checkpoint or an adapter: `optimizer.safetensors` holds `<variable>.first` and `<variable>.second`, and
+ * the number of steps taken in its metadata. No other program reads it. There is none before the first step, where all moments are 0.
+ */
+import { rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { AdamWState } from '../tensors/adamW.js';
+import { openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
+
+export const OPTIMIZER_FILE = 'optimizer.safetensors';
+
+/** What is trained: variables by name, as `Policy.trainable` has them. */
+type Trained = ReadonlyMap<string, { readonly shape: readonly number[] }>;
+
+/** Writes the moments of `trained`; where no step was taken, takes an earlier file away instead. */
+export async function saveOptimizer(folder: string, state: AdamWState | null, trained: Trained): Promise<void> {
+  const path = join(folder, OPTIMIZER_FILE);
+  if (!state || state.steps === 0) return rm(path, { force: true });
+  const tensors = new Map<string, StoredTensor>();
+  for (const [name, { shape }] of trained) {
+    tensors.set(`${name}.first`, { values: state.first[name], shape });
+    tensors.set(`${name}.second`, { values: state.second[name], shape });
+  }
+  await writeSafetensors(path, tensors, { steps: String(state.steps) });
+}
+
+/**
+ * The moments in a folder; null where there are none (a base model, a merged policy, no step taken).
+ *
+ * @param trained what they are to belong to
+ * @throws Error listing what is missing, unknown or of another shape
+ */
+export async function loadOptimizer(folder: string, trained: Trained): Promise<AdamWState | null> {
+  const path = join(folder, OPTIMIZER_FILE);
+  if (!(await stat(path).catch(() => null))) return null;
+  const file = await openSafetensors(path);
+  try {
+    const steps = Number(file.metadata.steps);
+    if (!Number.isSafeInteger(steps) || steps < 1)
+      throw new Error(`${path}: metadata "steps" is ${file.metadata.steps}, expected the number of steps taken`);
+    const first: Record<string, Float32Array> = {};
+    const second: Record<string, Float32Array> = {};
+    const unknown = new Set(file.records.keys());
+    const problems: string[] = [];
+    for (const [name, { shape }] of trained) {
+      for (const part of ['first', 'second']) {
+        const moment = `${name}.${part}`;
+        const found = file.records.get(moment);
+        unknown.delete(moment);
+        if (!found) problems.push(`${moment} is missing (shape [${shape}])`);
+        else if (`${found.shape}` !== `${shape}`) problems.unshift(`${moment} has shape [${found.shape}], what is trained has [${shape}]`);
+      }
+    }
+    for (const name of unknown) problems.unshift(`${name} is no moment of what is trained`);
+    if (problems.length) throw new Error(`${path} does not fit:\n${listed(problems)}`);
+    for (const name of trained.keys()) {
+      first[name] = await file.read(`${name}.first`);
+      second[name] = await file.read(`${name}.second`);
+    }
+    return { steps, first, second };
+  } finally {
+    await file.close();
+  }
+}
+
+/** A file of another model has a problem per tensor: the first ones tell. */
+function listed(problems: readonly string[], most = 20): string {
+  const lines = problems.slice(0, most).map((problem) => `  ${problem}`);
+  return [...lines, ...(problems.length > most ? [`  and ${problems.length - most} more`] : [])].join('\n');
+}
