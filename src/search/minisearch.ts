@@ -15,7 +15,7 @@
  */
 import MiniSearch from 'minisearch';
 import { type AnalysisOptions, createAnalysis } from './analyze.js';
-import type { Passage, ScoredPassage, Searcher } from './passage.js';
+import { checkSearch, type Passage, type ScoredPassage, type Searcher } from './passage.js';
 
 export interface SearcherOptions extends AnalysisOptions {
   /** Term frequency saturation, k of BM25. Default 1.2 (MiniSearch, Lucene); Pyserini's is 0.9. */
@@ -35,7 +35,7 @@ export interface SearcherOptions extends AnalysisOptions {
  * Indexes the passages and returns their searcher. About 10,000 passages a second; an index of 24,000 takes some 100 MB.
  *
  * Passages with equal scores come in the order given. An empty query, or one of stop words only, finds nothing. Throws on a
- * duplicate id and on options outside their range.
+ * passage that is none, a duplicate id and on options outside their range.
  */
 export function createSearcher(passages: Iterable<Passage>, options: SearcherOptions = {}): Searcher {
   const { k1 = 1.2, b = 0.7, delta = 0.5, titleBoost = 2, ...analysis } = options;
@@ -46,7 +46,8 @@ export function createSearcher(passages: Iterable<Passage>, options: SearcherOpt
 
   const documents: (Passage & { readonly number: number })[] = [];
   const ids = new Set<string>();
-  for (const { id, title, text } of passages) {
+  for (const passage of passages) {
+    const { id, title, text } = checkPassage(passage, documents.length);
     if (ids.has(id)) throw new Error(`two passages have the id "${id}": ids must be unique within one searcher`);
     ids.add(id);
     documents.push({ number: documents.length, id, title, text });
@@ -72,11 +73,23 @@ export function createSearcher(passages: Iterable<Passage>, options: SearcherOpt
       });
 
   return {
-    search: async (queries, topK) => {
-      if (!Number.isInteger(topK) || topK < 1) throw new RangeError(`search(queries, topK): expected a positive integer, got ${topK}`);
+    search: async (queries, topK, { signal } = {}) => {
+      checkSearch(queries, topK);
+      signal?.throwIfAborted();
       return queries.map((query) => best(query, topK));
     },
   };
+}
+
+/** From JavaScript anything may come; an index of undefined would find nothing and say nothing. */
+function checkPassage(passage: Passage, index: number): Passage {
+  const fields: Partial<Record<string, unknown>> = typeof passage === 'object' && passage !== null ? { ...passage } : {};
+  const missing = ['id', 'title', 'text'].find((field) => typeof fields[field] !== 'string');
+  if (missing === undefined) return passage;
+  const hint = typeof fields.contents === 'string' ? '; a line of a corpus file becomes one by { id, ...splitContents(contents) }' : '';
+  throw new TypeError(
+    `createSearcher: passage ${index} has no text as its ${missing}: expected { id, title, text }, got ${JSON.stringify(passage)?.slice(0, 200)}${hint}`,
+  );
 }
 
 function checkRange(name: string, value: number, low: number, high: number): void {

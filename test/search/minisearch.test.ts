@@ -78,4 +78,23 @@ describe('a searcher', () => {
     expect(() => createSearcher([], { b: 1.5 })).toThrow(/b must lie in \[0, 1\], got 1.5/);
     await expect(searcher.search(['x'], 0)).rejects.toThrow(/positive integer, got 0/);
   });
+
+  it('refuses what is no passage, as JavaScript may give it, and says how a line of a corpus becomes one', () => {
+    const given = (value: unknown) => () => createSearcher([passage('a', '', ''), value as ReturnType<typeof passage>]);
+    expect(given({ id: 'b', contents: '"Title"\ntext' })).toThrow(/passage 1 has no text as its title.*splitContents/);
+    expect(given({ id: 7, title: 'x', text: 'y' })).toThrow(
+      /passage 1 has no text as its id: expected \{ id, title, text \}, got \{"id":7/,
+    );
+    expect(given({ id: 'b', title: 'x' })).toThrow(/no text as its text/);
+    for (const value of [null, undefined, 'text', 7]) expect(given(value)).toThrow(/passage 1 has no text as its id/);
+  });
+
+  it('takes a list of texts and stops at a signal', async () => {
+    await expect(searcher.search('falcon' as unknown as string[], 1)).rejects.toThrow(/list of texts/);
+    await expect(searcher.search([undefined as unknown as string], 1)).rejects.toThrow(/list of texts/);
+    for (const topK of [1.5, -1, Number.NaN, Number.POSITIVE_INFINITY, '3' as unknown as number])
+      await expect(searcher.search(['x'], topK)).rejects.toThrow(/positive integer/);
+    const reason = new Error('stop');
+    await expect(searcher.search(['x'], 1, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  });
 });
