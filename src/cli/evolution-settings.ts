@@ -1,6 +1,6 @@
 /** The options that set the method, shared by `evolve` and `study`, and the settings they stand for. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { classroomEvolution, type EvolutionSettings, type SiblingSettings } from '../evolution/evolve.js';
+import { classroomEvolution, type EvolutionSettings, type GateSettings, type SiblingSettings } from '../evolution/settings.js';
 import { integer, positive } from './options.js';
 
 export interface EvolutionFlags {
@@ -15,7 +15,7 @@ export interface EvolutionFlags {
   readonly clamp: number | 'none';
 }
 
-const { grpo, siblings, ofsd } = classroomEvolution;
+const { grpo, siblings, ofsd, gate } = classroomEvolution as typeof classroomEvolution & { readonly gate: GateSettings };
 
 export function addEvolutionOptions(command: Command): Command {
   return command
@@ -33,9 +33,35 @@ export function addEvolutionOptions(command: Command): Command {
 export const preferOption = () =>
   new Option('--prefer <kind>', 'pairs: which sibling to distil on').choices(['wrong', 'correct', 'only-correct']).default(siblings.prefer);
 
+/** When a round distils. */
+export interface GateFlags {
+  readonly gateTeacherGain: number;
+  readonly gateSearchGap: number;
+  /** false: distil whatever the pairs say. */
+  readonly gate: boolean;
+}
+
+export function addGateOptions(command: Command): Command {
+  return command
+    .option(
+      '--gate-teacher-gain <share>',
+      'gate: distil only if the teacher’s exact match (0 to 1) is above its student’s by more than this',
+      finite,
+      gate.teacherGain,
+    )
+    .option(
+      '--gate-search-gap <n>',
+      'gate: distil only if students search more often than their references, a pair, by more than this',
+      finite,
+      gate.searchGap,
+    )
+    .option('--no-gate', 'distil whatever the pairs say');
+}
+
 /** The classroom's settings with the flags in their places. */
 export function evolutionSettings(
-  flags: EvolutionFlags & { readonly seed: number; readonly rounds?: number; readonly prefer?: SiblingSettings['prefer'] },
+  flags: EvolutionFlags &
+    Partial<GateFlags> & { readonly seed: number; readonly rounds?: number; readonly prefer?: SiblingSettings['prefer'] },
 ): EvolutionSettings {
   return {
     rounds: flags.rounds ?? classroomEvolution.rounds,
@@ -45,17 +71,25 @@ export function evolutionSettings(
       questionsPerStep: flags.questionsPerStep,
       groupSize: flags.groupSize,
       optimizer: { ...grpo.optimizer, learningRate: flags.learningRate },
-      seed: flags.seed,
     },
     siblings: { questions: flags.siblingQuestions, attempts: flags.attempts, prefer: flags.prefer ?? siblings.prefer },
+    gate:
+      flags.gate === false
+        ? null
+        : { teacherGain: flags.gateTeacherGain ?? gate.teacherGain, searchGap: flags.gateSearchGap ?? gate.searchGap },
     ofsd: {
       ...ofsd,
       clamp: flags.clamp === 'none' ? Number.POSITIVE_INFINITY : flags.clamp,
       optimizer: { ...ofsd.optimizer, learningRate: flags.ofsdLearningRate },
-      seed: flags.seed,
     },
     seed: flags.seed,
   };
+}
+
+function finite(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value)) return value;
+  throw new InvalidArgumentError('Expected a finite number.');
 }
 
 function clamp(text: string): number | 'none' {

@@ -1,8 +1,9 @@
 /** What a finished run has to show: every stage in one line, and the mini sets before and after. Read from its record, so a resumed run shows it all. */
 import type { Summary } from '../benchmarks/evaluate.js';
 import { tableText } from '../display/table.js';
-import type { EvolutionSettings } from '../evolution/evolve.js';
 import type { RunFolder } from '../evolution/run-folder.js';
+import type { EvolutionSettings } from '../evolution/settings.js';
+import { stagesOf } from '../evolution/stages.js';
 
 export interface StageSummary {
   readonly stage: string;
@@ -26,8 +27,8 @@ export interface RunSummary {
 export async function summarizeRun(run: RunFolder, { rounds }: EvolutionSettings): Promise<RunSummary> {
   const lines = await run.metrics();
   const stages = lines.flatMap(({ stage, evaluation }) => (evaluation ? [{ stage, ...(evaluation as object) } as StageSummary] : []));
-  const names = Array.from({ length: rounds }, (_, round) => `${round + 1}-grpo`);
-  const grpo = names.flatMap((stage) => {
+  const grpo = stagesOf(rounds).flatMap(({ name: stage, kind }) => {
+    if (kind !== 'grpo') return [];
     const rewards = lines.flatMap((line) => (line.stage === stage && 'reward/mean' in line ? [line['reward/mean'] as number] : []));
     return rewards.length ? [{ stage, firstReward: rewards[0], lastReward: rewards[rewards.length - 1] }] : [];
   });

@@ -2,7 +2,10 @@
 
 import { summarize } from '../benchmarks/evaluate.js';
 import { duration } from '../display/progress.js';
-import type { Evaluation, EvolutionEvent, EvolutionSettings } from '../evolution/evolve.js';
+import type { Evaluation } from '../evolution/evaluation.js';
+import type { EvolutionEvent } from '../evolution/evolve.js';
+import type { EvolutionSettings } from '../evolution/settings.js';
+import { type Stage, stagesOf } from '../evolution/stages.js';
 import type { Note, Task } from './tasks.js';
 
 /** Where the run is, and how many questions every evaluation asks. */
@@ -18,16 +21,16 @@ export function evolutionTasks(
   { finished, step, evaluation }: Place,
   work: (onEvent: (event: EvolutionEvent) => void) => Promise<void>,
 ): Task[] {
-  const stages = ['0-base'];
-  for (let round = 1; round <= settings.rounds; round++) stages.push(`${round}-grpo`, `${round}-ofsd`);
-  const open = stages.filter((stage) => !finished.includes(stage));
-  const clock = timeLeft(open, settings, evaluation);
+  const stages = stagesOf(settings.rounds).filter(({ name }) => !finished.includes(name));
+  const open = stages.map(({ name }) => name);
+  const kindOf = new Map(stages.map(({ name, kind }) => [name, kind]));
+  const clock = timeLeft(stages, settings, evaluation);
   const notes = new Map<string, Note>();
   const outcomes = new Map<string, string>();
   const ends = new Map(open.map((stage) => [stage, deferred()]));
   let current: string | undefined;
   let grpoStep = step;
-  if (open.length) clock.skip(open[0], step / settings.grpo.steps);
+  if (open.length && kindOf.get(open[0]) === 'grpo') clock.skip(open[0], step / settings.grpo.steps);
 
   const say = (stage: string, text: string, isNew = false) => notes.get(stage)?.(`${text}${clock.text()}`, { isNew });
   const tell = (stage: string, text: string) => outcomes.set(stage, [outcomes.get(stage), text].filter(Boolean).join(' · '));
@@ -43,11 +46,11 @@ export function evolutionTasks(
       case 'stage':
         finish();
         current = stage;
-        if (stage === '0-base') say(stage, `evaluating ${evaluation} questions, greedy and sampled`, true);
+        if (kindOf.get(stage) === 'base') say(stage, `evaluating ${evaluation} questions, greedy and sampled`, true);
         break;
       case 'rollouts': {
         const share = event.finished / event.total;
-        const grpo = stage.endsWith('grpo');
+        const grpo = kindOf.get(stage) === 'grpo';
         clock.done(stage, grpo ? (grpoStep + share / 2) / settings.grpo.steps : share / 2);
         const what = grpo ? `step ${grpoStep + 1} of ${settings.grpo.steps}: episode` : 'attempt';
         say(stage, `${what} ${event.finished} of ${event.total}`);
@@ -69,6 +72,7 @@ export function evolutionTasks(
           : '';
         say(stage, `${pairs.length} pairs (${none.join(', ')})${teacher}`, true);
         tell(stage, pairs.length ? `${pairs.length} pairs${teacher}` : `no pairs (${none.join(', ')}), nothing to distil`);
+        if (pairs.length && !event.gate.open) tell(stage, `not distilled: ${event.gate.reason}`);
         break;
       }
       case 'ofsd':
@@ -104,17 +108,13 @@ function describe({ greedy, sampled }: Evaluation): string {
 }
 
 /** Counts episodes: an evaluated or attempted one as 1, one that is learnt from as 2. */
-function timeLeft(stages: readonly string[], { grpo, siblings, ofsd }: EvolutionSettings, evaluation: number) {
+function timeLeft(stages: readonly Stage[], { grpo, siblings, ofsd }: EvolutionSettings, evaluation: number) {
   const sizes = new Map(
-    stages.map((stage) => {
+    stages.map(({ name, kind }) => {
       const attempts = siblings.questions * siblings.attempts;
       const distilled = Math.min(1, siblings.attempts / 8) * siblings.questions * (2 + 2 * ofsd.epochs); // most questions give a pair
-      const work = stage.endsWith('grpo')
-        ? 2 * grpo.steps * grpo.questionsPerStep * grpo.groupSize
-        : stage.endsWith('ofsd')
-          ? attempts + distilled
-          : 0;
-      return [stage, { size: work + 2 * evaluation, work, done: 0 }];
+      const work = { base: 0, grpo: 2 * grpo.steps * grpo.questionsPerStep * grpo.groupSize, ofsd: attempts + distilled }[kind];
+      return [name, { size: work + 2 * evaluation, work, done: 0 }];
     }),
   );
   let skipped = 0;

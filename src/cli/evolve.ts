@@ -3,12 +3,20 @@ import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { printableJson } from '../display/printable.js';
-import { type EvolutionSettings, evolve, type SiblingSettings } from '../evolution/evolve.js';
+import { evolve } from '../evolution/evolve.js';
 import { RunFolder } from '../evolution/run-folder.js';
+import type { EvolutionSettings, SiblingSettings } from '../evolution/settings.js';
 import { type BackendReport, computedOn } from '../tensors/backend.js';
 import { version } from '../version.js';
 import { openClassroom } from './classroom.js';
-import { addEvolutionOptions, type EvolutionFlags, evolutionSettings, preferOption } from './evolution-settings.js';
+import {
+  addEvolutionOptions,
+  addGateOptions,
+  type EvolutionFlags,
+  evolutionSettings,
+  type GateFlags,
+  preferOption,
+} from './evolution-settings.js';
 import { describeRun, summarizeRun } from './evolution-summary.js';
 import { evolutionTasks } from './evolution-tasks.js';
 import { givenBy, type Io, interruptible, UsageError } from './io.js';
@@ -26,7 +34,7 @@ import {
 import { runTasks } from './tasks.js';
 
 /** What a run is begun with, and resumed with. */
-interface RunFlags extends EvolutionFlags, MemoryFlags {
+interface RunFlags extends EvolutionFlags, GateFlags, MemoryFlags {
   readonly rounds: number;
   readonly seed: number;
   readonly prefer: SiblingSettings['prefer'];
@@ -50,6 +58,9 @@ const RUN_FLAGS = [
   'siblingQuestions',
   'attempts',
   'prefer',
+  'gateTeacherGain',
+  'gateSearchGap',
+  'gate',
   'ofsdLearningRate',
   'clamp',
   'evalQuestions',
@@ -68,8 +79,7 @@ export function defineEvolve(command: Command, io: Io): void {
     .option('--policy <folder>', 'checkpoint to start from (default: the base policy that comes with the package)')
     .option('--rounds <n>', 'rounds of GRPO and self-distillation', integer(1), 2)
     .option('--seed <n>', 'everything that is drawn is drawn from it', integer(0), 1);
-  addEvolutionOptions(command)
-    .addOption(preferOption())
+  addGateOptions(addEvolutionOptions(command).addOption(preferOption()))
     .option('--eval-questions <n>', 'questions of each mini set to evaluate on, before and after every stage; 0 for none', integer(0), 20)
     .addOption(memoryOption());
   addCommonOptions(command)

@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { printableJson } from '../display/printable.js';
 import { duration } from '../display/progress.js';
-import type { EvolutionSettings } from '../evolution/evolve.js';
-import { STUDY_ARMS, type StudyArm, study } from '../evolution/study.js';
+import { STUDY_ARMS, type StudyArm, type StudySettings, study } from '../evolution/study.js';
 import { replaceFile } from '../replace-file.js';
 import { version } from '../version.js';
 import { type Classroom, openClassroom } from './classroom.js';
@@ -128,10 +127,16 @@ async function measure(
 }
 
 const recordPath = (out: string, seed: number): string => join(out, `seed-${seed}.json`);
-const settingsOf = (seed: number, flags: Flags): EvolutionSettings => evolutionSettings({ ...flags, seed });
+
+function settingsOf(seed: number, flags: Flags): StudySettings {
+  const { grpo, siblings, ofsd } = evolutionSettings({ ...flags, seed });
+  const { prefer: _prefer, ...attempts } = siblings;
+  const { privileged: _privileged, ...adapter } = ofsd;
+  return { grpo, siblings: attempts, ofsd: adapter, seed };
+}
 
 /** As JSON keeps it. */
-const storable = (settings: EvolutionSettings): unknown => JSON.parse(JSON.stringify(settings));
+const storable = (settings: StudySettings): unknown => JSON.parse(JSON.stringify(settings));
 
 /** Takes up a record that is there, if it is about the same settings and arms. */
 async function keepRecord(seed: number, flags: Flags, records: Map<number, StoredStudy>): Promise<void> {

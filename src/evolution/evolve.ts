@@ -1,57 +1,26 @@
 /**
  * Search-E1's loop: GRPO, self-distillation, GRPO, self-distillation.
  *
- *     round:  grpo -> K fresh attempts a question -> pairs -> teacher check -> ofsd (merged)
+ *     round:  grpo -> K fresh attempts a question -> pairs -> teacher check -> gate -> ofsd (merged)
  *
- * Every GRPO step and every finished stage is a checkpoint; a run that was stopped or killed goes on with `resume` and ends with the same numbers as an
- * uninterrupted one on the same backend, because every draw is named by seed and place and not by what was drawn before. The KL reference of a GRPO stage
- * is the policy that the stage began with (ours; the paper does not say what the second round's reference is).
+ * Every step and every finished stage is a checkpoint; a run that was stopped or killed goes on with `resume` and ends with the same numbers as an
+ * uninterrupted one on the same backend, because every draw is named by seed and place (`stages.ts`) and not by what was drawn before. The KL reference of a
+ * GRPO stage is the policy that the stage began with (ours; the paper does not say what the second round's reference is). A round whose gate is shut goes on
+ * with the policy that GRPO left.
  */
-
-import { type EvaluationRecord, summarize } from '../benchmarks/evaluate.js';
-import { evaluatePolicy } from '../benchmarks/evaluate-policy.js';
 import type { Engine } from '../engines/engine.js';
 import { type GrpoMetrics, grpo } from '../grpo/grpo.js';
-import { classroomGrpo, type GrpoSettings } from '../grpo/settings.js';
-import { classroomOfsd, type OfsdMetrics, type OfsdSettings, ofsd } from '../ofsd/ofsd.js';
-import { random } from '../random.js';
+import { type OfsdMetrics, ofsd } from '../ofsd/ofsd.js';
 import type { Question } from '../rollout/question.js';
-import { type Environment, rolloutGroups } from '../rollout/rollout.js';
+import type { Environment } from '../rollout/rollout.js';
 import type { Group } from '../rollout/trajectory.js';
-import { type Pairing, pairSiblings, type SiblingOptions } from '../siblings/siblings.js';
+import type { Pairing } from '../siblings/siblings.js';
+import { type Evaluation, evaluateBoth, summaryOf } from './evaluation.js';
+import { checkTrainingQuestions, decideGate, type GateDecision, makePairs } from './pairs.js';
 import type { RunFolder } from './run-folder.js';
-import { checkTeacher, type TeacherCheck } from './teacher-check.js';
-
-export interface SiblingSettings extends Required<SiblingOptions> {
-  /** Training questions that are attempted afresh. Paper: its own training questions, number unpublished; classroom: 600. */
-  readonly questions: number;
-  /** K, fresh attempts a question. Unpublished; classroom: 8. */
-  readonly attempts: number;
-}
-
-export interface EvolutionSettings {
-  /** GRPO + OFSD rounds. Paper: 2. */
-  readonly rounds: number;
-  readonly grpo: GrpoSettings;
-  readonly siblings: SiblingSettings;
-  readonly ofsd: OfsdSettings;
-  /** Everything that is drawn is drawn from it. */
-  readonly seed: number;
-}
-
-export const classroomEvolution: EvolutionSettings = {
-  rounds: 2,
-  grpo: classroomGrpo,
-  siblings: { questions: 600, attempts: 8, prefer: 'wrong' },
-  ofsd: classroomOfsd,
-  seed: 1,
-};
-
-/** What an evaluation found: greedy and sampled, over all sets. */
-export interface Evaluation {
-  readonly greedy: readonly EvaluationRecord[];
-  readonly sampled: readonly EvaluationRecord[];
-}
+import { checkEvolutionSettings, type EvolutionSettings } from './settings.js';
+import { type Stage, stageSeed, stagesOf, stepCheckpoint } from './stages.js';
+import type { TeacherCheck } from './teacher-check.js';
 
 export interface EvolutionOptions {
   /** Records and checkpoints, and where a run is resumed from. Without it nothing is written. */
@@ -72,11 +41,32 @@ export type EvolutionEvent =
       readonly groups: readonly Group[];
       readonly total: number;
     }
-  | { readonly kind: 'pairs'; readonly stage: string; readonly pairing: Pairing; readonly teacher: TeacherCheck | null }
+  | {
+      readonly kind: 'pairs';
+      readonly stage: string;
+      readonly pairing: Pairing;
+      readonly teacher: TeacherCheck | null;
+      /** Where it is shut, nothing is distilled and the loop goes on. */
+      readonly gate: GateDecision;
+    }
   | { readonly kind: 'ofsd'; readonly stage: string; readonly metrics: OfsdMetrics; readonly total: number }
   | { readonly kind: 'evaluation'; readonly stage: string; readonly evaluation: Evaluation };
 
-/** Runs the loop on the engine's policy in place, from wherever `run` says it is. */
+/** What every stage works with. */
+interface Context extends EvolutionOptions {
+  readonly engine: Engine;
+  readonly environment: Environment;
+  readonly train: readonly Question[];
+  readonly settings: EvolutionSettings;
+  /** Names of the stages that are finished. */
+  readonly finished: readonly string[];
+}
+
+/**
+ * Runs the loop on the engine's policy in place, from wherever `run` says it is.
+ *
+ * @throws RangeError for settings that cannot be meant; NonFiniteError where a number is NaN or infinite, before anything on disk is replaced
+ */
 export async function evolve(
   engine: Engine,
   environment: Environment,
@@ -84,145 +74,113 @@ export async function evolve(
   settings: EvolutionSettings,
   options: EvolutionOptions = {},
 ): Promise<void> {
-  const { run, evaluation, onEvent, signal } = options;
+  checkEvolutionSettings(settings);
+  checkTrainingQuestions(settings.siblings, train);
+  const { run, onEvent, signal } = options;
   const finished = [...(run?.state.finished ?? [])];
-  const lastOf = (stages: readonly string[]) => stages[stages.length - 1];
-  if (run && finished.length) await engine.load(run.checkpoint(lastOf(finished)));
-
-  const evaluate = async (stage: string) => {
-    if (!evaluation) return;
-    const result = await evaluateBoth(engine, environment, evaluation, {
-      seed: settings.seed,
-      signal,
-      onProgress: (finished, total) => void onEvent?.({ kind: 'rollouts', stage, finished, total }),
-    });
-    await run?.addMetrics(stage, { evaluation: summaryOf(result) });
-    await onEvent?.({ kind: 'evaluation', stage, evaluation: result });
-  };
-  const finish = async (stage: string) => {
-    await evaluate(stage);
-    finished.push(stage);
-    if (!run) return;
-    await engine.save(run.checkpoint(stage));
-    await run.commit({ finished, step: 0, checkpoint: stage });
-  };
-
-  const stages: [string, (stage: string, round: number) => Promise<void>, number][] = [['0-base', async () => undefined, 0]];
-  for (let round = 1; round <= settings.rounds; round++)
-    stages.push([`${round}-grpo`, grpoStage, round], [`${round}-ofsd`, ofsdStage, round]);
-  for (const [stage, work, round] of stages) {
-    if (finished.includes(stage)) continue;
+  const context: Context = { ...options, engine, environment, train, settings, finished };
+  if (run && finished.length) await engine.load(run.checkpoint(finished[finished.length - 1]));
+  for (const stage of stagesOf(settings.rounds)) {
+    if (finished.includes(stage.name)) continue;
     signal?.throwIfAborted();
-    await onEvent?.({ kind: 'stage', stage });
-    await work(stage, round);
-    await finish(stage);
+    await onEvent?.({ kind: 'stage', stage: stage.name });
+    await WORK[stage.kind](context, stage);
+    await evaluateStage(context, stage);
+    finished.push(stage.name);
+    await keep(context, stage.name, 0);
   }
+}
 
-  async function grpoStage(stage: string, round: number): Promise<void> {
-    const reference = engine.snapshot();
+const WORK: Readonly<Record<Stage['kind'], (context: Context, stage: Stage) => Promise<void>>> = {
+  base: async () => undefined,
+  grpo: grpoStage,
+  ofsd: ofsdStage,
+};
+
+async function grpoStage(context: Context, { name, round }: Stage): Promise<void> {
+  const { engine, environment, train, settings, run, onEvent, signal } = context;
+  const { steps, beta } = settings.grpo;
+  const reference = beta > 0 ? engine.snapshot() : undefined;
+  try {
     const startStep = run?.state.step ?? 0;
-    if (run && startStep > 0) await engine.load(run.checkpoint(run.state.checkpoint as string));
+    if (run && startStep > 0) await engine.load(run.checkpoint(stepCheckpoint(name, startStep)));
     else engine.resetOptimizer();
-    try {
-      await grpo(
-        engine,
-        environment,
-        train,
-        { ...settings.grpo, seed: seedOf(settings.seed, 'grpo', round) },
-        {
-          reference,
-          startStep,
-          signal,
-          onRollouts: (_, done, total) => void onEvent?.({ kind: 'rollouts', stage, finished: done, total }),
-          async onStep(metrics, groups) {
-            await run?.addMetrics(stage, metrics);
-            await run?.addTrajectories(stage, metrics.step, groups);
-            if (run && metrics.step < settings.grpo.steps) {
-              const checkpoint = `${stage}-step-${metrics.step}`;
-              await engine.save(run.checkpoint(checkpoint));
-              await run.commit({ finished, step: metrics.step, checkpoint });
-            }
-            await onEvent?.({ kind: 'grpo', stage, metrics, groups, total: settings.grpo.steps });
-          },
-        },
-      );
-    } finally {
-      reference.dispose();
-    }
-  }
-
-  async function ofsdStage(stage: string, round: number): Promise<void> {
-    const { pairing, teacher } = await makePairs(engine, environment, train, settings.siblings, {
-      seed: seedOf(settings.seed, 'siblings', round),
-      signal,
-      onProgress: (done, total) => void onEvent?.({ kind: 'rollouts', stage, finished: done, total }),
-      onGroups: async (groups) => run?.addTrajectories(stage, 0, groups),
-    });
-    await run?.addMetrics(stage, { pairs: pairing.pairs.length, skipped: pairing.skipped, search_gap: pairing.searchGap, teacher });
-    await onEvent?.({ kind: 'pairs', stage, pairing, teacher });
-    if (pairing.pairs.length === 0) return;
-    await ofsd(
+    const seed = stageSeed(settings.seed, `${round}-grpo`);
+    await grpo(
       engine,
-      environment.protocol,
-      pairing.pairs,
-      { ...settings.ofsd, seed: seedOf(settings.seed, 'ofsd', round) },
+      environment,
+      train,
+      { ...settings.grpo, seed },
       {
+        reference,
+        startStep,
         signal,
-        async onStep(metrics, total) {
-          await run?.addMetrics(stage, metrics);
-          await onEvent?.({ kind: 'ofsd', stage, metrics, total });
+        onRollouts: rollouts(context, name),
+        async onStep(metrics, groups) {
+          await run?.addMetrics(name, metrics);
+          await run?.addTrajectories(name, metrics.step, groups);
+          if (metrics.step < steps) await keep(context, stepCheckpoint(name, metrics.step), metrics.step);
+          await onEvent?.({ kind: 'grpo', stage: name, metrics, groups, total: steps });
         },
       },
     );
+  } finally {
+    reference?.dispose();
   }
 }
 
-export interface MakePairsOptions {
-  readonly seed: number;
-  readonly onProgress?: (finished: number, total: number) => void;
-  readonly onGroups?: (groups: readonly Group[]) => void | Promise<void>;
-  readonly signal?: AbortSignal;
-}
-
-/** Fresh attempts by the policy as it is, their pairs, and whether the teacher is worth learning from. */
-export async function makePairs(
-  engine: Engine,
-  environment: Environment,
-  train: readonly Question[],
-  settings: SiblingSettings,
-  { seed, onProgress, onGroups, signal }: MakePairsOptions,
-): Promise<{ readonly pairing: Pairing; readonly teacher: TeacherCheck | null }> {
-  const questions = random(seed, 'questions').shuffle(train).slice(0, settings.questions);
-  const groups = await rolloutGroups(engine, environment, questions, settings.attempts, { seed, onProgress, signal });
-  await onGroups?.(groups);
-  const pairing = pairSiblings(groups, settings);
-  const teacher = pairing.pairs.length ? await checkTeacher(engine, environment, pairing.pairs, { seed, signal }) : null;
-  return { pairing, teacher };
-}
-
-/** Greedy and sampled (temperature 1) evaluation on the same questions. */
-export async function evaluateBoth(
-  engine: Engine,
-  environment: Environment,
-  questions: readonly Question[],
-  {
-    seed,
+async function ofsdStage(context: Context, { name, round }: Stage): Promise<void> {
+  const { engine, environment, train, settings, run, onEvent, signal } = context;
+  const progress = rollouts(context, name);
+  const { pairing, teacher } = await makePairs(engine, environment, train, settings.siblings, {
+    seed: stageSeed(settings.seed, `${round}-pairs`),
+    temperature: settings.grpo.temperature,
+    privileged: settings.ofsd.privileged,
     signal,
-    onProgress,
-  }: { readonly seed: number; readonly signal?: AbortSignal; readonly onProgress?: (finished: number, total: number) => void },
-): Promise<Evaluation> {
-  const report = (before: number) => (finished: number) => onProgress?.(before + finished, 2 * questions.length);
-  const greedy = await evaluatePolicy(engine, environment, questions, { temperature: 0, signal, onProgress: report(0) });
-  const sampled = await evaluatePolicy(engine, environment, questions, {
-    temperature: 1,
-    seed: seedOf(seed, 'evaluation', 0),
-    signal,
-    onProgress: report(questions.length),
+    onProgress: (done, total) => progress(0, done, total),
+    onGroups: async (groups) => run?.addTrajectories(name, 0, groups),
   });
-  return { greedy: greedy.records, sampled: sampled.records };
+  const gate = decideGate({ pairing, teacher }, settings.gate);
+  await run?.addMetrics(name, { pairs: pairing.pairs.length, skipped: pairing.skipped, search_gap: pairing.searchGap, teacher, gate });
+  await onEvent?.({ kind: 'pairs', stage: name, pairing, teacher, gate });
+  if (!gate.open) return;
+  const seed = stageSeed(settings.seed, `${round}-ofsd`);
+  await ofsd(
+    engine,
+    environment.protocol,
+    pairing.pairs,
+    { ...settings.ofsd, seed },
+    {
+      signal,
+      async onStep(metrics, total) {
+        await run?.addMetrics(name, metrics);
+        await onEvent?.({ kind: 'ofsd', stage: name, metrics, total });
+      },
+    },
+  );
 }
 
-/** An evaluation's table, for a record. */
-export const summaryOf = ({ greedy, sampled }: Evaluation) => ({ greedy: summarize(greedy), sampled: summarize(sampled) });
+async function evaluateStage(context: Context, { name }: Stage): Promise<void> {
+  const { engine, environment, settings, evaluation, run, onEvent, signal } = context;
+  if (!evaluation) return;
+  const progress = rollouts(context, name);
+  const result = await evaluateBoth(engine, environment, evaluation, {
+    seed: stageSeed(settings.seed, 'evaluation'),
+    signal,
+    onProgress: (done, total) => progress(0, done, total),
+  });
+  await run?.addMetrics(name, { evaluation: summaryOf(result) });
+  await onEvent?.({ kind: 'evaluation', stage: name, evaluation: result });
+}
 
-const seedOf = (seed: number, ...keys: (string | number)[]): number => random(seed, ...keys).integer(2 ** 31);
+/** Writes a checkpoint and says in the run's state that it is the place to go on from. What cannot be written whole replaces nothing. */
+async function keep({ run, engine, finished }: Context, checkpoint: string, step: number): Promise<void> {
+  if (!run) return;
+  await engine.save(run.checkpoint(checkpoint));
+  await run.commit({ finished: [...finished], step, checkpoint });
+}
+
+const rollouts =
+  ({ onEvent }: Context, stage: string) =>
+  (_step: number, finished: number, total: number): void =>
+    void onEvent?.({ kind: 'rollouts', stage, finished, total });

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { replaceFile } from '../replace-file.js';
 import type { Group } from '../rollout/trajectory.js';
+import { isCheckpointName } from './stages.js';
 
 /** How far a run is. */
 export interface RunState {
@@ -128,7 +129,7 @@ async function readState(path: string): Promise<RunState> {
 /** Removes checkpoints of stages and steps that a kill left behind, half-written or no longer needed. Folders of other names are not ours. */
 async function removeUncommitted(checkpoints: string, { finished, checkpoint }: RunState): Promise<void> {
   for (const name of await readdir(checkpoints)) {
-    if (!/^\d+-[a-z]+(-step-\d+)?$/.test(name) || name === checkpoint || finished.includes(name)) continue;
+    if (!isCheckpointName(name) || name === checkpoint || finished.includes(name)) continue;
     await rm(join(checkpoints, name), { recursive: true, force: true });
   }
 }

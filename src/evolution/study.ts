@@ -1,7 +1,8 @@
 /**
  * The claims that the classroom rests on, measured on several seeds.
  *
- * A seed's line of work: base -> GRPO -> pairs -> four ways on from the same GRPO policy and the same pool of attempts:
+ * A seed's line of work: base -> GRPO -> pairs -> four ways on from the same GRPO policy and the same pool of attempts. Up to there, and with the arm
+ * `ofsd`, it is round one of `evolve` with the same seed, draw for draw; but no gate stands before the arms, as they are to be measured whatever it would say:
  *
  *     ofsd            the paper: wrong sibling preferred, privileged teacher
  *     ofsd-correct    the same, correct sibling preferred
@@ -11,17 +12,26 @@
 import { crossEntropyLoss } from '../engines/cross-entropy.js';
 import type { Engine } from '../engines/engine.js';
 import { type GrpoMetrics, grpo } from '../grpo/grpo.js';
-import { type OfsdMetrics, type OfsdSettings, ofsd, type TrainAdapterOptions, trainAdapter } from '../ofsd/ofsd.js';
-import { random } from '../random.js';
+import { type AdapterSettings, type OfsdMetrics, type OfsdSettings, ofsd, type TrainAdapterOptions, trainAdapter } from '../ofsd/ofsd.js';
 import type { Question } from '../rollout/question.js';
-import { type Environment, rolloutGroups } from '../rollout/rollout.js';
+import type { Environment } from '../rollout/rollout.js';
 import { ownTokens } from '../rollout/scored.js';
+import type { Group } from '../rollout/trajectory.js';
 import { type Pair, pairSiblings } from '../siblings/siblings.js';
-import { type EvolutionSettings, evaluateBoth, summaryOf } from './evolve.js';
-import { checkTeacher, type TeacherCheck } from './teacher-check.js';
+import { evaluateBoth, summaryOf } from './evaluation.js';
+import { makePairs } from './pairs.js';
+import { checkEvolutionSettings, type EvolutionSettings, type SiblingSettings } from './settings.js';
+import { stageSeed } from './stages.js';
+import type { TeacherCheck } from './teacher-check.js';
 
 export const STUDY_ARMS = ['ofsd', 'ofsd-correct', 'no-reference', 'sft'] as const;
 export type StudyArm = (typeof STUDY_ARMS)[number];
+
+/** A study's settings are those of a round of `evolve`. Which sibling is taken and what the teacher reads is what its arms differ in. */
+export interface StudySettings extends Pick<EvolutionSettings, 'grpo' | 'seed'> {
+  readonly siblings: Omit<SiblingSettings, 'prefer'>;
+  readonly ofsd: Omit<EvolutionSettings['ofsd'], 'privileged'>;
+}
 
 /** One seed's results. */
 export interface StudyRecord {
@@ -35,7 +45,8 @@ export interface StudyRecord {
     readonly searchGap: number;
     readonly wrongStudents: number;
   };
-  readonly teacher: TeacherCheck;
+  /** null where there is no pair, and so no arm. */
+  readonly teacher: TeacherCheck | null;
   readonly arms: Readonly<Partial<Record<StudyArm, StudySummary & { readonly steps?: readonly OfsdMetrics[] }>>>;
   readonly seconds: number;
 }
@@ -48,24 +59,39 @@ export interface StudyOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Runs one seed. `openEngine` gives a fresh engine over the base policy; `scratch` is a folder for the GRPO checkpoint that every arm starts from. */
+/**
+ * Runs one seed. `openEngine` gives a fresh engine over the base policy; `scratch` is a folder for the GRPO checkpoint that every arm starts from.
+ *
+ * @throws RangeError for settings that cannot be meant
+ */
 export async function study(
   openEngine: () => Promise<Engine>,
   scratch: string,
   environment: Environment,
   train: readonly Question[],
   evaluation: readonly Question[],
-  settings: EvolutionSettings,
+  settings: StudySettings,
   { arms = STUDY_ARMS, onProgress, signal }: StudyOptions = {},
 ): Promise<StudyRecord> {
+  const { grpo: grpoSettings, siblings, ofsd: ofsdSettings, seed } = settings;
+  const round: EvolutionSettings = {
+    rounds: 1,
+    grpo: grpoSettings,
+    siblings: { ...siblings, prefer: 'wrong' },
+    gate: null,
+    ofsd: { ...ofsdSettings, privileged: 'reference' },
+    seed,
+  };
+  checkEvolutionSettings(round);
+  const unknown = arms.find((arm) => !STUDY_ARMS.includes(arm));
+  if (unknown !== undefined) throw new RangeError(`arms: expected some of ${STUDY_ARMS.join(', ')}, got ${unknown}`);
   const started = performance.now();
-  const { seed } = settings;
   const engine = await openEngine();
   try {
     const evaluate = async (what: string) =>
       summaryOf(
         await evaluateBoth(engine, environment, evaluation, {
-          seed,
+          seed: stageSeed(seed, 'evaluation'),
           signal,
           onProgress: (done, total) => onProgress?.(`evaluate ${what}`, done, total),
         }),
@@ -75,39 +101,43 @@ export async function study(
       engine,
       environment,
       train,
-      { ...settings.grpo, seed },
-      { signal, onStep: ({ step }) => onProgress?.('grpo', step, settings.grpo.steps) },
+      { ...round.grpo, seed: stageSeed(seed, '1-grpo') },
+      { signal, onStep: ({ step }) => onProgress?.('grpo', step, round.grpo.steps) },
     );
     await engine.save(scratch);
     const afterGrpo = await evaluate('grpo');
-    const questions = random(seed, 'siblings').shuffle(train).slice(0, settings.siblings.questions);
-    const groups = await rolloutGroups(engine, environment, questions, settings.siblings.attempts, {
-      seed: random(seed, 'attempts').integer(2 ** 31),
+    let groups: readonly Group[] = [];
+    const { pairing, teacher } = await makePairs(engine, environment, train, round.siblings, {
+      seed: stageSeed(seed, '1-pairs'),
+      temperature: round.grpo.temperature,
       signal,
-      onProgress: (done, total) => onProgress?.('siblings', done, total),
+      onProgress: (done, total) => onProgress?.('pairs', done, total),
+      onGroups: (made) => {
+        groups = made;
+      },
     });
-    const pairing = pairSiblings(groups, { prefer: 'wrong' });
     const correct = pairSiblings(groups, { prefer: 'correct' });
-    const teacher = await checkTeacher(engine, environment, pairing.pairs, { seed, signal });
-    const results: Record<string, StudySummary & { steps?: readonly OfsdMetrics[] }> = {};
-    for (const arm of arms) {
+    const results: Partial<Record<StudyArm, StudySummary & { steps?: readonly OfsdMetrics[] }>> = {};
+    for (const arm of pairing.pairs.length ? arms : []) {
       signal?.throwIfAborted();
       await engine.load(scratch);
-      const onStep = ({ step }: OfsdMetrics, total: number) => onProgress?.(arm, step, total);
+      const adapter = { ...round.ofsd, seed: stageSeed(seed, '1-ofsd') };
       const distil = (pairs: readonly Pair[], privileged: OfsdSettings['privileged']) =>
-        ofsd(engine, environment.protocol, pairs, { ...settings.ofsd, seed, privileged }, { signal, onStep });
-      if (arm === 'sft') {
-        await sftOnReferences(
+        ofsd(
           engine,
-          pairing.pairs,
-          { ...settings.ofsd, seed },
-          { signal, onStep: ({ step, total }) => onProgress?.(arm, step, total) },
+          environment.protocol,
+          pairs,
+          { ...adapter, privileged },
+          { signal, onStep: ({ step }, total) => onProgress?.(arm, step, total) },
         );
-        results[arm] = await evaluate(arm);
-      } else {
-        const steps = await distil(arm === 'ofsd-correct' ? correct.pairs : pairing.pairs, arm === 'no-reference' ? 'none' : 'reference');
-        results[arm] = { ...(await evaluate(arm)), steps };
-      }
+      const train = {
+        ofsd: () => distil(pairing.pairs, 'reference'),
+        'ofsd-correct': () => distil(correct.pairs, 'reference'),
+        'no-reference': () => distil(pairing.pairs, 'none'),
+        sft: () => sftOnReferences(engine, pairing.pairs, adapter, { signal, onStep: ({ step, total }) => onProgress?.(arm, step, total) }),
+      } as const;
+      const steps = await train[arm]();
+      results[arm] = { ...(await evaluate(arm)), ...(steps && { steps }) };
     }
     return {
       seed,
@@ -133,7 +163,7 @@ export async function study(
 export async function sftOnReferences(
   engine: Engine,
   pairs: readonly Pair[],
-  settings: OfsdSettings,
+  settings: AdapterSettings,
   options: TrainAdapterOptions = {},
 ): Promise<void> {
   const references = pairs.map(({ reference }) => ownTokens(reference));

@@ -1,33 +1,48 @@
 import type { Engine } from '../engines/engine.js';
+import type { OfsdSettings } from '../ofsd/ofsd.js';
 import { privilegedPrompt } from '../ofsd/privileged-prompt.js';
 import { type Environment, rollout } from '../rollout/rollout.js';
 import type { Pair } from '../siblings/siblings.js';
 
-/** Exact match of one sample (temperature 1) a question, with the standard and with the privileged prompt. */
+/** Exact match of one sample a question, with the standard and with the privileged prompt. */
 export interface TeacherCheck {
   readonly questions: number;
   readonly student: number;
   readonly teacher: number;
 }
 
+export interface CheckTeacherOptions {
+  readonly seed?: number;
+  /** Of the samples (1). */
+  readonly temperature?: number;
+  /** `none`: the control whose teacher reads the standard prompt, and is its student. */
+  readonly privileged?: OfsdSettings['privileged'];
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Does the reference help? The same weights answer the pairs' questions with and without it.
  *
  * A teacher that is no better than its student has nothing to teach: distilling from it is neutral at best.
+ *
+ * @throws RangeError without a pair: a mean over nothing is no number
  */
 export async function checkTeacher(
   engine: Engine,
   environment: Environment,
   pairs: readonly Pair[],
-  { seed = 0, signal }: { readonly seed?: number; readonly signal?: AbortSignal } = {},
+  { seed = 0, temperature = 1, privileged = 'reference', signal }: CheckTeacherOptions = {},
 ): Promise<TeacherCheck> {
+  if (pairs.length === 0) throw new RangeError('checkTeacher: expected at least one pair, got none');
   const questions = pairs.map(({ reference }) => reference.question);
   const mean = (rewards: { readonly reward: number }[]) => rewards.reduce((sum, { reward }) => sum + reward, 0) / rewards.length;
-  const student = await rollout(engine, environment, questions, { seed, signal });
+  const student = await rollout(engine, environment, questions, { seed, temperature, signal });
+  const shown = (i: number) => (privileged === 'reference' ? pairs[i].reference : null);
   const teacher = await rollout(engine, environment, questions, {
     seed,
+    temperature,
     signal,
-    promptOf: ({ question }, i) => privilegedPrompt(environment.protocol, engine.tokenizer, question, pairs[i].reference),
+    promptOf: ({ question }, i) => privilegedPrompt(environment.protocol, engine.tokenizer, question, shown(i)),
   });
   return { questions: questions.length, student: mean(student), teacher: mean(teacher) };
 }

@@ -36,6 +36,9 @@ export interface OfsdSettings {
   readonly privileged: 'reference' | 'none';
 }
 
+/** What training an adapter needs, whatever the loss. */
+export type AdapterSettings = Omit<OfsdSettings, 'clamp' | 'privileged'>;
+
 /**
  * Measured on Tinypedia. A clamp must leave room for the correction that matters: where a policy always looks twice, so that it gives "go on" a probability of 0.03 and
  * its teacher 0.9, that entry contributes 3 nats. At 0.5 its gradient was gone and a policy that had saturated stayed so (searches 3.07 -> 3.05, measured on an earlier base policy); 2 leaves it.
@@ -62,6 +65,30 @@ export const opsdV3: OfsdSettings = {
   clamp: 0.05,
   optimizer: { learningRate: 5e-6, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 0.1 },
 };
+
+/** @throws RangeError naming the first setting that cannot be meant, with what was got and what is expected */
+export function checkOfsdSettings({ clamp, privileged, ...adapter }: OfsdSettings): void {
+  checkAdapterSettings(adapter);
+  if (!(clamp > 0)) throw new RangeError(`ofsd.clamp: expected nats above 0, or Infinity for none, got ${clamp}`);
+  if (privileged !== 'reference' && privileged !== 'none')
+    throw new RangeError(`ofsd.privileged: expected 'reference' or 'none', got ${JSON.stringify(privileged)}`);
+}
+
+function checkAdapterSettings({ epochs, batchSize, rank, alpha, warmUpSteps, optimizer, seed }: AdapterSettings): void {
+  for (const [name, value, least] of [
+    ['epochs', epochs, 1],
+    ['batchSize', batchSize, 1],
+    ['rank', rank, 1],
+    ['warmUpSteps', warmUpSteps, 0],
+    ['seed', seed, 0],
+  ] as const)
+    if (!Number.isSafeInteger(value) || value < least)
+      throw new RangeError(`ofsd.${name}: expected an integer of at least ${least}, got ${value}`);
+  if (!(alpha > 0 && alpha < Number.POSITIVE_INFINITY)) throw new RangeError(`ofsd.alpha: expected a number above 0, got ${alpha}`);
+  const rate = optimizer?.learningRate;
+  if (!(rate >= 0 && rate < Number.POSITIVE_INFINITY))
+    throw new RangeError(`ofsd.optimizer.learningRate: expected a number of at least 0, got ${rate}`);
+}
 
 export interface OfsdMetrics {
   readonly step: number;
@@ -101,6 +128,7 @@ export async function ofsd(
   settings: OfsdSettings,
   { onStep, signal }: OfsdOptions = {},
 ): Promise<OfsdMetrics[]> {
+  checkOfsdSettings(settings);
   if (pairs.length === 0)
     throw new Error('OFSD needs at least one pair: every group was without a correct attempt, or without a different one');
   const data = pairs.map((pair) => pairedSequences(engine, protocol, pair, settings.privileged));
@@ -142,9 +170,11 @@ export async function trainAdapter<T>(
   engine: Engine,
   data: readonly T[],
   lossOf: (batch: readonly T[]) => Loss,
-  settings: Omit<OfsdSettings, 'clamp' | 'privileged'>,
+  settings: AdapterSettings,
   { onStep, signal }: TrainAdapterOptions = {},
 ): Promise<void> {
+  checkAdapterSettings(settings);
+  if (data.length === 0) throw new Error('an adapter is trained on at least one sequence, got none');
   const batches = batchesOf(data, settings);
   await settled(engine); // a turn later, too: no interrupt comes between an adapter and the `try` that takes it off
   engine.addAdapter({ rank: settings.rank, alpha: settings.alpha, seed: settings.seed });

@@ -1,8 +1,9 @@
 /** A whole evolution in miniature: one round of GRPO and self-distillation of a tiny policy, with a run on disk. */
 
 import { inProcessEngine } from '../../src/engines/in-process.js';
-import { classroomEvolution, type EvolutionEvent, type EvolutionSettings, evolve } from '../../src/evolution/evolve.js';
+import { type EvolutionEvent, evolve } from '../../src/evolution/evolve.js';
 import { RunFolder } from '../../src/evolution/run-folder.js';
+import { classroomEvolution, type EvolutionSettings } from '../../src/evolution/settings.js';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
 import { loadTokenizer } from '../../src/policy/tokenizer.js';
 import { tinyEnvironment, tinyQuestions } from '../rollout/tiny-policy.js';
@@ -13,6 +14,7 @@ export const tinyEvolution: EvolutionSettings = {
   rounds: 1,
   grpo: { ...grpo, steps: 3, questionsPerStep: 4, groupSize: 4, warmUpSteps: 1, optimizer: { ...grpo.optimizer, learningRate: 0.01 } },
   siblings: { questions: 4, attempts: 4, prefer: 'wrong' },
+  gate: null,
   ofsd: { ...ofsd, epochs: 2, batchSize: 2, optimizer: { ...ofsd.optimizer, learningRate: 0.01 } },
   seed: 3,
 };

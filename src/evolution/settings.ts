@@ -1,0 +1,85 @@
+/** What a run is made of, and the door at which it is looked at: every setting is honoured or refused. */
+import { classroomGrpo, type GrpoSettings } from '../grpo/settings.js';
+import { checkOfsdSettings, classroomOfsd, type OfsdSettings } from '../ofsd/ofsd.js';
+import type { SiblingOptions } from '../siblings/siblings.js';
+
+export interface SiblingSettings extends Required<SiblingOptions> {
+  /** Training questions that are attempted afresh, each once. Paper: its own training questions, number unpublished; classroom: 600. */
+  readonly questions: number;
+  /** K, fresh attempts a question, at least 2. Unpublished; classroom: 8. */
+  readonly attempts: number;
+}
+
+/** When a round distils: both must hold. Ours; the paper has no gate. */
+export interface GateSettings {
+  /**
+   * Exact match (0 to 1) that the teacher must answer above its student's on the questions of the pairs. Classroom: 0. A teacher that answered .74 where its student
+   * had .88 made every setting of OFSD neutral or harmful (measured on a Tinypedia prototype).
+   */
+  readonly teacherGain: number;
+  /**
+   * Searches a pair that the students must have carried out above their references: what there is to save. Classroom: 0.05. Measured on Tinypedia: at gaps of .16, .46 and .17
+   * distilling saved .8 searches a question on each of three seeds; where references were no shorter than their students (chosen at random, or for most searches)
+   * the same loss lowered exact match by .03 to .26. So what counts is that the gap is above 0, and .05 is a third of the least at which it was seen to help. A
+   * prototype in which most students were right and searched on drew the line at .39; where most students are wrong, which often search less, that line
+   * would shut out rounds that help.
+   */
+  readonly searchGap: number;
+}
+
+export interface EvolutionSettings {
+  /** GRPO + OFSD rounds. Paper: 2. */
+  readonly rounds: number;
+  /** Its temperature is that of the siblings' attempts and the teacher check, too. */
+  readonly grpo: Omit<GrpoSettings, 'seed'>;
+  readonly siblings: SiblingSettings;
+  /** null: distil whatever the pairs say. */
+  readonly gate: GateSettings | null;
+  readonly ofsd: Omit<OfsdSettings, 'seed'>;
+  /** Everything that is drawn is drawn from it, through `stageSeed`. An integer of at least 0. */
+  readonly seed: number;
+}
+
+const { seed: _grpoSeed, ...grpo } = classroomGrpo;
+const { seed: _ofsdSeed, ...ofsd } = classroomOfsd;
+
+export const classroomEvolution: EvolutionSettings = {
+  rounds: 2,
+  grpo,
+  siblings: { questions: 600, attempts: 8, prefer: 'wrong' },
+  gate: { teacherGain: 0, searchGap: 0.05 },
+  ofsd,
+  seed: 1,
+};
+
+/** @throws RangeError naming the first setting that cannot be meant, with what was got and what is expected */
+export function checkEvolutionSettings({ rounds, grpo, siblings, gate, ofsd, seed }: EvolutionSettings): void {
+  atLeast('rounds', rounds, 1);
+  atLeast('seed', seed, 0);
+  for (const [name, stage] of [
+    ['grpo', grpo],
+    ['ofsd', ofsd],
+  ] as const)
+    if ('seed' in stage)
+      throw new RangeError(`${name}.seed: a run has one seed, and its stages draw from that; leave ${name}.seed out, got ${stage.seed}`);
+  checkSiblingSettings(siblings);
+  if (gate !== null) {
+    for (const name of ['teacherGain', 'searchGap'] as const)
+      if (!Number.isFinite(gate?.[name]))
+        throw new RangeError(`gate.${name}: expected a finite number, got ${gate?.[name]}; gate: null distils always`);
+  }
+  checkOfsdSettings({ ...ofsd, seed });
+}
+
+/** @throws RangeError */
+export function checkSiblingSettings({ questions, attempts, prefer }: SiblingSettings): void {
+  atLeast('siblings.questions', questions, 1);
+  atLeast('siblings.attempts', attempts, 2);
+  if (!['wrong', 'correct', 'only-correct'].includes(prefer))
+    throw new RangeError(`siblings.prefer: expected 'wrong', 'correct' or 'only-correct', got ${JSON.stringify(prefer)}`);
+}
+
+function atLeast(name: string, value: number, least: number): void {
+  if (!Number.isSafeInteger(value) || value < least)
+    throw new RangeError(`${name}: expected an integer of at least ${least}, got ${value}`);
+}
