@@ -29,11 +29,12 @@ export async function evaluatePolicy(
 }
 
 /** What an episode scored. */
-export const evaluationRecord = ({ question, answer, reward, searches }: Trajectory): EvaluationRecord => ({
+export const evaluationRecord = ({ question, answer, reward, searches, failedSearches }: Trajectory): EvaluationRecord => ({
   ...asked(question),
   exactMatch: reward,
   f1: scoredF1(question, answer),
   searches,
+  ...(failedSearches ? { failedSearches } : {}),
 });
 
 /** What a record says of its question. */

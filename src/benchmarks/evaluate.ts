@@ -21,6 +21,8 @@ export interface EvaluationRecord {
   /** 0 to 1, by the set's own rule (`f1RuleOf`). */
   readonly f1: number;
   readonly searches: number;
+  /** Of these, those that failed; absent where none did. */
+  readonly failedSearches?: number;
 }
 
 export interface BenchmarkSummary {
@@ -52,6 +54,8 @@ export interface Summary {
   /** Plain mean of the sets' searches a question, and searches over all questions alike, with their intervals. */
   readonly macroSearches: Estimate;
   readonly questionSearches: Estimate;
+  /** Searches that failed, of all; answers that lack their passages are among the wrong ones. */
+  readonly failedSearches: number;
   readonly n: number;
 }
 
@@ -100,6 +104,7 @@ export function summarize(records: readonly EvaluationRecord[], options: Interva
     searches: questionSearches.value,
     macroSearches: weightedMean(sets.map((set) => set.searchCount)),
     questionSearches,
+    failedSearches: sum(records.map(({ failedSearches = 0 }) => failedSearches)),
     n: records.length,
   };
 }

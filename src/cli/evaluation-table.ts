@@ -28,6 +28,8 @@ export function describeEvaluation(result: EvaluationResult): string {
     searches: searches.toFixed(2),
   }));
   const lines = [tableText(sets, { caption: `${agent}${how}: ${kind}${part}, ${passages} passages; EM and F1 in points` }), ...remarks];
+  if (result.failedSearches)
+    lines.push(`${result.failedSearches} searches failed: their answers lack passages that were there to be found.`);
   if (benchmarkNames.some((name) => result.sets.some(({ dataset }) => dataset === name))) lines.push('', published(result));
   return lines.join('\n');
 }

@@ -30,6 +30,8 @@ export interface Protocol {
   privilegedPrompt(question: string, reference: string): string;
   /** What follows a search. */
   observation(passages: readonly Passage[]): string;
+  /** What follows a search that failed (`SearchError`); default `SEARCH_FAILED`. What the server said is not shown: it is no passage. */
+  readonly failedSearch?: string;
   /** What follows an action that is neither a search nor an answer. */
   readonly invalidFeedback: string;
   /** What a turn's own text asks for. */
@@ -44,6 +46,8 @@ export interface Protocol {
   /** The answer that is scored, where it is not that of the turn which ended the episode: from the texts of the prompt and of all that came after. */
   readonly scoredAnswer?: (prompt: string, episode: string) => string | null;
 }
+
+export const SEARCH_FAILED = '<information> search failed</information>';
 
 /** What a turn's own text asks for: its first complete search or answer tag. */
 export type Action =

@@ -12,8 +12,8 @@ import type { Reply, Rewrite } from '../policy/generate.js';
 import type { SamplingLimits } from '../policy/sampling.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { exactMatch } from '../reward/exact-match.js';
-import type { Searcher } from '../search/passage.js';
-import { endsTurn, type Protocol } from './protocol.js';
+import { type ScoredPassage, SearchError, type Searcher } from '../search/passage.js';
+import { endsTurn, type Protocol, SEARCH_FAILED } from './protocol.js';
 import type { Question } from './question.js';
 import { ownTokens } from './scored.js';
 import type { Group, Trajectory, Turn, TurnContent } from './trajectory.js';
@@ -63,7 +63,7 @@ export async function rollout(
   const read = asked.map((prompt) => prompt.slice(-maxContextTokens));
   const prompts = asked.map((prompt) => prompt.slice(-Math.min(maxPromptTokens, maxContextTokens)));
   const episodes = questions.map(
-    (_, index) => new Episode(environment, engine.tokenizer, maxTokens, (turn, text) => onTurn?.(index, turn, text)),
+    (_, index) => new Episode(environment, engine.tokenizer, maxTokens, (turn, text) => onTurn?.(index, turn, text), rest.signal),
   );
   await settled(engine);
   const sequences = await engine.sample(read, {
@@ -87,6 +87,7 @@ export async function rollout(
       logProbs: prompts[index].length === read[index].length ? logProbs : logProbs.map((p, t) => (own[t] ? Number.NaN : p)),
       turns,
       searches: turns.filter((turn) => turn.kind === 'search').length,
+      failedSearches: turns.filter((turn) => turn.kind === 'search' && turn.failed !== undefined).length,
       answer,
       finish: truncated ? 'length' : finish,
       reward: answer === null ? 0 : exactMatch(answer, questions[index].goldenAnswers),
@@ -146,6 +147,7 @@ class Episode {
     private readonly tokenizer: Tokenizer,
     private readonly maxTokens: number,
     private readonly onTurn: (turn: Turn, ownText: string) => void,
+    private readonly signal?: AbortSignal,
   ) {}
 
   take(token: number): Reply | Promise<Reply> {
@@ -170,9 +172,18 @@ class Episode {
     return this.#close(invalid, text, null);
   }
 
+  /** A search that fails is told to the policy, as one that finds nothing is: it must not end the episodes of all others. */
   async #search(query: string, text: string): Promise<Reply> {
     const { protocol, searcher } = this.environment;
-    const [passages] = await searcher.search([query], protocol.passagesPerSearch);
+    let passages: readonly ScoredPassage[];
+    try {
+      [passages] = await searcher.search([query], protocol.passagesPerSearch, { signal: this.signal });
+    } catch (error) {
+      this.signal?.throwIfAborted();
+      if (!(error instanceof SearchError)) throw error;
+      const failed = { kind: 'search', query, passages: [], failed: error.message } as const;
+      return this.#close(failed, text, protocol.failedSearch ?? SEARCH_FAILED);
+    }
     return this.#close({ kind: 'search', query, passages }, text, protocol.observation(passages));
   }
 

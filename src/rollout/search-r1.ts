@@ -88,6 +88,8 @@ export function searchR1Protocol(renderChat?: RenderChat): Protocol {
         `${searchR1Instruction(question)}\nHere is how an expert answered it. Learn from it, then answer in your own words.\n<reference>${reference}</reference>\n`,
       ),
     observation: searchR1Observation,
+    // Ours too: there a search that fails ends the run.
+    failedSearch: '\n\n<information>The search failed, no passages were retrieved.</information>\n\n',
     invalidFeedback: INVALID,
     parseAction: searchR1Action,
     endsTurn: (text) => text.includes('</search>'),

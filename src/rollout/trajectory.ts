@@ -6,7 +6,13 @@ import type { ScoredPassage } from '../search/passage.js';
 import type { Question } from './question.js';
 
 export type TurnContent =
-  | { readonly kind: 'search'; readonly query: string; readonly passages: readonly ScoredPassage[] }
+  | {
+      readonly kind: 'search';
+      readonly query: string;
+      readonly passages: readonly ScoredPassage[];
+      /** Why no passages came, where the search failed; the policy was told that it did. */
+      readonly failed?: string;
+    }
   | { readonly kind: 'answer'; readonly answer: string }
   | { readonly kind: 'invalid'; readonly reason: string };
 
@@ -27,8 +33,10 @@ export interface Trajectory {
    */
   readonly logProbs: readonly number[];
   readonly turns: readonly Turn[];
-  /** Searches that were carried out. */
+  /** Searches that were asked for and put to the searcher. */
   readonly searches: number;
+  /** Of these, those that failed; absent where it is not known. */
+  readonly failedSearches?: number;
   /** Text of the last complete answer in own text; null where there was none. */
   readonly answer: string | null;
   /** Why it ended: an answer, the closing turn spent without one, the token limit, or an end-of-sequence token in the closing turn. */
