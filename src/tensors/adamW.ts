@@ -8,7 +8,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, runKernel } from './dispatch.js';
-import { sumOfSquares } from './finite.js';
+import { assertFinite, assertFiniteTensors, NonFiniteError, sumOfSquares } from './finite.js';
 
 export interface AdamWSettings {
   readonly learningRate: number;
@@ -52,51 +52,58 @@ export class AdamW {
   }
 
   /**
-   * One step. A variable without a gradient stays as it is.
+   * One step. A variable without a gradient stays as it is. A step that is refused changes nothing: no weight, no moment, no count.
    *
    * @param gradients by variable name, each of its variable's shape; the caller disposes them
    * @returns the norm of all gradients together, before clipping
-   * @throws RangeError for a gradient without a variable
+   * @throws RangeError for a gradient without a variable, and for settings out of their range
+   * @throws NonFiniteError for a gradient with a NaN or an infinity, or gradients whose norm float32 cannot hold
    */
-  async step(
-    gradients: Readonly<Record<string, tf.Tensor>>,
-    { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, clipNorm = 0 }: AdamWSettings,
-  ): Promise<number> {
+  async step(gradients: Readonly<Record<string, tf.Tensor>>, settings: AdamWSettings): Promise<number> {
+    const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, clipNorm = 0 } = settings;
+    const steps = this.#steps + 1;
+    const rate = learningRate / (1 - beta1 ** steps);
+    checkSettings({ learningRate, beta1, beta2, epsilon, weightDecay, clipNorm }, rate);
     for (const [name, { shape }] of Object.entries(gradients)) {
       const variable = this.#variables[name];
       if (!variable) throw new RangeError(`AdamW: gradient of ${name}, which is not among the variables`);
       if (`${shape}` !== `${variable.shape}`)
         throw new RangeError(`AdamW: gradient of ${name} is [${shape}], the variable [${variable.shape}]`);
     }
-    const norm = tf.tidy(() => globalNorm(Object.values(gradients)));
-    this.#steps++;
-    const rate = learningRate / (1 - beta1 ** this.#steps);
-    const rootOfCorrection = Math.sqrt(1 - beta2 ** this.#steps);
+    const norm = await this.#norm(gradients, steps);
+    this.#steps = steps;
+    const rootOfCorrection = Math.sqrt(1 - beta2 ** steps);
+    const gradientScale = clipNorm > 0 ? Math.min(1, clipNorm / (norm + 1e-6)) : 1;
+    const keep = 1 - learningRate * weightDecay;
     if (hasKernel('SearchE1AdamW')) {
-      const [normValue] = await norm.data();
-      norm.dispose();
-      const gradientScale = clipNorm > 0 ? Math.min(1, clipNorm / (normValue + 1e-6)) : 1;
-      const settings = { gradientScale, beta1, beta2, rate, rootOfCorrection, epsilon, keep: 1 - learningRate * weightDecay };
-      for (const [name, gradient] of Object.entries(gradients)) this.#stepByKernel(name, gradient, settings);
-      return normValue;
+      const attributes = { gradientScale, beta1, beta2, rate, rootOfCorrection, epsilon, keep };
+      for (const [name, gradient] of Object.entries(gradients)) this.#stepByKernel(name, gradient, attributes);
+      return norm;
     }
-    tf.tidy(() => {
-      const scale = clipNorm > 0 ? tf.minimum(1, tf.div(clipNorm, tf.add(norm, 1e-6))) : undefined;
-      for (const [name, gradient] of Object.entries(gradients)) {
-        tf.tidy(() => {
-          const weight = this.#variables[name];
-          const { first, second } = this.#moments.get(name) as Moments;
-          const g = scale ? tf.mul(gradient, scale) : gradient;
-          first.assign(tf.add(tf.mul(first, beta1), tf.mul(g, 1 - beta1)));
-          second.assign(tf.add(tf.mul(second, beta2), tf.mul(tf.square(g), 1 - beta2)));
-          const change = tf.div(tf.mul(first, rate), tf.add(tf.div(tf.sqrt(second), rootOfCorrection), epsilon));
-          weight.assign(tf.sub(tf.mul(weight, 1 - learningRate * weightDecay), change));
-        });
-      }
-    });
+    for (const [name, gradient] of Object.entries(gradients)) {
+      tf.tidy(() => {
+        const weight = this.#variables[name];
+        const { first, second } = this.#moments.get(name) as Moments;
+        const g = gradientScale < 1 ? tf.mul(gradient, gradientScale) : gradient;
+        first.assign(tf.add(tf.mul(first, beta1), tf.mul(g, 1 - beta1)));
+        second.assign(tf.add(tf.mul(second, beta2), tf.mul(tf.square(g), 1 - beta2)));
+        const change = tf.div(tf.mul(first, rate), tf.add(tf.div(tf.sqrt(second), rootOfCorrection), epsilon));
+        weight.assign(tf.sub(tf.mul(weight, keep), change));
+      });
+    }
+    return norm;
+  }
+
+  /** Of all gradients together; what makes it no finite number is looked for only then. */
+  async #norm(gradients: Readonly<Record<string, tf.Tensor>>, step: number): Promise<number> {
+    const norm = tf.tidy(() => globalNorm(Object.values(gradients)));
     const [value] = await norm.data();
     norm.dispose();
-    return value;
+    if (Number.isFinite(value)) return value;
+    const advice = `weights and moments are as they were before step ${step}; a smaller learning rate or clipNorm may keep gradients finite`;
+    const named = Object.fromEntries(Object.entries(gradients).map(([name, gradient]) => [`AdamW: gradient of ${name}`, gradient]));
+    await assertFiniteTensors(named, { advice });
+    throw new NonFiniteError('AdamW: the norm of all gradients', value, undefined, advice);
   }
 
   #stepByKernel(name: string, gradient: tf.Tensor, settings: object): void {
@@ -121,20 +128,21 @@ export class AdamW {
   }
 
   /**
-   * Takes over a state.
+   * Takes over a state, or nothing of one that is refused.
    *
-   * @throws RangeError when a variable's moments are missing or of another size
+   * @throws RangeError when a variable's moments are missing or of another size, or the count of steps is none
+   * @throws NonFiniteError for a moment that is NaN or infinite
    */
   restore(state: AdamWState): void {
-    for (const [name, moments] of this.#moments) {
-      for (const which of ['first', 'second'] as const) {
-        const values = state[which][name];
-        const { shape, size } = moments[which];
-        if (values?.length !== size)
-          throw new RangeError(`AdamW: ${which} moment of ${name} should hold ${size} numbers, got ${values?.length ?? 'none'}`);
-        tf.tidy(() => moments[which].assign(tf.tensor(values, shape, 'float32')));
-      }
-    }
+    if (!Number.isSafeInteger(state.steps) || state.steps < 0)
+      throw new RangeError(`AdamW: steps should be an integer from 0 on, got ${state.steps}`);
+    const found = [...this.#moments].flatMap(([name, moments]) =>
+      (['first', 'second'] as const).map((which) => ({
+        moment: moments[which],
+        values: checkedMoment(state, which, name, moments[which].size),
+      })),
+    );
+    for (const { moment, values } of found) tf.tidy(() => moment.assign(tf.tensor(values, moment.shape, 'float32')));
     this.#steps = state.steps;
   }
 
@@ -142,6 +150,33 @@ export class AdamW {
     for (const { first, second } of this.#moments.values()) tf.dispose([first, second]);
     this.#moments.clear();
   }
+}
+
+function checkedMoment(state: AdamWState, which: 'first' | 'second', name: string, size: number): Float32Array {
+  const values = state[which][name];
+  if (values?.length !== size)
+    throw new RangeError(`AdamW: ${which} moment of ${name} should hold ${size} numbers, got ${values?.length ?? 'none'}`);
+  assertFinite(`AdamW: ${which} moment of ${name}`, values);
+  const negative = which === 'second' ? values.findIndex((value) => value < 0) : -1;
+  if (negative >= 0) throw new RangeError(`AdamW: second moment of ${name} should not be negative, got ${values[negative]} at ${negative}`);
+  return values;
+}
+
+/** @param rate the learning rate with its correction, which float32 should hold too */
+function checkSettings(settings: Required<AdamWSettings>, rate: number): void {
+  const check = (name: keyof AdamWSettings, right: boolean, expected: string) => {
+    if (!right) throw new RangeError(`AdamW: ${name} should be ${expected}, got ${settings[name]}`);
+  };
+  const atLeastZero = (name: keyof AdamWSettings) =>
+    check(
+      name,
+      settings[name] !== undefined && settings[name] >= 0 && Number.isFinite(Math.fround(settings[name])),
+      'a finite number from 0 on',
+    );
+  for (const name of ['learningRate', 'epsilon', 'weightDecay'] as const) atLeastZero(name);
+  check('learningRate', Number.isFinite(Math.fround(rate)), 'a rate that float32 can hold');
+  for (const name of ['beta1', 'beta2'] as const) check(name, settings[name] >= 0 && settings[name] < 1, 'from 0 up to 1, without 1');
+  check('clipNorm', settings.clipNorm >= 0, '0 (no clipping) or more');
 }
 
 const zerosLike = (variable: tf.Variable): tf.Variable => tf.tidy(() => tf.variable(tf.zeros(variable.shape), false));

@@ -68,13 +68,16 @@ function checkSegments(segments: readonly AttentionSegment[], q: tf.Tensor4D, k:
     throw new RangeError(`attention: ${total} queries in segments, q is [${q.shape}]: expected [1, ${total}, ...]`);
   for (const segment of segments) {
     const { queries, keys } = segment;
-    const outside = rangesOf(segment).find((range) => range.from < 0 || range.keys < 1 || range.from + range.keys > rows);
-    if (queries < 1 || keys < queries || outside)
+    const outside = rangesOf(segment).find((range) => !isInside(range, rows));
+    if (!Number.isInteger(queries) || queries < 1 || keys < queries || outside)
       throw new RangeError(
         `attention: a segment has ${queries} queries and ${keys} keys of its own${outside ? ` and reads ${outside.from} to ${outside.from + outside.keys} of ${rows} keys` : ''}`,
       );
   }
 }
+
+const isInside = ({ from, keys }: KeyRange, rows: number): boolean =>
+  Number.isInteger(from) && Number.isInteger(keys) && from >= 0 && keys >= 1 && from + keys <= rows;
 
 const rangesOf = ({ before = [], from, keys }: AttentionSegment): readonly KeyRange[] => [...before, { from, keys }];
 

@@ -4,6 +4,9 @@
  *     sum over v of min(p_T(v) (log p_T(v) - log p_S(v)), clamp)
  *
  * The clip is from above and before the sum: a cut entry passes no gradient, a negative one stays, so a clipped sum may be negative.
+ * An entry that the teacher rules out (a logit of -Infinity) adds 0, to the gradient too; one that the student alone rules out is infinite, as the divergence is, and
+ * at most the clamp in the clipped sum.
+ *
  * The gradient is written out (one array as wide as the vocabulary is kept instead of six):
  * `d logits_S = p_S sum(kept p_T) - kept p_T`, where `kept` is 0 for cut entries.
  */
@@ -23,7 +26,7 @@ export interface ForwardKl {
 }
 
 /**
- * @param teacherLogits [N, V], a constant
+ * @param teacherLogits [N, V], a constant; -Infinity is a token that the teacher rules out
  * @param studentLogits [N, V]
  */
 export function forwardKl(teacherLogits: tf.Tensor2D, studentLogits: tf.Tensor2D, { clamp }: ForwardKlOptions): ForwardKl {
@@ -44,8 +47,10 @@ function formula(teacherLogits: tf.Tensor2D, clamp: number): BothWithGradient {
     const [student, save] = args as [tf.Tensor2D, tf.GradSaveFunc];
     const teacherLogProbs = tf.logSoftmax(teacherLogits); // [N, V]
     const teacher = tf.exp(teacherLogProbs);
-    const entries = tf.mul(teacher, tf.sub(teacherLogProbs, tf.logSoftmax(student))); // [N, V]
-    const kept = tf.mul(teacher, tf.cast(tf.lessEqual(entries, clamp), 'float32')); // [N, V]
+    const differences = tf.sub(teacherLogProbs, tf.logSoftmax(student)); // [N, V]
+    const none = tf.zerosLike(teacher);
+    const entries = tf.where(tf.equal(teacher, 0), none, tf.mul(teacher, differences)); // [N, V]
+    const kept = tf.where(tf.greater(entries, clamp), none, teacher); // [N, V]
     save([student, kept]);
     return {
       value: tf.stack([tf.sum(tf.minimum(entries, clamp), 1), tf.sum(entries, 1)]), // [2, N]

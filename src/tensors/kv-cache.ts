@@ -76,14 +76,16 @@ export class KeyValueCache {
 
   /** Forgets what a slot holds beyond `length` tokens: its memory is for the next. */
   truncate(slot: number, length: number): void {
-    if (length > this.#lengths[slot])
+    this.#checkSlots([slot]);
+    if (!(Number.isInteger(length) && length >= 0 && length <= this.#lengths[slot]))
       throw new RangeError(`KeyValueCache: slot ${slot} holds ${this.#lengths[slot]} tokens, cannot be cut to ${length}`);
     this.#lengths[slot] = length;
   }
 
   /** Makes the slots `to` hold the first `length` tokens of `from`: a prompt read once for all its siblings. */
   copy(from: number, to: readonly number[], length: number): void {
-    if (length > this.#lengths[from])
+    this.#checkSlots([from, ...to]);
+    if (!(Number.isInteger(length) && length >= 0 && length <= this.#lengths[from]))
       throw new RangeError(`KeyValueCache: slot ${from} holds ${this.#lengths[from]} tokens, ${length} cannot be copied`);
     const places = (slots: readonly number[]) =>
       Int32Array.from(slots.flatMap((slot) => Array.from({ length }, (_, t) => slot * this.#room + t)));
@@ -100,6 +102,9 @@ export class KeyValueCache {
    * @throws RangeError beyond the capacity
    */
   step(feeds: readonly Feed[]): CacheStep {
+    this.#checkSlots(feeds.map(({ slot }) => slot));
+    const odd = feeds.find(({ tokens }) => !Number.isInteger(tokens) || tokens < 0);
+    if (odd) throw new RangeError(`KeyValueCache: slot ${odd.slot} is fed ${odd.tokens} tokens: expected an integer from 0 on`);
     const needed = feeds.reduce((most, { slot, tokens }) => Math.max(most, this.#lengths[slot] + tokens), 0);
     if (needed > this.capacity)
       throw new RangeError(`KeyValueCache: ${needed} tokens exceed the capacity of ${this.capacity}; make a larger cache`);
@@ -133,6 +138,11 @@ export class KeyValueCache {
         return this.#replace(layer, (x, which) => copied(which === 'k' ? k : v, x, null, places));
       },
     };
+  }
+
+  #checkSlots(slots: readonly number[]): void {
+    const wrong = slots.find((slot) => !(Number.isInteger(slot) && slot >= 0 && slot < this.slots));
+    if (wrong !== undefined) throw new RangeError(`KeyValueCache: slot ${wrong} should be an integer from 0 to ${this.slots - 1}`);
   }
 
   dispose(): void {

@@ -4,6 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, runKernel } from './dispatch.js';
+import { assertFinite, NonFiniteError } from './finite.js';
 
 export interface SampledTokens {
   readonly tokens: Int32Array; // [B]
@@ -11,17 +12,49 @@ export interface SampledTokens {
   readonly logProbs: Float32Array; // [B]
 }
 
+/** Temperatures beyond these draw as they do: 1 / temperature and its products with differences of logits stay numbers of float32. */
+const [COLDEST, HOTTEST] = [2 ** -120, 2 ** 120];
+
 /**
- * @param logits [B, V]
+ * @param logits [B, V]; -Infinity is a token that is never drawn
  * @param temperature divides the logits; 0 takes the most probable token (the first of equals)
  * @param uniforms [B], each in [0, 1); not read when the temperature is 0
+ * @throws NonFiniteError for a logit that is NaN or Infinity, and for a row that is -Infinity throughout
  */
 export async function sampleTokens(logits: tf.Tensor2D, temperature: number, uniforms: Float32Array): Promise<SampledTokens> {
   const [rows, vocabulary] = logits.shape;
-  if (!(temperature >= 0)) throw new RangeError(`sampleTokens: the temperature should be 0 or more, got ${temperature}`);
-  if (temperature > 0 && uniforms.length !== rows)
-    throw new RangeError(`sampleTokens: ${rows} rows need as many uniforms, got ${uniforms.length}`);
-  if (hasKernel('SearchE1SampleTokens')) return byKernel(logits, temperature, uniforms);
+  if (!(temperature >= 0 && temperature < Number.POSITIVE_INFINITY))
+    throw new RangeError(`sampleTokens: the temperature should be 0 or more, and finite, got ${temperature}`);
+  if (rows === 0) return { tokens: new Int32Array(0), logProbs: new Float32Array(0) };
+  if (vocabulary === 0) throw new RangeError(`sampleTokens: there is no token to draw from logits [${logits.shape}]`);
+  if (temperature > 0) checkUniforms(uniforms, rows);
+  const bounded = temperature > 0 ? Math.min(Math.max(temperature, COLDEST), HOTTEST) : 0;
+  const drawn = hasKernel('SearchE1SampleTokens') ? await byKernel(logits, bounded, uniforms) : await byFormula(logits, bounded, uniforms);
+  // The log-probability is read anyway, and is NaN where a row has no distribution.
+  const wrong = drawn.logProbs.findIndex((logProb) => !Number.isFinite(logProb));
+  if (wrong >= 0) throw await noDistribution(logits, wrong);
+  return drawn;
+}
+
+function checkUniforms(uniforms: Float32Array, rows: number): void {
+  if (uniforms.length !== rows) throw new RangeError(`sampleTokens: ${rows} rows need as many uniforms, got ${uniforms.length}`);
+  assertFinite('sampleTokens: the uniforms', uniforms);
+  const wrong = uniforms.findIndex((uniform) => uniform < 0 || uniform >= 1);
+  if (wrong >= 0) throw new RangeError(`sampleTokens: uniforms should be in [0, 1), got ${uniforms[wrong]} at ${wrong}`);
+}
+
+/** What is wrong with a row; it is read only for this. */
+async function noDistribution(logits: tf.Tensor2D, row: number): Promise<NonFiniteError> {
+  const scores = tf.tidy(() => tf.slice(logits, [row, 0], [1, -1]));
+  const values = await scores.data();
+  scores.dispose();
+  const index = values.findIndex((value) => Number.isNaN(value) || value === Number.POSITIVE_INFINITY);
+  const advice = 'no token can be drawn from it: look for NaN in the weights, or for a step that made them too large';
+  return new NonFiniteError(`sampleTokens: logits of row ${row}`, values[Math.max(index, 0)], Math.max(index, 0), advice);
+}
+
+async function byFormula(logits: tf.Tensor2D, temperature: number, uniforms: Float32Array): Promise<SampledTokens> {
+  const [rows, vocabulary] = logits.shape;
   const values = (await logits.data()) as Float32Array;
   const tokens = new Int32Array(rows);
   const logProbs = new Float32Array(rows);

@@ -47,10 +47,8 @@ function formula(targets: tf.Tensor1D): BothWithGradient {
     const vocabulary = head.shape[0];
     const logProbs = tf.logSoftmax(tf.matMul(hidden, head, false, true)); // [N, V]
     save([hidden, head, logProbs, targets]);
-    const selected = tf.sum(tf.mul(logProbs, tf.oneHot(targets, vocabulary)), 1); // [N]
-    const entropy = tf.neg(tf.sum(tf.mul(tf.exp(logProbs), logProbs), 1)); // [N]
     return {
-      value: tf.stack([selected, entropy]), // [2, N]
+      value: tf.stack([selected(logProbs, tf.oneHot(targets, vocabulary)), entropyOf(logProbs)]), // [2, N]
       gradFunc: (dy: tf.Tensor, [hidden, head, logProbs, targets]: tf.Tensor[]) => {
         const dSelected = tf.reshape(tf.slice(dy, [0, 0], [1, -1]), [-1, 1]); // [N, 1]
         const dLogits = tf.mul(tf.sub(tf.oneHot(targets, vocabulary), tf.exp(logProbs)), dSelected); // [N, V]
@@ -58,6 +56,17 @@ function formula(targets: tf.Tensor1D): BothWithGradient {
       },
     };
   };
+}
+
+/** The chosen one of each row of [N, V]; [N]. Not by a product: 0 times the -Infinity of another token is NaN. */
+const selected = (logProbs: tf.Tensor, chosen: tf.Tensor): tf.Tensor =>
+  tf.sum(tf.where(tf.greater(chosen, 0), logProbs, tf.zerosLike(logProbs)), 1);
+
+/** -sum of p log p over each row of [N, V], where tokens without probability add 0; [N]. */
+function entropyOf(logProbs: tf.Tensor): tf.Tensor {
+  const probabilities = tf.exp(logProbs);
+  const terms = tf.where(tf.equal(probabilities, 0), tf.zerosLike(logProbs), tf.mul(probabilities, logProbs));
+  return tf.neg(tf.sum(terms, 1));
 }
 
 /** Logits (32 MB) that live at the same time where the head is packed; some more arrays of their size live beside them. */
@@ -79,7 +88,7 @@ function ofHalves(head: tf.Tensor, targets: tf.Tensor1D): (hidden: tf.Tensor2D) 
     const parts = cuts.map((cut) =>
       tf.tidy(() => {
         const { logProbs, chosen } = rowsOf(hidden, targets, cut);
-        return tf.stack([tf.sum(tf.mul(logProbs, chosen), 1), tf.neg(tf.sum(tf.mul(tf.exp(logProbs), logProbs), 1))]) as tf.Tensor2D; // [2, R]
+        return tf.stack([selected(logProbs, chosen), entropyOf(logProbs)]) as tf.Tensor2D; // [2, R]
       }),
     );
     return {

@@ -14,8 +14,8 @@ export interface TopKForwardKlOptions {
 }
 
 /**
- * @param teacherLogProbs [N, K], full-vocabulary log-probabilities of the K tokens, a constant
- * @param indices int32 [N, K], which tokens they are
+ * @param teacherLogProbs [N, K], full-vocabulary log-probabilities of the K tokens, a constant; -Infinity is none
+ * @param indices int32 [N, K], which tokens they are, in [0, V); the row of one that is not becomes NaN
  * @param studentLogits [N, V]
  * @returns the clipped sum of each token, nats; [N]. Differentiable in the student's logits.
  */
@@ -31,10 +31,14 @@ export function topKForwardKl(
     [rows, 1],
     'int32',
   ); // of each row in [N * V]
-  const positions: tf.Tensor2D = tf.add(indices, starts); // [N, K]
-  const studentLogProbs = tf.gather(tf.reshape(tf.logSoftmax(studentLogits), [-1]), positions); // [N, K]
+  const inside = tf.logicalAnd(tf.greaterEqual(indices, 0), tf.less(indices, vocabulary)); // [N, K]
+  const positions = tf.where(inside, tf.add(indices, starts), starts); // [N, K]
+  const found = tf.gather(tf.reshape(tf.logSoftmax(studentLogits), [-1]), positions); // [N, K]
+  const studentLogProbs = tf.where(inside, found, tf.fill(found.shape, Number.NaN)); // [N, K]
   const conditioned = (logProbs: tf.Tensor) => (renormalise ? tf.logSoftmax(logProbs) : logProbs);
   const teacher = conditioned(teacherLogProbs);
-  const entries = tf.mul(tf.exp(teacher), tf.sub(teacher, conditioned(studentLogProbs))); // [N, K]
+  const probabilities = tf.exp(teacher); // [N, K]
+  const differences = tf.sub(teacher, conditioned(studentLogProbs)); // [N, K]
+  const entries = tf.where(tf.equal(probabilities, 0), tf.zerosLike(teacher), tf.mul(probabilities, differences)); // [N, K]
   return tf.sum(clamp === Number.POSITIVE_INFINITY ? entries : tf.minimum(entries, clamp), 1); // [N]
 }

@@ -190,7 +190,7 @@ const KERNELS: Readonly<Record<Exclude<KernelName, HalfKernelName>, Run>> = {
   },
   SearchE1ForwardKl({ teacher, student }, { clamp }, { at, output, threads }) {
     const [rows, vocabulary] = student.shape;
-    const [both, saved] = [output([2, rows]), output([rows, 3])];
+    const [both, saved] = [output([2, rows]), output([rows, 5])];
     threads.run('forwardKlForward', [...[teacher, student, both, saved].map(at), clamp, rows, vocabulary], rows, { cost: vocabulary * 4 });
     return [both, saved];
   },

@@ -319,11 +319,11 @@ function softmaxFour(row: usize, rowBytes: usize, limit: i32, columns: i32, mask
   finishRow(row3, row3 + bytes, most3, lanesSum(sum3), scale, share + 12, lse + 12);
 }
 
-/** What is left to do once a row's exponentials and their sum are there; a row that may read nothing becomes 0. */
+/** What is left to do once a row's exponentials and their sum are there; a row that may read nothing becomes 0, one with a NaN that it may read all NaN. */
 // @ts-ignore: decorator
 @inline
 function finishRow(row: usize, end: usize, best: f32, total: f32, scale: f32, share: usize, lse: usize): void {
-  if (best < <f32>-1e29) {
+  if (best < <f32>-1e29 && total == total) {
     zero(row, end);
     store<f32>(share, 0);
     store<f32>(lse, NOTHING_READ);

@@ -4,7 +4,7 @@
  * The result is seen as rows of `inner` elements. An operand moves along a row (step 1) or stays (step 0); where its rows begin comes from two strides. Long rows
  * are cut into pieces of PIECE, which are the units.
  */
-import { exponential } from './lanes';
+import { anyExponential } from './lanes';
 
 // @ts-ignore: decorator
 @inline
@@ -70,12 +70,13 @@ export function binary(
   }
 }
 
-/** exponential() for any x: infinite above the largest, NaN of NaN. */
+/** 1 / (1 + e^-x), by the exponential of what is not above 0: small results keep their digits. */
 // @ts-ignore: decorator
 @inline
-function anyExponential(x: v128): v128 {
-  const e = v128.bitselect(f32x4.splat(Infinity), exponential(x), f32x4.gt(x, f32x4.splat(88.72283)));
-  return v128.bitselect(e, x, f32x4.eq(x, x));
+function sigmoid(x: v128): v128 {
+  const e = anyExponential(f32x4.neg(f32x4.abs(x)));
+  const positive = f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), e));
+  return v128.bitselect(f32x4.mul(e, positive), positive, f32x4.lt(x, f32x4.splat(0)));
 }
 
 // @ts-ignore: decorator
@@ -87,7 +88,7 @@ function apply(operation: i32, x: v128): v128 {
   if (operation == 3) return f32x4.div(f32x4.splat(1), f32x4.sqrt(x));
   if (operation == 4) return f32x4.mul(x, x);
   if (operation == 5) return anyExponential(x);
-  if (operation == 6) return f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), anyExponential(f32x4.neg(x))));
+  if (operation == 6) return sigmoid(x);
   return f32x4.div(f32x4.splat(1), x);
 }
 

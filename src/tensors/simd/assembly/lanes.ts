@@ -16,29 +16,59 @@ export function multiplyAdd(a: v128, b: v128, c: v128): v128 {
 const ROUNDER: f32 = 12582912.0;
 
 /**
- * e^x to about 1e-7 relative (Cephes expf: x = n ln 2 + r, a polynomial in r); below -87 exactly 0, so that no denormals arise, above 88 as at 88. Plain minimum and
- * maximum of SIMD take seven instructions for the sake of NaN and -0, the pseudo ones one.
+ * e^x to about 1e-7 relative (Cephes expf: x = n ln 2 + r, a polynomial in r); up to -87 exactly 0, so that no denormals arise, above 88 as at 88; NaN of NaN. Plain
+ * minimum and maximum of SIMD take seven instructions for the sake of -0, the pseudo ones one: these give their first operand where one of the two is NaN.
  */
 // @ts-ignore: decorator
 @inline
 export function exponential(x: v128): v128 {
-  const representable = f32x4.gt(x, f32x4.splat(-87.0));
-  const bounded = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-87.0)), f32x4.splat(88.0));
+  return exponentialFrom(f32x4.pmin(f32x4.pmax(x, f32x4.splat(LOWEST)), f32x4.splat(88.0)));
+}
+
+/** Below it the exponentials of kernels are 0. */
+// @ts-ignore: decorator
+@inline
+export const LOWEST: f32 = -87.0;
+
+/** The same of x from LOWEST to 88, such as differences from a largest value that were raised to LOWEST. */
+// @ts-ignore: decorator
+@inline
+export function exponentialFrom(x: v128): v128 {
+  const rounded = multiplyAdd(x, f32x4.splat(1.44269504), f32x4.splat(ROUNDER));
+  const power = i32x4.shl(i32x4.add(rounded, i32x4.splat(127)), 23);
+  return v128.andnot(f32x4.mul(mantissaOf(x, rounded), power), f32x4.le(x, f32x4.splat(LOWEST)));
+}
+
+/** e^x of any x: denormals below -87.3, 0 below -103.97, infinite above 88.72, NaN of NaN. The power of two comes in two factors, as it may be none itself. */
+// @ts-ignore: decorator
+@inline
+export function anyExponential(x: v128): v128 {
+  const bounded = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-104.0)), f32x4.splat(89.0));
   const rounded = multiplyAdd(bounded, f32x4.splat(1.44269504), f32x4.splat(ROUNDER));
+  const n = i32x4.sub(rounded, i32x4.splat(0x4b400000)); // the bits of ROUNDER
+  const half = i32x4.shr_s(n, 1);
+  const first = i32x4.shl(i32x4.add(half, i32x4.splat(127)), 23);
+  const second = i32x4.shl(i32x4.add(i32x4.sub(n, half), i32x4.splat(127)), 23);
+  return f32x4.mul(f32x4.mul(mantissaOf(bounded, rounded), first), second);
+}
+
+/** e^(x - n ln 2), where `rounded` has n in its low bits. */
+// @ts-ignore: decorator
+@inline
+function mantissaOf(x: v128, rounded: v128): v128 {
   const n = f32x4.sub(rounded, f32x4.splat(ROUNDER));
-  const r = multiplyAdd(n, f32x4.splat(2.12194440e-4), multiplyAdd(n, f32x4.splat(-0.693359375), bounded));
+  const r = multiplyAdd(n, f32x4.splat(2.12194440e-4), multiplyAdd(n, f32x4.splat(-0.693359375), x));
   let p = multiplyAdd(f32x4.splat(1.9875691500e-4), r, f32x4.splat(1.3981999507e-3));
   p = multiplyAdd(p, r, f32x4.splat(8.3334519073e-3));
   p = multiplyAdd(p, r, f32x4.splat(4.1665795894e-2));
   p = multiplyAdd(p, r, f32x4.splat(1.6666665459e-1));
   p = multiplyAdd(p, r, f32x4.splat(5.0000001201e-1));
-  const mantissa = f32x4.add(multiplyAdd(p, f32x4.mul(r, r), r), f32x4.splat(1.0));
-  const power = i32x4.shl(i32x4.add(rounded, i32x4.splat(127)), 23);
-  return v128.and(f32x4.mul(mantissa, power), representable);
+  return f32x4.add(multiplyAdd(p, f32x4.mul(r, r), r), f32x4.splat(1.0));
 }
 
-/** ln x for normal positive x, in double precision: x = 2^e m, ln m = 2 artanh((m - 1) / (m + 1)). */
+/** ln x for normal positive x, in double precision: x = 2^e m, ln m = 2 artanh((m - 1) / (m + 1)). NaN and infinity stay what they are. */
 export function logarithm(x: f64): f64 {
+  if (!(x < Infinity)) return x;
   const bits = reinterpret<i64>(x);
   let exponent = <i32>(bits >> 52) - 1023;
   let m = reinterpret<f64>((bits & 0x000fffffffffffff) | 0x3ff0000000000000);
@@ -117,7 +147,7 @@ export function copyFloats(to: usize, from: usize, bytes: usize): void {
   for (; at < bytes; at += 4) store<u32>(to + at, load<u32>(from + at));
 }
 
-/** The largest of `columns` values that are not NaN, at any address. Four maxima, so that none waits for the one before. */
+/** The largest of `columns` values; NaNs among them may be passed over, as what is computed from each of them is NaN again. At any address. Four maxima, so that none waits for the one before. */
 export function rowMax(row: usize, columns: i32): f32 {
   let best = f32x4.splat(-Infinity), second = best, third = best, fourth = best;
   const end = row + (<usize>columns << 2);

@@ -1,5 +1,5 @@
 /** Operations along rows: sums, maxima, softmax; and moving them: transposition, copies with strides. Sums run in double precision. */
-import { addWide, copyFloats, exponential, lanesMax, wideSum } from './lanes';
+import { addWide, anyExponential, copyFloats, lanesMax, wideSum } from './lanes';
 
 /** out[row] = factor * sum of x [rows, width]. */
 export function rowSums(x: usize, out: usize, factor: f32, width: i32, start: i32, end: i32): void {
@@ -30,13 +30,13 @@ export function softmaxRows(x: usize, y: usize, width: i32, start: i32, end: i32
     const shift = f32x4.splat(largest(row, width));
     let sum = f64x2.splat(0);
     for (let at: usize = 0; at < whole; at += 16) {
-      const e = exponential(f32x4.sub(v128.load(row + at), shift));
+      const e = anyExponential(f32x4.sub(v128.load(row + at), shift));
       v128.store(to + at, e);
       sum = addWide(sum, e);
     }
     let total = wideSum(sum);
     for (let at = whole; at < bytes; at += 4) {
-      const e = f32x4.extract_lane(exponential(f32x4.sub(v128.load32_splat(row + at), shift)), 0);
+      const e = f32x4.extract_lane(anyExponential(f32x4.sub(v128.load32_splat(row + at), shift)), 0);
       store<f32>(to + at, e);
       total += e;
     }

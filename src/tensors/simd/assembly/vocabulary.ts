@@ -1,7 +1,7 @@
 /**
  * Everything as wide as the vocabulary: log-probabilities of chosen tokens, forward KL, sampling. Logits exist for 64 rows at a time.
  */
-import { addWide, exponential, logarithm, multiplyAdd, padded, rowMax, wideSum } from './lanes';
+import { addWide, exponential, exponentialFrom, logarithm, LOWEST, multiplyAdd, padded, rowMax, wideSum } from './lanes';
 import { matMul, MAT_MUL_SCRATCH } from './mat-mul';
 import { scratch } from './scratch';
 
@@ -43,8 +43,8 @@ export function selectedLogProbs(
         let part = f32x4.splat(0);
         let partMoment = f32x4.splat(0);
         for (; from < last; from += 16) {
-          const below = f32x4.sub(v128.load(from), shift);
-          const e = exponential(below);
+          const below = f32x4.pmax(f32x4.sub(v128.load(from), shift), f32x4.splat(LOWEST)); // where the weight is 0, the moment is
+          const e = exponentialFrom(below);
           part = f32x4.add(part, e);
           partMoment = multiplyAdd(e, below, partMoment);
           v128.store(from, e);
@@ -55,8 +55,8 @@ export function selectedLogProbs(
       let total = wideSum(sum);
       let totalMoment = wideSum(moment);
       for (let from = row + whole; from < rowEnd; from += 4) {
-        const below = load<f32>(from) - best;
-        const e = f32x4.extract_lane(exponential(f32x4.splat(below)), 0);
+        const below = max(load<f32>(from) - best, LOWEST);
+        const e = f32x4.extract_lane(exponentialFrom(f32x4.splat(below)), 0);
         store<f32>(from, e);
         total += e;
         totalMoment += <f64>e * below;
@@ -115,62 +115,78 @@ function addScaled(to: usize, from: usize, keep: f32, factor: f32, bytes: usize)
   for (; j < bytes; j += 4) v128.store32_lane(to + j, multiplyAdd(v128.load32_splat(from + j), f, f32x4.mul(v128.load32_splat(to + j), k)), 0);
 }
 
-/** out is [2, n]: the clipped sums, then the unclipped ones; saved [n, 3]: log-sum-exp of teacher and student, and the probability kept. */
+/**
+ * out is [2, n]: the clipped sums, then the unclipped ones; saved [n, 5]: of teacher and student the largest logit and the logarithm of the sum of what is below it, apart
+ * so that large logits keep their digits, and the probability kept.
+ */
 export function forwardKlForward(teacher: usize, student: usize, out: usize, saved: usize, clamp: f32, n: i32, vocabulary: i32, start: i32, end: i32): void {
   const whole = vocabulary & ~3;
+  const most = f32x4.splat(clamp);
   for (let i = start; i < end; i++) {
     const t = teacher + (<usize>(i * vocabulary) << 2);
     const s = student + (<usize>(i * vocabulary) << 2);
-    const tLse = logSumExp(t, vocabulary);
-    const sLse = logSumExp(s, vocabulary);
+    const save = saved + (<usize>(5 * i) << 2);
+    logSum(t, vocabulary, save);
+    logSum(s, vocabulary, save + 8);
     let clipped = f64x2.splat(0);
     let unclipped = f64x2.splat(0);
     let kept = f64x2.splat(0);
     for (let j = 0; j < vocabulary; j += 4) {
       const at = <usize>j << 2;
-      const tLog = f32x4.sub(loadRow(t + at, j < whole ? 4 : vocabulary - j), f32x4.splat(tLse));
-      const sLog = f32x4.sub(loadRow(s + at, j < whole ? 4 : vocabulary - j), f32x4.splat(sLse));
+      const lanes = j < whole ? 4 : vocabulary - j;
+      const tLog = logSoftmax(loadRow(t + at, lanes), save);
       const p = exponential(tLog);
-      const entry = f32x4.mul(p, f32x4.sub(tLog, sLog));
+      const entry = klEntry(p, tLog, logSoftmax(loadRow(s + at, lanes), save + 8));
       unclipped = addWide(unclipped, entry);
-      clipped = addWide(clipped, f32x4.pmin(entry, f32x4.splat(clamp)));
-      kept = addWide(kept, v128.and(p, f32x4.le(entry, f32x4.splat(clamp))));
+      clipped = addWide(clipped, f32x4.pmin(entry, most));
+      kept = addWide(kept, v128.andnot(p, f32x4.gt(entry, most)));
     }
     store<f32>(out + (<usize>i << 2), <f32>wideSum(clipped));
     store<f32>(out + (<usize>(n + i) << 2), <f32>wideSum(unclipped));
-    const save = saved + (<usize>(3 * i) << 2);
-    store<f32>(save, tLse);
-    store<f32>(save, sLse, 4);
-    store<f32>(save, <f32>wideSum(kept), 8);
+    store<f32>(save, <f32>wideSum(kept), 16);
   }
 }
 
 /** d student = (softmax(student) kept - teacher where kept) dy. */
 export function forwardKlBackward(teacher: usize, student: usize, saved: usize, dy: usize, dStudent: usize, clamp: f32, vocabulary: i32, start: i32, end: i32): void {
   const whole = vocabulary & ~3;
+  const most = f32x4.splat(clamp);
   for (let i = start; i < end; i++) {
     const row = <usize>(i * vocabulary) << 2;
-    const save = saved + (<usize>(3 * i) << 2);
-    const tLse = f32x4.splat(load<f32>(save));
-    const sLse = f32x4.splat(load<f32>(save, 4));
-    const kept = f32x4.splat(load<f32>(save, 8));
+    const save = saved + (<usize>(5 * i) << 2);
+    const kept = f32x4.splat(load<f32>(save, 16));
     const factor = f32x4.splat(load<f32>(dy + (<usize>i << 2)));
     for (let j = 0; j < vocabulary; j += 4) {
       const at = row + (<usize>j << 2);
       const lanes = j < whole ? 4 : vocabulary - j;
-      const tLog = f32x4.sub(loadRow(teacher + at, lanes), tLse);
-      const sLog = f32x4.sub(loadRow(student + at, lanes), sLse);
+      const tLog = logSoftmax(loadRow(teacher + at, lanes), save);
+      const sLog = logSoftmax(loadRow(student + at, lanes), save + 8);
       const p = exponential(tLog);
-      const cut = f32x4.le(f32x4.mul(p, f32x4.sub(tLog, sLog)), f32x4.splat(clamp));
-      const gradient = f32x4.mul(f32x4.sub(f32x4.mul(exponential(sLog), kept), v128.and(p, cut)), factor);
+      const cut = f32x4.gt(klEntry(p, tLog, sLog), most);
+      const gradient = f32x4.mul(f32x4.sub(f32x4.mul(exponential(sLog), kept), v128.andnot(p, cut)), factor);
       storeRow(dStudent + at, gradient, lanes);
     }
   }
 }
 
+/** p (log p - log q); 0 where p is 0, whatever q. */
+// @ts-ignore: decorator
+@inline
+function klEntry(p: v128, tLog: v128, sLog: v128): v128 {
+  return v128.andnot(f32x4.mul(p, f32x4.sub(tLog, sLog)), f32x4.eq(p, f32x4.splat(0)));
+}
+
+/** Logits below the largest, less the logarithm of their sum, which `logSum` left at `sums`. */
+// @ts-ignore: decorator
+@inline
+function logSoftmax(x: v128, sums: usize): v128 {
+  return f32x4.sub(f32x4.sub(x, v128.load32_splat(sums)), v128.load32_splat(sums, 4));
+}
+
 /**
  * One token a row: the first whose cumulated probability exceeds the uniform, or the most probable one where the temperature is 0.
- * The weights of a row lie in scratch [padded(vocabulary)]. logProbs are those of the distribution drawn from (temperature 1 if greedy).
+ * The weights of a row lie in scratch [padded(vocabulary)]. logProbs are those of the distribution drawn from (temperature 1 if greedy); NaN where a logit is NaN or
+ * positively infinite, or none is finite.
  */
 export function sampleTokens(
   logits: usize, uniforms: usize, tokens: usize, logProbs: usize, temperature: f32, vocabulary: i32, start: i32, end: i32,
@@ -210,14 +226,16 @@ export function sampleTokens(
   }
 }
 
-function logSumExp(row: usize, columns: i32): f32 {
+/** Leaves at `to` the largest of a row, and the logarithm of the sum of the exponentials of all less it. */
+function logSum(row: usize, columns: i32, to: usize): void {
   const whole = columns & ~3;
   const largest = rowMax(row, columns);
   let sum = f64x2.splat(0);
   for (let j = 0; j < columns; j += 4) {
     sum = addWide(sum, exponential(f32x4.sub(loadRow(row + (<usize>j << 2), j < whole ? 4 : columns - j), f32x4.splat(largest))));
   }
-  return <f32>(largest + logarithm(wideSum(sum)));
+  store<f32>(to, largest);
+  store<f32>(to, <f32>logarithm(wideSum(sum)), 4);
 }
 
 /** Up to four values; missing ones read as hidden. */
@@ -228,7 +246,7 @@ function loadRow(at: usize, lanes: i32): v128 {
 }
 
 function loadPart(at: usize, lanes: i32): v128 {
-  let x = f32x4.splat(-1e30);
+  let x = f32x4.splat(-Infinity);
   x = f32x4.replace_lane(x, 0, load<f32>(at));
   if (lanes > 1) x = f32x4.replace_lane(x, 1, load<f32>(at, 4));
   if (lanes > 2) x = f32x4.replace_lane(x, 2, load<f32>(at, 8));
