@@ -8,7 +8,7 @@
  *
  * Most of what it gets right is *compare*, where a guess is right half the time: read its 2Wiki number with that in mind.
  */
-import type { Passage, Searcher } from '../search/passage.js';
+import { type Passage, SearchError, type Searcher } from '../search/passage.js';
 import { rankCandidates } from './lexical-candidates.js';
 import {
   birthOf,
@@ -36,6 +36,8 @@ export interface LexicalEpisode {
   /** The whole episode after the prompt: own text and observations in order. */
   readonly text: string;
   readonly searches: number;
+  /** Of these, those that failed: an episode goes on without their passages. */
+  readonly failedSearches: number;
   readonly answer: string;
   /** Which plan gave the answer. */
   readonly plan: 'compare' | 'follow' | 'rank';
@@ -46,6 +48,8 @@ export interface LexicalAgentOptions {
   readonly maxSearches?: number;
   /** Passages a search. Default 3 (Search-R1). */
   readonly passagesPerSearch?: number;
+  /** Ends a search that is under way, by throwing the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** Answers one question. */
@@ -68,19 +72,31 @@ interface Reader {
   answer(plan: LexicalEpisode['plan'], answer: string): LexicalEpisode;
 }
 
-function openReader(searcher: Searcher, { maxSearches = 4, passagesPerSearch = 3 }: LexicalAgentOptions): Reader {
+function openReader(searcher: Searcher, { maxSearches = 4, passagesPerSearch = 3, signal }: LexicalAgentOptions): Reader {
   const turns: LexicalTurn[] = [];
   const asked = new Set<string>();
   const seen: Passage[] = [];
+  let failedSearches = 0;
+  const found = async (query: string): Promise<readonly Passage[] | undefined> => {
+    try {
+      return (await searcher.search([query], passagesPerSearch, { signal }))[0];
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!(error instanceof SearchError)) throw error;
+      failedSearches++;
+      return undefined;
+    }
+  };
   const search = async (thought: string, query: string) => {
     if (asked.size >= maxSearches || asked.has(query) || query.trim() === '') return [];
     asked.add(query);
-    const [passages] = await searcher.search([query], passagesPerSearch);
-    const shown = passages.map(({ title, text }, i) => `Doc ${i + 1}(Title: ${title}) ${text}`).join('\n');
+    const passages = await found(query);
+    const shown = passages?.map(({ title, text }, i) => `Doc ${i + 1}(Title: ${title}) ${text}`).join('\n');
     turns.push({
       own: `<think> ${thought} </think>\n<search> ${query} </search>`,
-      observation: `\n\n<information>${shown}</information>\n\n`,
+      observation: `\n\n<information>${shown ?? 'The search failed.'}</information>\n\n`,
     });
+    if (!passages) return [];
     for (const passage of passages) if (!seen.some(({ id }) => id === passage.id)) seen.push(passage);
     return passages;
   };
@@ -90,7 +106,14 @@ function openReader(searcher: Searcher, { maxSearches = 4, passagesPerSearch = 3
     page: async (name) => pageOf(name, seen) ?? pageOf(name, await search(`I need the page of ${name}.`, name)),
     answer: (plan, answer) => {
       turns.push({ own: `<think> The passages point to ${answer}. </think>\n<answer> ${answer} </answer>` });
-      return { turns, text: turns.map(({ own, observation = '' }) => own + observation).join(''), searches: asked.size, answer, plan };
+      return {
+        turns,
+        text: turns.map(({ own, observation = '' }) => own + observation).join(''),
+        searches: asked.size,
+        failedSearches,
+        answer,
+        plan,
+      };
     },
   };
 }

@@ -14,8 +14,6 @@ export interface LexicalRecord extends EvaluationRecord {
 export interface LexicalEvaluationOptions extends LexicalAgentOptions {
   /** Called after each question. */
   readonly onProgress?: (done: number, total: number) => void;
-  /** Stops between two questions, by throwing the signal's reason. */
-  readonly signal?: AbortSignal;
 }
 
 /**
@@ -30,12 +28,13 @@ export async function evaluateLexicalAgent(
   const records: LexicalRecord[] = [];
   for (const question of questions) {
     signal?.throwIfAborted();
-    const episode = await runLexicalAgent(question.question, searcher, agent);
+    const episode = await runLexicalAgent(question.question, searcher, { ...agent, signal });
     records.push({
       ...asked(question),
       exactMatch: exactMatch(episode.answer, question.goldenAnswers),
       f1: scoredF1(question, episode.answer),
       searches: episode.searches,
+      ...(episode.failedSearches ? { failedSearches: episode.failedSearches } : {}),
       question,
       episode,
     });

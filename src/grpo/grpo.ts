@@ -38,8 +38,8 @@ export interface GrpoMetrics {
   /** Of the step's last mini-batch. */
   readonly learning_rate: number;
   readonly 'env/number_of_valid_search': number;
-  /** Searches of the whole step that failed, attempts and all. */
-  readonly 'env/failed_searches': number;
+  /** Searches of the whole step that failed, attempts and all; absent where none did. */
+  readonly 'env/failed_searches'?: number;
   readonly 'env/ratio_of_valid_action': number;
   /** Share of episodes that ended with an answer. */
   readonly 'env/finish_ratio': number;
@@ -193,11 +193,12 @@ export function rolloutMetrics(groups: readonly Group[]) {
   const same = groups.filter(({ trajectories }) => trajectories.every(({ reward }) => reward === trajectories[0].reward));
   const actions = all.reduce((sum, { turns }) => sum + turns.length, 0);
   const valid = all.reduce((sum, { turns }) => sum + turns.filter(({ kind }) => kind !== 'invalid').length, 0);
+  const failed = all.reduce((sum, { failedSearches = 0 }) => sum + failedSearches, 0);
   return {
     'reward/mean': meanOf(({ reward }) => reward),
     frac_reward_zero_std: same.length / groups.length,
     'env/number_of_valid_search': meanOf(({ searches }) => searches),
-    'env/failed_searches': all.reduce((sum, { failedSearches = 0 }) => sum + failedSearches, 0),
+    ...(failed > 0 ? { 'env/failed_searches': failed } : {}),
     'env/ratio_of_valid_action': actions === 0 ? 0 : valid / actions,
     'env/finish_ratio': meanOf(({ finish }) => (finish === 'answer' ? 1 : 0)),
     'completions/mean_own_length': meanOf(({ own }) => own.filter(Boolean).length),

@@ -11,6 +11,7 @@ import { extractAnswer } from '../../src/reward/extract-answer.js';
 import { parseAction } from '../../src/rollout/protocol.js';
 import { loadCorpus } from '../../src/search/corpus.js';
 import { createSearcher } from '../../src/search/minisearch.js';
+import { SearchError, type Searcher } from '../../src/search/passage.js';
 
 const page = (title: string, text: string) => ({ id: title, title, text });
 const world = createSearcher([
@@ -50,6 +51,41 @@ describe('the lexical agent on a small world', () => {
         .searches,
     ).toBe(1);
     expect(await runLexicalAgent('zebra?', createSearcher([]))).toMatchObject({ answer: 'unknown', plan: 'rank' });
+  });
+});
+
+describe('the lexical agent where searches fail', () => {
+  const failing = (error: unknown, signal?: AbortSignal): Searcher => ({
+    search: async (queries, topK, options) => {
+      expect(options?.signal).toBe(signal);
+      return queries[0] === 'Ada Stone' ? Promise.reject(error) : world.search(queries, topK);
+    },
+  });
+  const question = { id: '1', dataset: 'mine', question: 'Who lived longer, Ada Stone or Karl Lund?', goldenAnswers: ['Karl Lund'] };
+
+  it('goes on without their passages, and counts them', async () => {
+    const [record] = await evaluateLexicalAgent([question], failing(new SearchError('down')));
+    expect(record).toMatchObject({ failedSearches: 1, episode: { failedSearches: 1 } });
+    expect(record.episode.turns[0].observation).toContain('The search failed.');
+    expect(summarize([record]).failedSearches).toBe(1);
+    const [sound] = await evaluateLexicalAgent([question], world);
+    expect(sound.episode.failedSearches).toBe(0);
+    expect(summarize([sound]).failedSearches).toBe(0);
+  });
+
+  it('stops at a mistake in the searcher, and at the signal', async () => {
+    const mistake = new TypeError('no');
+    await expect(evaluateLexicalAgent([question], failing(mistake))).rejects.toBe(mistake);
+    const stop = new AbortController();
+    const reason = new Error('Ctrl-C');
+    const stopping: Searcher = {
+      search: async () => {
+        stop.abort(reason);
+        throw new SearchError('gone');
+      },
+    };
+    await expect(evaluateLexicalAgent([question], stopping, { signal: stop.signal })).rejects.toBe(reason);
+    await expect(evaluateLexicalAgent([question], world, { signal: stop.signal })).rejects.toBe(reason);
   });
 });
 
