@@ -39,9 +39,9 @@ export function checkPaired(who: string, data: readonly Paired[], vocabSize: num
 export function checkLoss({ name, reads, data, divisor = 1, ...rest }: Loss, vocabSize: number): void {
   if (reads === 'logits') checkPaired(name, data, vocabSize);
   else checkScored(name, data, vocabSize);
+  if (data.every(({ scored }) => scored.length === 0)) throw new Error(`${name}: no token to score in ${data.length} sequences`);
   checkNumber(`${name}: divisor`, divisor, { above: 0 });
   if ('temperature' in rest && rest.temperature !== undefined) checkNumber(`${name}: temperature`, rest.temperature, { above: 0 });
-  if (data.every(({ scored }) => scored.length === 0)) throw new Error(`${name}: no token to score in ${data.length} sequences`);
 }
 
 /** @throws TypeError where prompts are no arrays; RangeError for a token id outside of the vocabulary */

@@ -6,6 +6,7 @@
  * Search-R1: the group's n - 1 deviation (torch's default), 1e-6. TRL: the same with 1e-4 (`scale_rewards: group`), the deviation of the whole step's rewards (`batch`),
  * or no division (`none`; Dr. GRPO 2503.20783).
  */
+import { checkChoice, checkNumber } from '../number-setting.js';
 import { assertFinite } from '../tensors/finite.js';
 
 export interface AdvantageSettings {
@@ -26,12 +27,11 @@ export function groupAdvantages(rewards: readonly number[], settings: Omit<Advan
  * Advantages of the groups of a step, in their order; all 0 in a group whose rewards are equal.
  *
  * @throws NonFiniteError for a reward that is NaN or infinite
- * @throws RangeError for a group of fewer than 2
+ * @throws RangeError for a group of fewer than 2, and for settings that there are not (or TypeError)
  */
-export function stepAdvantages(
-  groups: readonly (readonly number[])[],
-  { deviation = 'sample', deviationOver = 'group', deviationEpsilon = 1e-6 }: AdvantageSettings = {},
-): number[][] {
+export function stepAdvantages(groups: readonly (readonly number[])[], settings: AdvantageSettings = {}): number[][] {
+  checkAdvantageSettings(settings);
+  const { deviation = 'sample', deviationOver = 'group', deviationEpsilon = 1e-6 } = settings;
   groups.forEach((rewards, g) => {
     if (rewards.length < 2) throw new RangeError(`a group needs at least 2 rewards to compare, got ${rewards.length}`);
     assertFinite(`rewards of group ${g}`, rewards);
@@ -44,6 +44,13 @@ export function stepAdvantages(
     const by = (deviationOver === 'batch' ? ofAll : deviationOf(rewards, deviation)) + deviationEpsilon;
     return rewards.map((r) => (r - mean) / by);
   });
+}
+
+/** @throws TypeError, RangeError naming the setting */
+export function checkAdvantageSettings({ deviation = 'sample', deviationOver = 'group', deviationEpsilon = 0 }: AdvantageSettings): void {
+  checkChoice('deviation', deviation, ['sample', 'population', 'none']);
+  checkChoice('deviationOver', deviationOver, ['group', 'batch']);
+  checkNumber('deviationEpsilon', deviationEpsilon, { min: 0 });
 }
 
 const meanOf = (values: readonly number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length;

@@ -9,14 +9,16 @@
  */
 import type { Engine, LossReport, Snapshot } from '../engines/engine.js';
 import { settled, update } from '../engines/update.js';
+import { checkNumber } from '../number-setting.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';
 import { type Environment, rolloutGroups } from '../rollout/rollout.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Group, Trajectory } from '../rollout/trajectory.js';
+import { NonFiniteError } from '../tensors/finite.js';
 import { stepAdvantages } from './advantages.js';
 import { type GrpoDatum, grpoLoss } from './loss.js';
-import type { GrpoSettings } from './settings.js';
+import { checkGrpoSettings, type GrpoSettings } from './settings.js';
 
 /** What a step did; names follow TRL and Search-R1. */
 export interface GrpoMetrics {
@@ -71,7 +73,9 @@ export async function grpo(
   options: GrpoOptions = {},
 ): Promise<GrpoMetrics[]> {
   const { onStep, onRollouts, signal, startStep = 0 } = options;
-  if (!(settings.temperature > 0)) throw new RangeError(`GRPO samples at a temperature above 0, got ${settings.temperature}`);
+  checkGrpoSettings(settings);
+  checkNumber('startStep', startStep, { integer: true, min: 0 });
+  if (questions.length === 0) throw new RangeError('GRPO needs at least one question, got none');
   await settled(engine); // a turn later, too: no interrupt comes between a snapshot and the `try` that disposes it
   const own = settings.beta > 0 && !options.reference ? engine.snapshot() : undefined;
   const reference = settings.beta > 0 ? (options.reference ?? own) : undefined;
@@ -80,12 +84,13 @@ export async function grpo(
     for (let step = startStep; step < settings.steps; step++) {
       signal?.throwIfAborted();
       const sampled = performance.now();
-      const groups = await rolloutGroups(engine, environment, questionsOfStep(questions, step, settings), settings.groupSize, {
+      const rollouts = rolloutGroups(engine, environment, questionsOfStep(questions, step, settings), settings.groupSize, {
         temperature: settings.temperature,
         seed: random(settings.seed, 'grpo', step).integer(2 ** 31),
         onProgress: (finished, total) => onRollouts?.(step, finished, total),
         signal,
       });
+      const groups = await located(rollouts, `GRPO step ${step + 1}`, keptBefore(step));
       const training = performance.now();
       const learned = await update(engine, () => learn(engine, groups, reference, settings, { step, signal }));
       const metrics: GrpoMetrics = {
@@ -110,7 +115,7 @@ export function questionsOfStep(
   step: number,
   { questionsPerStep, seed }: Pick<GrpoSettings, 'questionsPerStep' | 'seed'>,
 ): Question[] {
-  if (questions.length === 0) throw new Error('GRPO needs at least one question');
+  if (questions.length === 0) throw new RangeError('GRPO needs at least one question, got none');
   const first = step * questionsPerStep;
   const epochs = new Map<number, Question[]>();
   return Array.from({ length: questionsPerStep }, (_, i) => {
@@ -129,33 +134,25 @@ async function learn(
   settings: GrpoSettings,
   { step, signal }: { readonly step: number; readonly signal?: AbortSignal },
 ) {
-  const advantages = stepAdvantages(
-    groups.map(({ trajectories }) => trajectories.map(({ reward }) => reward)),
-    settings,
-  ).flat();
-  const trajectories = groups.flatMap((group) => group.trajectories);
-  const sequences = trajectories.map(ownTokens);
-  const referenceLogProbs = reference && (await engine.forward(sequences, reference, settings.temperature));
+  const here = `GRPO step ${step + 1}`;
+  const data = await located(dataOf(engine, groups, reference, settings), here, keptBefore(step));
   signal?.throwIfAborted();
-  const data = trajectories.map(({ logProbs, own }, i): GrpoDatum => {
-    const oldLogProbs = logProbs.filter((_, t) => own[t]);
-    return { ...sequences[i], advantage: advantages[i], oldLogProbs, referenceLogProbs: referenceLogProbs?.[i] };
-  });
   const shuffled = random(settings.seed, 'mini-batches', step).shuffle(data);
   const miniBatches = Math.min(settings.miniBatches, shuffled.length);
-  const batch = { miniBatches, tokens: shuffled.reduce((sum, { scored }) => sum + scored.length, 0) };
+  const tokens = shuffled.reduce((sum, { scored }) => sum + scored.length, 0);
   const parts: { readonly report: LossReport; readonly divisor: number; readonly gradNorm: number }[] = [];
   let learning_rate = 0;
   for (let part = 0; part < miniBatches; part++) {
-    const loss = grpoLoss(
-      shuffled.filter((_, i) => i % miniBatches === part),
-      settings,
-      batch,
-    );
-    const report = await engine.forwardBackward(loss, { signal: part === 0 ? signal : undefined });
     learning_rate = learningRateOf(step * settings.miniBatches + part, settings);
-    const { gradNorm } = await engine.optimStep({ ...settings.optimizer, learningRate: learning_rate });
-    parts.push({ report, divisor: loss.divisor as number, gradNorm });
+    const optimizer = { ...settings.optimizer, learningRate: learning_rate };
+    const batch = shuffled.filter((_, i) => i % miniBatches === part);
+    const work = async () => {
+      const loss = grpoLoss(batch, settings, { tokens, miniBatches });
+      const report = await engine.forwardBackward(loss, { signal: part === 0 ? signal : undefined });
+      return { report, divisor: loss.divisor as number, ...(await engine.optimStep(optimizer)) };
+    };
+    const kept = part === 0 ? keptBefore(step) : `the weights are those after mini-batch ${part} of this step`;
+    parts.push(await located(work(), `${here}, mini-batch ${part + 1} of ${miniBatches}`, kept));
   }
   const byTokens = (name: string) =>
     mean(
@@ -173,6 +170,36 @@ async function learn(
     grad_norm: mean(parts.map(({ gradNorm }) => gradNorm)),
     learning_rate,
   };
+}
+
+/** Every attempt as the loss sees it, in the order of the groups. */
+async function dataOf(
+  engine: Engine,
+  groups: readonly Group[],
+  reference: Snapshot | undefined,
+  settings: GrpoSettings,
+): Promise<GrpoDatum[]> {
+  const rewards = groups.map(({ trajectories }) => trajectories.map(({ reward }) => reward));
+  const advantages = stepAdvantages(rewards, settings).flat();
+  const trajectories = groups.flatMap((group) => group.trajectories);
+  const sequences = trajectories.map(ownTokens);
+  const referenceLogProbs = reference && (await engine.forward(sequences, reference, settings.temperature));
+  return trajectories.map(({ logProbs, own }, i) => {
+    const oldLogProbs = logProbs.filter((_, t) => own[t]);
+    return { ...sequences[i], advantage: advantages[i], oldLogProbs, referenceLogProbs: referenceLogProbs?.[i] };
+  });
+}
+
+/** What a step that fails leaves. */
+const keptBefore = (step: number): string =>
+  step === 0 ? 'the weights are those of the start' : `the weights are those after step ${step}`;
+
+/** A number that is not finite, named with the step it comes up in and what is kept. */
+function located<T>(work: Promise<T>, where: string, kept: string): Promise<T> {
+  return work.catch((error: unknown) => {
+    if (!(error instanceof NonFiniteError)) throw error;
+    throw new NonFiniteError(`${where}: ${error.what}`, error.value, error.index, `${kept}; a lower learning rate may help`);
+  });
 }
 
 /** The rate of an optimiser step, counted from 0 over the whole stage: a linear climb, then level. */

@@ -14,6 +14,8 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { LogProbLoss, Scored } from '../engines/engine.js';
+import { checkChoice, checkNumber, shown } from '../number-setting.js';
+import { assertFinite } from '../tensors/finite.js';
 
 export interface GrpoDatum extends Scored {
   /** One number for the whole trajectory. */
@@ -43,7 +45,7 @@ export interface GrpoLossSettings {
   readonly beta: number;
   /** How tokens are brought together. Default `dapo`. */
   readonly aggregation?: Aggregation;
-  /** Tokens that `dr_grpo` counts a sequence as. */
+  /** Tokens that `dr_grpo` counts each sequence as, and has to be told; the others do not read it. TRL's `max_completion_length`. */
   readonly maxCompletionLength?: number;
   /** Whether k3 is multiplied by the ratio (DeepSeek-V3.2; TRL's `use_bias_correction_kl`). Default false, as Search-R1; TRL 1.16: true. */
   readonly biasCorrectedKl?: boolean;
@@ -95,15 +97,23 @@ const withoutGradient = tf.customGrad((x) => ({
  *
  * @param data sequences whose rewards were all the same take part: they have no advantage, but a KL term, and their tokens count
  * @param step what `dapo` divides by; default: the data is the whole step
+ * @throws TypeError, RangeError for settings out of range, and log-probabilities that are not one each scored token
+ * @throws NonFiniteError for an advantage or a log-probability that is NaN or infinite
  */
 export function grpoLoss(
   data: readonly GrpoDatum[],
   settings: GrpoLossSettings,
   step: StepBatch = { tokens: countScored(data), miniBatches: 1 },
 ): LogProbLoss<GrpoDatum> {
+  checkLossSettings(settings);
   const { aggregation = 'dapo', temperature } = settings;
-  const withOld = data.every(({ oldLogProbs }) => oldLogProbs);
-  const withReference = data.every(({ referenceLogProbs }) => referenceLogProbs);
+  const withOld = checkLogProbs('oldLogProbs', data);
+  const withReference = checkLogProbs('referenceLogProbs', data);
+  if (settings.beta > 0 && !withReference)
+    throw new TypeError(`beta ${settings.beta} needs referenceLogProbs in the data; at 0 there is no reference`);
+  data.forEach(({ advantage }, i) => {
+    assertFinite(`GRPO: advantage of sequence ${i}`, advantage);
+  });
   return {
     name: 'grpo',
     reads: 'logProbs',
@@ -137,17 +147,43 @@ export function grpoLoss(
   };
 }
 
+/** @throws TypeError, RangeError naming the setting */
+export function checkLossSettings(settings: GrpoLossSettings): void {
+  const { clipLow, clipHigh, beta, aggregation = 'dapo', maxCompletionLength, biasCorrectedKl = false, temperature = 1 } = settings;
+  checkNumber('clipLow', clipLow, { min: 0 });
+  checkNumber('clipHigh', clipHigh, { min: 0 });
+  checkNumber('beta', beta, { min: 0 });
+  checkChoice('aggregation', aggregation, ['grpo', 'bnpo', 'dr_grpo', 'dapo']);
+  if (aggregation === 'dr_grpo' || maxCompletionLength !== undefined)
+    checkNumber('maxCompletionLength', maxCompletionLength, { integer: true, min: 1 });
+  if (typeof biasCorrectedKl !== 'boolean') throw new TypeError(`biasCorrectedKl: expected true or false, got ${shown(biasCorrectedKl)}`);
+  checkNumber('temperature', temperature, { above: 0 });
+}
+
+/** Whether the data has them: all of it or none. */
+function checkLogProbs(name: 'oldLogProbs' | 'referenceLogProbs', data: readonly GrpoDatum[]): boolean {
+  const given = data.filter((datum) => datum[name]).length;
+  if (given === 0) return false;
+  data.forEach(({ scored, [name]: values }, i) => {
+    if (values?.length !== scored.length)
+      throw new RangeError(
+        `GRPO: ${name} of sequence ${i}: expected one for each of its ${scored.length} scored tokens, got ${values?.length ?? 'none'}`,
+      );
+    assertFinite(`GRPO: ${name} of sequence ${i}`, values);
+  });
+  return true;
+}
+
 const countScored = (data: readonly Scored[]): number => data.reduce((sum, { scored }) => sum + scored.length, 0);
 
 function divisorOf(
   aggregation: Aggregation,
   data: readonly GrpoDatum[],
-  { maxCompletionLength }: GrpoLossSettings,
+  { maxCompletionLength = 0 }: GrpoLossSettings,
   { tokens, miniBatches }: StepBatch,
 ): number {
   if (aggregation === 'grpo') return data.length;
   if (aggregation === 'bnpo') return countScored(data);
   if (aggregation === 'dapo') return tokens / miniBatches;
-  if (maxCompletionLength === undefined) throw new RangeError('dr_grpo counts every sequence as maxCompletionLength tokens: name them');
   return data.length * maxCompletionLength;
 }

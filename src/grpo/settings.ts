@@ -1,7 +1,9 @@
-/** What a GRPO run is told. */
+/** What a GRPO run is told, and what it refuses to be told. */
+import { checkOptimizer } from '../engines/optimizer-settings.js';
+import { checkNumber } from '../number-setting.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
-import type { AdvantageSettings } from './advantages.js';
-import type { GrpoLossSettings } from './loss.js';
+import { type AdvantageSettings, checkAdvantageSettings } from './advantages.js';
+import { checkLossSettings, type GrpoLossSettings } from './loss.js';
 
 export interface GrpoSettings extends GrpoLossSettings, AdvantageSettings {
   /** Optimisation phases: each samples once. Search-R1: 1,005; classroom: 20. */
@@ -38,3 +40,44 @@ export const classroomGrpo: GrpoSettings = {
   optimizer: { learningRate: 4e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
   seed: 1,
 };
+
+/** Every setting there is: a misspelt one would be passed over. */
+const NAMES: Readonly<Record<keyof GrpoSettings, true>> = {
+  steps: true,
+  questionsPerStep: true,
+  groupSize: true,
+  miniBatches: true,
+  temperature: true,
+  clipLow: true,
+  clipHigh: true,
+  beta: true,
+  aggregation: true,
+  maxCompletionLength: true,
+  biasCorrectedKl: true,
+  deviation: true,
+  deviationOver: true,
+  deviationEpsilon: true,
+  warmUpSteps: true,
+  optimizer: true,
+  seed: true,
+};
+
+/**
+ * @throws TypeError for a setting that there is not, or that is of the wrong type
+ * @throws RangeError for one out of its range
+ */
+export function checkGrpoSettings(settings: GrpoSettings): void {
+  const { steps, questionsPerStep, groupSize, miniBatches, temperature, warmUpSteps, optimizer, seed } = settings;
+  for (const name of Object.keys(settings))
+    if (!(name in NAMES)) throw new TypeError(`${name} is no setting of GRPO, which has ${Object.keys(NAMES).join(', ')}`);
+  checkNumber('steps', steps, { integer: true, min: 0 });
+  checkNumber('questionsPerStep', questionsPerStep, { integer: true, min: 1 });
+  checkNumber('groupSize', groupSize, { integer: true, min: 2 });
+  checkNumber('miniBatches', miniBatches, { integer: true, min: 1 });
+  checkNumber('temperature', temperature, { above: 0 });
+  checkNumber('warmUpSteps', warmUpSteps, { integer: true, min: 0 });
+  checkNumber('seed', seed, { integer: true });
+  checkOptimizer(optimizer, 'optimizer.');
+  checkLossSettings(settings);
+  checkAdvantageSettings(settings);
+}
