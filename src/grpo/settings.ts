@@ -69,7 +69,7 @@ const NAMES: Readonly<Record<keyof GrpoSettings, true>> = {
 export function checkGrpoSettings(settings: GrpoSettings): void {
   const { steps, questionsPerStep, groupSize, miniBatches, temperature, warmUpSteps, optimizer, seed } = settings;
   for (const name of Object.keys(settings))
-    if (!(name in NAMES)) throw new TypeError(`${name} is no setting of GRPO, which has ${Object.keys(NAMES).join(', ')}`);
+    if (!Object.hasOwn(NAMES, name)) throw new TypeError(`${name} is no setting of GRPO, which has ${Object.keys(NAMES).join(', ')}`);
   checkNumber('steps', steps, { integer: true, min: 0 });
   checkNumber('questionsPerStep', questionsPerStep, { integer: true, min: 1 });
   checkNumber('groupSize', groupSize, { integer: true, min: 2 });
