@@ -8,11 +8,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { checkNumber, shown } from '../number-setting.js';
 import type { Pass } from '../policy/activation-memory.js';
-import { holdsAdapter, readAdapter, saveAdapter } from '../policy/adapter-files.js';
+import { attachTraining, holdsAdapter, saveAdapter } from '../policy/adapter-files.js';
 import { assignWeights, savePolicy } from '../policy/checkpoint.js';
 import { type DecoderWeights, decode, headOf } from '../policy/decoder.js';
 import { generate } from '../policy/generate.js';
-import { loadOptimizer, saveOptimizer } from '../policy/optimizer-files.js';
 import type { Policy } from '../policy/policy.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { AdamW } from '../tensors/adamW.js';
@@ -237,21 +236,13 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
     async save(folder) {
       const state = made ? await made.state() : null;
-      if (policy.adapter) await saveAdapter(policy, folder);
-      else await savePolicy(policy, folder, { tokenizerFolder });
-      await saveOptimizer(folder, state, policy.trainable);
+      if (policy.adapter) await saveAdapter(policy, folder, { optimizer: state });
+      else await savePolicy(policy, folder, { tokenizerFolder, optimizer: policy.frozen ? null : state });
     },
 
     async load(folder) {
       if (policy.adapter) throw new Error('the policy has an adapter on: merge or drop it before loading');
-      const adapter = (await holdsAdapter(folder)) ? await readAdapter(policy, folder) : null;
-      // Moments that do not fit are found before anything is replaced.
-      const state = await loadOptimizer(folder, adapter?.variables ?? policy.weights).catch((error: unknown) => {
-        tf.dispose([...(adapter?.variables.values() ?? [])]);
-        throw error;
-      });
-      if (adapter) policy.attachAdapter(adapter);
-      else await assignWeights(policy, folder);
+      const state = (await holdsAdapter(folder)) ? await attachTraining(policy, folder) : await assignWeights(policy, folder);
       resetOptimizer();
       if (state) optimizer().restore(state);
     },

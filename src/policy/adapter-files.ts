@@ -4,20 +4,26 @@
  * An adapter may leave layers out. What is not computed here (DoRA and other variants, trained biases or whole modules, ranks that differ from layer to layer,
  * initialisations that change the weights below) is refused, never ignored, with every reason in one error.
  */
-import { mkdir, stat } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
-import { replaceFile } from '../replace-file.js';
+import { finishReplacing, openWhole, replaceFiles } from '../replace-file.js';
+import type { AdamWState } from '../tensors/adamW.js';
+import { ensureBackend } from '../tensors/backend.js';
+import { assertFinite } from '../tensors/finite.js';
 import { createVariable } from '../tensors/variable.js';
 import { weightShapes } from './config.js';
 import { ADAPTED, adapterName, type LoraAdapter } from './lora.js';
+import { loadOptimizer, OPTIMIZER_FILE, writeOptimizer } from './optimizer-files.js';
 import type { Policy } from './policy.js';
-import { openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
+import { NOT_SAVED, openSafetensors, type SafetensorsFile, type StoredTensor, writeSafetensors } from './safetensors.js';
 import { readJson } from './shards.js';
 
 const CONFIG = 'adapter_config.json';
 const WEIGHTS = 'adapter_model.safetensors';
+/** What an adapter's folder is made of, apart from the optimiser's state. */
+export const ADAPTER_FILES: readonly string[] = [CONFIG, WEIGHTS];
 const PREFIX = 'base_model.model.';
 
 const schema = z.looseObject({
@@ -54,19 +60,36 @@ const INITIALISATIONS: readonly unknown[] = [undefined, null, true, false, 'gaus
 const holdsAnything = (value: unknown): boolean =>
   typeof value === 'object' && value !== null ? Object.keys(value).length > 0 : Boolean(value);
 
+export interface SaveAdapterOptions {
+  /** What `base_model_name_or_path` says: the folder or name of the weights below. */
+  readonly baseModel?: string;
+  /** The moments of the adapter's matrices, for whoever trains on. */
+  readonly optimizer?: AdamWState | null;
+}
+
 /**
- * Writes a policy's adapter.
+ * Writes a policy's adapter. An earlier one in the folder is replaced as a whole: after a failure or a kill the folder holds the old or the new.
  *
- * @param baseModel what `base_model_name_or_path` says: the folder or name of the weights below
+ * @throws NonFiniteError, before anything is replaced, for a matrix or moment with a NaN or an infinity
  */
-export async function saveAdapter(policy: Policy, folder: string, { baseModel = '' }: { readonly baseModel?: string } = {}): Promise<void> {
+export async function saveAdapter(
+  policy: Policy,
+  folder: string,
+  { baseModel = '', optimizer = null }: SaveAdapterOptions = {},
+): Promise<void> {
   const { adapter } = policy;
   if (!adapter) throw new Error('this policy has no adapter to save');
-  await mkdir(folder, { recursive: true });
+  if (await stat(join(folder, 'config.json')).catch(() => null))
+    throw new Error(`${folder} holds a policy (config.json): save the adapter in a folder of its own`);
   const tensors = new Map<string, StoredTensor>();
-  for (const [name, variable] of adapter.variables)
-    tensors.set(PREFIX + name, { shape: variable.shape, values: async () => (await variable.data()) as Float32Array });
-  await writeSafetensors(join(folder, WEIGHTS), tensors);
+  for (const [name, variable] of adapter.variables) {
+    const values = async () => {
+      const all = await variable.data<'float32'>();
+      assertFinite(name, all, NOT_SAVED);
+      return all;
+    };
+    tensors.set(PREFIX + name, { shape: variable.shape, values });
+  }
   const modules = new Set([...adapter.variables.keys()].map((name) => name.split('.').at(-3)));
   const config = {
     peft_type: 'LORA',
@@ -86,11 +109,20 @@ export async function saveAdapter(policy: Policy, folder: string, { baseModel = 
     alpha_pattern: {},
     inference_mode: true,
   };
-  await replaceFile(join(folder, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+  await replaceFiles(folder, {
+    marker: CONFIG,
+    outdated: (name) => ADAPTER_FILES.includes(name) || name === OPTIMIZER_FILE,
+    async write(into) {
+      await writeSafetensors(join(into, WEIGHTS), tensors);
+      await writeOptimizer(into, optimizer, adapter.variables);
+      await writeFile(join(into, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+    },
+  });
 }
 
 /** Whether a folder holds an adapter, rather than a whole policy. */
 export async function holdsAdapter(folder: string): Promise<boolean> {
+  await finishReplacing(folder);
   const found = async (name: string) => (await stat(join(folder, name)).catch(() => null)) !== null;
   if (!(await found(CONFIG))) return false;
   if (await found('config.json'))
@@ -101,20 +133,37 @@ export async function holdsAdapter(folder: string): Promise<boolean> {
 /**
  * Puts a folder's adapter on a policy that has none.
  *
- * @throws Error listing what the adapter asks for that is not computed here, and every tensor that does not fit the policy
+ * @throws Error listing what the adapter asks for that is not computed here, and every tensor that does not fit the policy; NonFiniteError
  */
 export async function loadAdapter(policy: Policy, folder: string): Promise<void> {
-  const adapter = await readAdapter(policy, folder);
-  try {
-    policy.attachAdapter(adapter);
-  } catch (error) {
-    for (const variable of adapter.variables.values()) variable.dispose();
-    throw error;
-  }
+  await attach(policy, folder, async () => null);
 }
 
-/** A folder's adapter for a policy, not yet on it; the caller owns its variables. Errors as `loadAdapter`'s. */
-export async function readAdapter(policy: Policy, folder: string): Promise<LoraAdapter> {
+/** The same, with the optimiser's moments beside it; null where there are none. Where these do not fit, the policy has no adapter as before. */
+export const attachTraining = (policy: Policy, folder: string): Promise<AdamWState | null> =>
+  attach(policy, folder, ({ variables }) => loadOptimizer(folder, variables));
+
+async function attach<T>(policy: Policy, folder: string, alsoRead: (adapter: LoraAdapter) => Promise<T>): Promise<T> {
+  if (policy.adapter) throw new Error('this policy has an adapter already: merge or drop it first');
+  await ensureBackend();
+  const dispose = ({ variables }: LoraAdapter) => tf.dispose([...variables.values()]);
+  const { adapter, more } = await openWhole(folder, [CONFIG], {
+    async open() {
+      const adapter = await readAdapter(policy, folder);
+      try {
+        return { adapter, more: await alsoRead(adapter) };
+      } catch (error) {
+        dispose(adapter);
+        throw error;
+      }
+    },
+    close: async ({ adapter }) => dispose(adapter),
+  });
+  policy.attachAdapter(adapter);
+  return more;
+}
+
+async function readAdapter(policy: Policy, folder: string): Promise<LoraAdapter> {
   const path = join(folder, CONFIG);
   const parsed = schema.safeParse(await readJson(path));
   if (!parsed.success) {
@@ -149,7 +198,7 @@ export async function readAdapter(policy: Policy, folder: string): Promise<LoraA
           .join('\n')}`,
       );
     for (const [name, shape] of shapes) {
-      if (file.records.has(PREFIX + name)) variables.set(name, createVariable(name, await file.read(PREFIX + name), shape));
+      if (file.records.has(PREFIX + name)) variables.set(name, createVariable(name, await finite(file, PREFIX + name), shape));
     }
     // PEFT scales by alpha / sqrt(r) under rsLoRA.
     return { rank: config.r, alpha: config.use_rslora ? config.lora_alpha * Math.sqrt(config.r) : config.lora_alpha, variables };
@@ -159,6 +208,12 @@ export async function readAdapter(policy: Policy, folder: string): Promise<LoraA
   } finally {
     await file.close();
   }
+}
+
+async function finite(file: SafetensorsFile, name: string): Promise<Float32Array> {
+  const values = await file.read(name);
+  assertFinite(`${file.path}: ${name}`, values);
+  return values;
 }
 
 /** Shape of both matrices of every layer that may carry an adapter. */

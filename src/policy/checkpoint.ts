@@ -4,31 +4,38 @@
  * What is written opens in Transformers unchanged; what Transformers writes opens here. Shards, dtypes, names and shapes are all checked, and every
  * mismatch is listed, before a tensor is made.
  */
-import { copyFile, mkdir, stat } from 'node:fs/promises';
+import { copyFile, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import * as tf from '@tensorflow/tfjs-core';
-import { replaceFile } from '../replace-file.js';
+import { openWhole, replaceFiles } from '../replace-file.js';
+import type { AdamWState } from '../tensors/adamW.js';
 import { ensureBackend } from '../tensors/backend.js';
+import { assertFinite, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../tensors/finite.js';
 import { type HalfFormat, halfFormat, narrowToHalves, widenHalves } from '../tensors/half.js';
+import { ADAPTER_FILES } from './adapter-files.js';
 import { configToJson, type PolicyConfig, parseConfig, weightShapes } from './config.js';
-import { Policy } from './policy.js';
-import { type StoredTensor, writeSafetensors } from './safetensors.js';
-import { type LoadOptions, openShards, readJson } from './shards.js';
+import { loadOptimizer, OPTIMIZER_FILE, writeOptimizer } from './optimizer-files.js';
+import { Policy, type PolicyOrigin } from './policy.js';
+import { BYTES_OF, NOT_SAVED, type StoredTensor, writeSafetensors } from './safetensors.js';
+import { type LoadOptions, openShards, readJson, type Shards } from './shards.js';
 import { tokenizerFiles } from './tokenizer-files.js';
 
 /**
  * Loads a Qwen2 checkpoint folder onto the active backend; where none is active, the best there is is started.
  *
- * @throws Error listing what the folder lacks or what does not fit its config.
+ * @throws Error listing what the folder lacks or what does not fit its config; NonFiniteError for a weight with a NaN or an infinity
  */
 export async function loadPolicy(folder: string, options: LoadOptions = {}): Promise<Policy> {
-  const config = await readConfig(folder);
-  await ensureBackend();
-  const shards = await openShards(folder, config);
+  const { config, origin, shards } = await openCheckpoint(folder, async () => {
+    const { config, origin } = await readConfigs(folder);
+    return { config, origin, shards: await openShards(folder, config) };
+  });
   const weights = new Map<string, tf.Tensor>();
   try {
+    await ensureBackend();
     await shards.readAll((name, tensor) => weights.set(name, tensor), options);
-    return Policy.fromTensors(config, weights, { frozen: options.storage === 'stored' });
+    return Policy.fromTensors(config, weights, { frozen: options.storage === 'stored', origin });
   } catch (error) {
     tf.dispose([...weights.values()]);
     throw error;
@@ -37,52 +44,202 @@ export async function loadPolicy(folder: string, options: LoadOptions = {}): Pro
   }
 }
 
-/** Puts a folder's weights into a policy of the same shape, as when a run is resumed. */
-export async function assignWeights(policy: Policy, folder: string): Promise<void> {
+/**
+ * Puts a folder's weights into a policy of the same shape, as when a run is resumed. All of them are looked at before the first is replaced.
+ *
+ * @returns the optimiser's moments beside them, null where there are none
+ */
+export async function assignWeights(policy: Policy, folder: string): Promise<AdamWState | null> {
   if (policy.frozen) throw new Error(`the policy's weights are frozen and cannot be replaced: load ${folder} as a policy of its own`);
-  const shards = await openShards(folder, policy.config);
+  const { shards, state } = await openCheckpoint(folder, async () => {
+    const { config } = await readConfigs(folder);
+    const shards = await openShards(folder, policy.config);
+    try {
+      const problems = differences(config, policy.config);
+      if (problems.length)
+        throw new Error(
+          `${folder} computes otherwise than the policy that is to take its weights:\n${problems.map((p) => `  ${p}`).join('\n')}`,
+        );
+      return { shards, state: await loadOptimizer(folder, policy.weights) };
+    } catch (error) {
+      await shards.close();
+      throw error;
+    }
+  });
   try {
+    await shards.check();
     await shards.readAll((name, tensor) => {
       policy.weights.get(name)?.assign(tensor);
       tensor.dispose();
     });
+    return state;
   } finally {
     await shards.close();
   }
 }
 
+const openCheckpoint = <T extends { readonly shards: Shards }>(folder: string, open: () => Promise<T>): Promise<T> =>
+  openWhole(folder, [CONFIG], { open, close: ({ shards }) => shards.close() });
+
+/** Settings of the decoder that differ; where a text ends is not the decoder's. */
+function differences(found: PolicyConfig, expected: PolicyConfig): string[] {
+  const text = (config: PolicyConfig) =>
+    new Map(
+      Object.entries(config).flatMap(([name, value]) =>
+        ['endIds', 'padId', 'maxPositions'].includes(name) ? [] : [[name, JSON.stringify(value)]],
+      ),
+    );
+  const [ours, theirs] = [text(expected), text(found)];
+  return [...new Set([...ours.keys(), ...theirs.keys()])]
+    .filter((name) => ours.get(name) !== theirs.get(name))
+    .map((name) => `${name} is ${theirs.get(name) ?? 'not set'}, the policy's is ${ours.get(name) ?? 'not set'}`);
+}
+
+export interface SaveOptions {
+  /** Its tokenizer files are put beside the weights, unpacked where they are gzipped, as Transformers opens no others. */
+  readonly tokenizerFolder?: string;
+  /** Bytes that a weight file holds at most, if it holds more than one weight; above it there are several, and an index. Default 5e9, as Transformers. */
+  readonly maxShardSize?: number;
+  /** The moments of the policy's weights, for whoever trains on. */
+  readonly optimizer?: AdamWState | null;
+}
+
 /**
- * Writes the policy (adapter not included: merge it first) and copies the tokenizer files of `tokenizerFolder` beside it. Weights are written one after the
- * other as they are stored on the backend, F32 or 16 bits.
+ * Writes the policy (adapter not included: merge it first) as a folder that Transformers opens. Weights are written one after the other as they are stored on
+ * the backend, F32 or 16 bits; what the policy's own `config.json` and `generation_config.json` say beyond what is read here is said again.
+ *
+ * An earlier save in the folder, adapters included, is replaced as a whole: after a failure or a kill the folder holds the old or the new.
+ *
+ * @throws NonFiniteError, before anything is replaced, for a weight or moment with a NaN or an infinity
  */
 export async function savePolicy(
   policy: Policy,
   folder: string,
-  { tokenizerFolder }: { readonly tokenizerFolder?: string } = {},
+  { tokenizerFolder, maxShardSize = 5e9, optimizer = null }: SaveOptions = {},
 ): Promise<void> {
   if (policy.adapter) throw new Error('the policy has an adapter on: merge or drop it before saving');
-  await mkdir(folder, { recursive: true });
+  if (!(maxShardSize > 0)) throw new RangeError(`maxShardSize: expected bytes above 0, got ${maxShardSize}`);
+  const copied = tokenizerFolder ? await tokenizerFiles(tokenizerFolder) : [];
+  const generation = await generationConfigOf(policy, tokenizerFolder);
+  const { tensors, format } = await storedWeights(policy);
+  const dtype = format === 'BF16' ? 'bfloat16' : format === 'F16' ? 'float16' : 'float32';
+  await replaceFiles(folder, {
+    marker: CONFIG,
+    outdated: isOutdated,
+    async write(into) {
+      const put = (name: string, json: object) => writeFile(join(into, name), `${JSON.stringify(json, null, 2)}\n`);
+      await writeShards(into, tensors, maxShardSize);
+      await writeOptimizer(into, optimizer, policy.weights);
+      const { bos_token_id, attention_dropout, ...computed } = configToJson(policy.config, dtype);
+      await put(CONFIG, { bos_token_id, attention_dropout, ...policy.origin?.config, ...computed });
+      await put(GENERATION, generation);
+      for (const name of copied) await copyUnpacked(tokenizerFolder as string, name, into);
+    },
+  });
+}
+
+const CONFIG = 'config.json';
+const GENERATION = 'generation_config.json';
+
+/** Files of an earlier save; a tokenizer's stay unless they are written anew. */
+const isOutdated = (name: string): boolean =>
+  /^(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|config\.json|generation_config\.json)$/.test(name) ||
+  name === OPTIMIZER_FILE ||
+  ADAPTER_FILES.includes(name);
+
+/** The weights as they are written, each looked at when it is its turn. */
+async function storedWeights(policy: Policy): Promise<{ tensors: Map<string, StoredTensor>; format: HalfFormat | undefined }> {
   const tensors = new Map<string, StoredTensor>();
   const format = [...policy.weights.values()].map(halfFormat).find((each) => each !== undefined);
   for (const [name, shape] of weightShapes(policy.config)) {
     const weight = policy.weights.get(name) as tf.Variable;
-    if (halfFormat(weight)) tensors.set(name, { shape, dtype: halfFormat(weight), values: async () => halvesOf(await weight.data()) });
-    else {
-      const halves = format && shape.length === 1 ? exactHalves(await weight.data<'float32'>(), format) : null;
-      if (halves) tensors.set(name, { shape, dtype: format, values: halves });
-      else tensors.set(name, { shape, values: async () => (await weight.data()) as Float32Array });
+    const dtype = halfFormat(weight);
+    if (dtype) {
+      tensors.set(name, { shape, dtype, values: async () => finiteHalves(name, halvesOf(await weight.data()), dtype) });
+      continue;
     }
+    const values = async () => {
+      const all = await weight.data<'float32'>();
+      assertFinite(name, all, NOT_SAVED);
+      return all;
+    };
+    const halves = format ? exactHalves(await values(), format) : null;
+    if (halves) tensors.set(name, { shape, dtype: format, values: halves });
+    else tensors.set(name, { shape, values });
   }
-  await writeSafetensors(join(folder, 'model.safetensors'), tensors);
-  const dtype = format === 'BF16' ? 'bfloat16' : format === 'F16' ? 'float16' : 'float32';
-  await replaceFile(join(folder, 'config.json'), `${JSON.stringify(configToJson(policy.config, dtype), null, 2)}\n`);
-  const { endIds, padId } = policy.config;
-  const generation = tokenizerFolder ? await generationConfig(tokenizerFolder) : {};
-  const ends = [...new Set([...endIds, ...[generation.eos_token_id ?? []].flat()])];
-  const settings = { do_sample: true, ...generation, eos_token_id: ends, pad_token_id: padId ?? generation.pad_token_id ?? null };
-  await replaceFile(join(folder, 'generation_config.json'), `${JSON.stringify(settings, null, 2)}\n`);
-  if (!tokenizerFolder || tokenizerFolder === folder) return;
-  for (const name of await tokenizerFiles(tokenizerFolder)) await copyFile(join(tokenizerFolder, name), join(folder, name));
+  return { tensors, format };
+}
+
+function finiteHalves(name: string, bits: Uint16Array, format: HalfFormat): Uint16Array {
+  const index = firstNonFiniteHalf(bits, format);
+  if (index >= 0) throw new NonFiniteError(name, nonFiniteHalf(bits[index], format), index, NOT_SAVED.advice);
+  return bits;
+}
+
+/** One `model.safetensors`, or shards named and indexed as Transformers does; a weight is never cut. */
+async function writeShards(folder: string, tensors: ReadonlyMap<string, StoredTensor>, maxShardSize: number): Promise<void> {
+  const bytesOf = ({ shape, dtype = 'F32' }: StoredTensor) => shape.reduce((a, b) => a * b, BYTES_OF[dtype]);
+  const shards: Map<string, StoredTensor>[] = [];
+  let room = 0;
+  for (const [name, tensor] of tensors) {
+    const bytes = bytesOf(tensor);
+    if (shards.length === 0 || bytes > room) {
+      shards.push(new Map());
+      room = maxShardSize;
+    }
+    shards[shards.length - 1].set(name, tensor);
+    room -= bytes;
+  }
+  if (shards.length === 1) return writeSafetensors(join(folder, 'model.safetensors'), tensors);
+  const five = (n: number) => String(n).padStart(5, '0');
+  const weight_map: Record<string, string> = {};
+  for (const [i, shard] of shards.entries()) {
+    const file = `model-${five(i + 1)}-of-${five(shards.length)}.safetensors`;
+    for (const name of shard.keys()) weight_map[name] = file;
+    await writeSafetensors(join(folder, file), shard);
+  }
+  const all = [...tensors.values()];
+  const total_parameters = all.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const index = { metadata: { total_parameters, total_size: all.reduce((sum, each) => sum + bytesOf(each), 0) }, weight_map };
+  await writeFile(join(folder, 'model.safetensors.index.json'), `${JSON.stringify(index, null, 2)}\n`);
+}
+
+/** Largest tokenizer file that is unpacked: a vocabulary is some megabytes. */
+const LARGEST_UNPACKED = 1 << 28;
+
+async function copyUnpacked(from: string, name: string, into: string): Promise<void> {
+  if (!name.endsWith('.gz')) return copyFile(join(from, name), join(into, name));
+  const path = join(from, name);
+  try {
+    await writeFile(join(into, name.slice(0, -'.gz'.length)), gunzipSync(await readFile(path), { maxOutputLength: LARGEST_UNPACKED }));
+  } catch (error) {
+    throw new Error(`${path} cannot be unpacked within ${LARGEST_UNPACKED} bytes: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * What `generation_config.json` says: what the policy's own said, then what the tokenizer folder's says, and every end token of both and of the config. A
+ * policy that was made here is sampled; one that Transformers made and that has no such file is as Transformers' defaults are.
+ */
+async function generationConfigOf({ config, origin }: Policy, tokenizerFolder: string | undefined): Promise<Record<string, unknown>> {
+  const beside = tokenizerFolder ? await readGenerationConfig(tokenizerFolder) : null;
+  const own = origin?.generation ?? null;
+  const endsOf = (generation: Record<string, unknown> | null) => [(generation?.eos_token_id ?? []) as number | number[]].flat();
+  const ends = [...new Set([...endsOf(own), ...config.endIds, ...endsOf(beside)])];
+  const eos_token_id = ends.length > 1 ? ends : (ends[0] ?? null);
+  const settings = { ...(origin ? {} : { do_sample: true }), ...beside, ...own };
+  return { ...settings, eos_token_id, pad_token_id: own?.pad_token_id ?? config.padId ?? beside?.pad_token_id ?? null };
+}
+
+async function readGenerationConfig(folder: string): Promise<Record<string, unknown> | null> {
+  const path = join(folder, GENERATION);
+  if (!(await stat(path).catch(() => null))) return null;
+  return record(await readJson(path), path);
+}
+
+function record(json: unknown, path: string): Record<string, unknown> {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new Error(`${path} should hold a JSON object`);
+  return json as Record<string, unknown>;
 }
 
 /** Vectors lie as float32 beside matrices of 16 bits: as 16 bits again where that loses nothing, as it does not where they were read so. */
@@ -96,15 +253,11 @@ function exactHalves(values: Float32Array, format: HalfFormat): Uint16Array | nu
 
 const halvesOf = (packed: ArrayBufferView): Uint16Array => new Uint16Array(packed.buffer, packed.byteOffset, packed.byteLength / 2);
 
-/** A folder's `generation_config.json`, which may name more end tokens than its `config.json`; empty where there is none. */
-async function generationConfig(folder: string): Promise<Record<string, unknown> & { eos_token_id?: number | number[] | null }> {
-  const path = join(folder, 'generation_config.json');
-  if (!(await stat(path).catch(() => null))) return {};
-  return ((await readJson(path)) ?? {}) as Record<string, unknown>;
-}
-
-async function readConfig(folder: string): Promise<PolicyConfig> {
-  const path = join(folder, 'config.json');
+/** `config.json` as it is read here, and it and `generation_config.json` as they stand, for when the policy is saved. */
+async function readConfigs(folder: string): Promise<{ config: PolicyConfig; origin: PolicyOrigin }> {
+  const path = join(folder, CONFIG);
   if (!(await stat(path).catch(() => null))) throw new Error(`${folder} holds no config.json: expected a Hugging Face checkpoint folder`);
-  return parseConfig(await readJson(path), path);
+  const json = await readJson(path);
+  const config = parseConfig(json, path);
+  return { config, origin: { config: json as Record<string, unknown>, generation: await readGenerationConfig(folder) } };
 }

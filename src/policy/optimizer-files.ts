@@ -2,33 +2,36 @@
  * AdamW's moments beside what they belong to, a checkpoint or an adapter: `optimizer.safetensors` holds `<variable>.first` and `<variable>.second`, and
  * the number of steps taken in its metadata. No other program reads it. There is none before the first step, where all moments are 0.
  */
-import { rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AdamWState } from '../tensors/adamW.js';
-import { openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
+import { assertFinite } from '../tensors/finite.js';
+import { NOT_SAVED, openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
 
 export const OPTIMIZER_FILE = 'optimizer.safetensors';
 
 /** What is trained: variables by name, as `Policy.trainable` has them. */
 type Trained = ReadonlyMap<string, { readonly shape: readonly number[] }>;
 
-/** Writes the moments of `trained`; where no step was taken, takes an earlier file away instead. */
-export async function saveOptimizer(folder: string, state: AdamWState | null, trained: Trained): Promise<void> {
-  const path = join(folder, OPTIMIZER_FILE);
-  if (!state || state.steps === 0) return rm(path, { force: true });
+/** Writes the moments of `trained` into a folder; nothing where no step was taken. */
+export async function writeOptimizer(folder: string, state: AdamWState | null, trained: Trained): Promise<void> {
+  if (!state || state.steps === 0) return;
   const tensors = new Map<string, StoredTensor>();
   for (const [name, { shape }] of trained) {
-    tensors.set(`${name}.first`, { values: state.first[name], shape });
-    tensors.set(`${name}.second`, { values: state.second[name], shape });
+    for (const part of ['first', 'second'] as const) {
+      const values = state[part][name];
+      assertFinite(`the ${part} moment of ${name}`, values, NOT_SAVED);
+      tensors.set(`${name}.${part}`, { values, shape });
+    }
   }
-  await writeSafetensors(path, tensors, { steps: String(state.steps) });
+  await writeSafetensors(join(folder, OPTIMIZER_FILE), tensors, { steps: String(state.steps) });
 }
 
 /**
  * The moments in a folder; null where there are none (a base model, a merged policy, no step taken).
  *
  * @param trained what they are to belong to
- * @throws Error listing what is missing, unknown or of another shape
+ * @throws Error listing what is missing, unknown or of another shape; NonFiniteError
  */
 export async function loadOptimizer(folder: string, trained: Trained): Promise<AdamWState | null> {
   const path = join(folder, OPTIMIZER_FILE);
@@ -56,6 +59,11 @@ export async function loadOptimizer(folder: string, trained: Trained): Promise<A
     for (const name of trained.keys()) {
       first[name] = await file.read(`${name}.first`);
       second[name] = await file.read(`${name}.second`);
+      assertFinite(`${path}: ${name}.first`, first[name]);
+      assertFinite(`${path}: ${name}.second`, second[name]);
+      const negative = second[name].findIndex((value) => value < 0);
+      if (negative >= 0)
+        throw new Error(`${path}: ${name}.second: element ${negative} is ${second[name][negative]}, a mean of squares is at least 0`);
     }
     return { steps, first, second };
   } finally {

@@ -13,6 +13,12 @@ import { createAdapter, type LoraAdapter, type LoraOptions, mergedWeight } from 
 
 export type WeightMap = ReadonlyMap<string, tf.Tensor>;
 
+/** The files that a policy was read from, as they stand: what is not read here is written again when it is saved. */
+export interface PolicyOrigin {
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly generation: Readonly<Record<string, unknown>> | null;
+}
+
 export class Policy {
   readonly config: PolicyConfig;
   /** By Hugging Face name; variables, so that an optimiser can move them. */
@@ -24,13 +30,19 @@ export class Policy {
     weights: ReadonlyMap<string, tf.Variable>,
     /** Whether the weights themselves are not trained, as those in 16 bits; an adapter can be trained on them, and merged. */
     readonly frozen: boolean,
+    /** Null where it was made here. */
+    readonly origin: PolicyOrigin | null,
   ) {
     this.config = config;
     this.weights = weights;
   }
 
   /** Takes tensors by Hugging Face name, which the policy owns from here on: float32, or matrices in packed halves (`tensors/half.ts`). */
-  static fromTensors(config: PolicyConfig, tensors: ReadonlyMap<string, tf.Tensor>, { frozen = false } = {}): Policy {
+  static fromTensors(
+    config: PolicyConfig,
+    tensors: ReadonlyMap<string, tf.Tensor>,
+    { frozen = false, origin = null }: { readonly frozen?: boolean; readonly origin?: PolicyOrigin | null } = {},
+  ): Policy {
     const weights = new Map<string, tf.Variable>();
     for (const [name, shape] of weightShapes(config)) {
       const tensor = tensors.get(name);
@@ -39,7 +51,7 @@ export class Policy {
         throw new Error(`weight ${name}: expected shape [${shape}], got ${found ? `[${found}]` : 'none'}`);
       weights.set(name, asVariable(name, tensor));
     }
-    return new Policy(config, weights, frozen || [...weights.values()].some((weight) => halfFormat(weight)));
+    return new Policy(config, weights, frozen || [...weights.values()].some((weight) => halfFormat(weight)), origin);
   }
 
   /** Takes values by Hugging Face name; their number and shapes must be those of `weightShapes(config)`. A backend must be active (`startBackend`). */

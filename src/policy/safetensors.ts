@@ -5,6 +5,8 @@
  * and file, and the tensors cover the data without a gap; all of that is checked before a value is touched: the files are untrusted.
  */
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { syncFolder, temporaryFor } from '../replace-file.js';
 import { widenHalves } from '../tensors/half.js';
 
 export type StoredType = 'F32' | 'F16' | 'BF16';
@@ -17,6 +19,8 @@ export interface TensorRecord {
 }
 
 export const BYTES_OF: Readonly<Record<StoredType, number>> = { F32: 4, F16: 2, BF16: 2 };
+/** The advice of a number that is not finite where something is saved. */
+export const NOT_SAVED = { advice: 'nothing was saved, and what was saved before is untouched' };
 const MAX_HEADER = 100_000_000;
 /** Bytes that one call reads or writes at most; a multiple of 4. Linux moves less than 2 GiB at once. */
 export const SLICE = 16 * 1024 * 1024;
@@ -148,7 +152,7 @@ export async function writeSafetensors(
   const padded = Buffer.concat([text, Buffer.alloc((8 - (text.length % 8)) % 8, ' ')]);
   const prefix = Buffer.alloc(8);
   prefix.writeBigUInt64LE(BigInt(padded.length));
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = temporaryFor(path);
   const file = await open(temporary, 'w');
   try {
     await writeFully(file, prefix);
@@ -163,6 +167,7 @@ export async function writeSafetensors(
     await file.sync();
     await file.close();
     await rename(temporary, path);
+    await syncFolder(dirname(path));
   } catch (error) {
     await file.close().catch(() => undefined);
     await rm(temporary, { force: true });

@@ -8,6 +8,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type * as tf from '@tensorflow/tfjs-core';
 import { unwritten } from '../tensors/filled.js';
+import { firstNonFinite, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../tensors/finite.js';
 import { type HalfFormat, markHalf, widenHalves } from '../tensors/half.js';
 import { type PolicyConfig, weightShapes } from './config.js';
 import { BYTES_OF, openSafetensors, type SafetensorsFile, SLICE, type StoredType, type TensorRecord } from './safetensors.js';
@@ -41,7 +42,9 @@ export interface Shards {
   readonly records: ReadonlyMap<string, TensorRecord>;
   /** Bytes of all weights as stored. */
   readonly bytes: number;
-  /** Reads every weight, in order, onto the backend; `take` owns the tensor. */
+  /** Reads every weight for its numbers alone, before any is put to use. NonFiniteError. */
+  check(): Promise<void>;
+  /** Reads every weight, in order, onto the backend; `take` owns the tensor. NonFiniteError for one that holds NaN or infinities. */
   readAll(take: (name: string, tensor: tf.Tensor) => void, options?: LoadOptions): Promise<void>;
   close(): Promise<void>;
 }
@@ -86,6 +89,17 @@ export async function openShards(folder: string, config: PolicyConfig): Promise<
     return {
       records,
       bytes,
+      async check() {
+        const slice = new Uint8Array(SLICE);
+        for (const [name, record] of records) {
+          const file = where.get(name) as SafetensorsFile;
+          await inSlices(record, async (from, count) => {
+            const bytes = slice.subarray(0, count);
+            await file.readBytes(name, bytes, from);
+            assertFiniteBytes(file, name, record, bytes, from);
+          });
+        }
+      },
       async readAll(take, { storage = 'float32', onProgress, signal } = {}) {
         const started = performance.now();
         let done = 0;
@@ -124,9 +138,12 @@ async function readTensor(
   const slice = half || dtype === 'F32' ? null : new Uint8Array(SLICE);
   try {
     await inSlices(record, async (from, count) => {
-      if (!slice) await file.readBytes(name, place.viewOf(from, count), from);
-      else {
+      if (!slice) {
+        await file.readBytes(name, place.viewOf(from, count), from);
+        assertFiniteBytes(file, name, record, place.viewOf(from, count), from);
+      } else {
         await file.readBytes(name, slice.subarray(0, count), from);
+        assertFiniteBytes(file, name, record, slice.subarray(0, count), from);
         const wide = place.viewOf(2 * from, 2 * count);
         widenHalves(
           new Uint16Array(slice.buffer, 0, count / 2),
@@ -142,6 +159,22 @@ async function readTensor(
   }
   const tensor = place.finish();
   return half ? markHalf(tensor, dtype) : tensor;
+}
+
+/** Throws a NonFiniteError for the first number of a slice of stored bytes that is NaN or infinite. */
+function assertFiniteBytes({ path }: SafetensorsFile, name: string, { dtype }: TensorRecord, bytes: Uint8Array, from: number): void {
+  const count = bytes.length / BYTES_OF[dtype];
+  const values =
+    dtype === 'F32' ? new Float32Array(bytes.buffer, bytes.byteOffset, count) : new Uint16Array(bytes.buffer, bytes.byteOffset, count);
+  const index = values instanceof Float32Array ? firstNonFinite(values) : firstNonFiniteHalf(values, dtype as HalfFormat);
+  if (index < 0) return;
+  const value = values instanceof Float32Array ? values[index] : nonFiniteHalf(values[index], dtype as HalfFormat);
+  throw new NonFiniteError(
+    `${path}: ${name}`,
+    value,
+    from / BYTES_OF[dtype] + index,
+    'the file was damaged or written by a run that had failed',
+  );
 }
 
 /** Calls `each` for neighbouring ranges of a tensor's stored bytes, at least once even where there are none. */
