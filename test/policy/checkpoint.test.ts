@@ -2,19 +2,23 @@
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
+import { loadAdapter, saveAdapter } from '../../src/policy/adapter-files.js';
 import { assignWeights, loadPolicy, savePolicy } from '../../src/policy/checkpoint.js';
 import { decode, headOf } from '../../src/policy/decoder.js';
 import { loadOptimizer } from '../../src/policy/optimizer-files.js';
 import { Policy } from '../../src/policy/policy.js';
-import { openSafetensors, writeSafetensors } from '../../src/policy/safetensors.js';
+import { openSafetensors, type StoredTensor, writeSafetensors } from '../../src/policy/safetensors.js';
 import { loadTokenizer } from '../../src/policy/tokenizer.js';
 import { random } from '../../src/random.js';
+import type { AdamWState } from '../../src/tensors/adamW.js';
 import { startBackend } from '../../src/tensors/backend.js';
-import { narrowToHalves, widenHalves } from '../../src/tensors/half.js';
+import { NonFiniteError } from '../../src/tensors/finite.js';
+import { halfFormat, markHalf, narrowToHalves, widenHalves } from '../../src/tensors/half.js';
 import { linear } from '../../src/tensors/linear.js';
 import { tinyConfig } from '../rollout/tiny-policy.js';
 import { expectArraysClose, fixtureFolder, noTokenizer, readFixture } from './xs.js';
@@ -201,6 +205,78 @@ describe('a saved policy', () => {
     policy.dispose();
   });
 
+  test('says again what its own config and generation_config said beyond what is read', async () => {
+    const source = join(folder, 'source');
+    mkdirSync(source);
+    copyFileSync(fixtureFolder('xs_tied', 'model.safetensors'), join(source, 'model.safetensors'));
+    const config = { ...readFixture('xs_tied', 'config.json'), bos_token_id: 7, initializer_range: 0.03, my_own: { field: [1] } };
+    const generation = { do_sample: false, eos_token_id: [54, 201], pad_token_id: 9, top_k: 20, repetition_penalty: 1.05, my_own: true };
+    writeFileSync(join(source, 'config.json'), JSON.stringify(config));
+    writeFileSync(join(source, 'generation_config.json'), JSON.stringify(generation));
+    const policy = await loadPolicy(source);
+    for (const out of ['out', 'source']) {
+      await savePolicy(policy, join(folder, out));
+      const said = (name: string) => JSON.parse(readFileSync(join(folder, out, name), 'utf8'));
+      expect(said('config.json')).toMatchObject({ bos_token_id: 7, initializer_range: 0.03, my_own: { field: [1] } });
+      // the config's own end token is one as well
+      expect(said('generation_config.json')).toEqual({ ...generation, eos_token_id: [54, 201, 255] });
+      expect((await loadPolicy(join(folder, out))).config).toEqual(policy.config);
+    }
+    rmSync(join(source, 'generation_config.json'));
+    const silent = await loadPolicy(source);
+    await savePolicy(silent, join(folder, 'out'));
+    expect(JSON.parse(readFileSync(join(folder, 'out', 'generation_config.json'), 'utf8'))).toEqual({ eos_token_id: 255, pad_token_id: 0 });
+  });
+
+  test('is cut into shards above a size, with an index that Transformers reads, and takes the place of what was saved before', async () => {
+    const policy = tiny(1);
+    const values = await policy.values();
+    const total = 4 * policy.parameters;
+    const list = () => readdirSync(folder).sort();
+    await savePolicy(policy, folder);
+    const whole = list();
+    expect(whole).toEqual(['config.json', 'generation_config.json', 'model.safetensors']);
+    writeFileSync(join(folder, 'README.md'), 'mine');
+    for (const name of ['adapter_config.json', 'adapter_model.safetensors', 'optimizer.safetensors', 'model-00001-of-00002.safetensors'])
+      writeFileSync(join(folder, name), 'of an earlier save');
+    await savePolicy(policy, folder, { maxShardSize: 50_000 });
+    const index = JSON.parse(readFileSync(join(folder, 'model.safetensors.index.json'), 'utf8'));
+    expect(index.metadata).toEqual({ total_size: total, total_parameters: policy.parameters });
+    expect(Object.keys(index.weight_map)).toEqual([...values.keys()]);
+    const shards = [...new Set(Object.values(index.weight_map as Record<string, string>))];
+    // the embedding, 1322 x 16 floats, is larger than a shard may be and has one of its own
+    expect(shards).toEqual(['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']);
+    expect(index.weight_map['model.layers.0.input_layernorm.weight']).toBe(shards[1]);
+    expect(list()).toEqual(['README.md', ...whole.slice(0, 2), ...shards, 'model.safetensors.index.json'].sort());
+    expect(await valuesOf(folder)).toEqual(values);
+    await savePolicy(policy, folder);
+    expect(list()).toEqual(['README.md', ...whole].sort());
+    await expect(savePolicy(policy, folder, { maxShardSize: 0 })).rejects.toThrow(/bytes above 0, got 0/);
+    policy.dispose();
+  });
+
+  test('has its gzipped tokenizer files unpacked, and is not begun where there is no tokenizer', async () => {
+    const source = join(folder, 'source');
+    mkdirSync(source);
+    const text = readFileSync(join(TOKENIZER, 'tokenizer.json'));
+    writeFileSync(join(source, 'tokenizer.json.gz'), gzipSync(text));
+    copyFileSync(join(TOKENIZER, 'tokenizer_config.json'), join(source, 'tokenizer_config.json'));
+    const policy = tiny(1);
+    const out = join(folder, 'out');
+    await savePolicy(policy, out, { tokenizerFolder: source });
+    expect(readdirSync(out).filter((name) => name.startsWith('tokenizer'))).toEqual(['tokenizer.json', 'tokenizer_config.json']);
+    expect(readFileSync(join(out, 'tokenizer.json')).equals(text)).toBe(true);
+    const before = readdirSync(out);
+    writeFileSync(join(source, 'tokenizer.json.gz'), 'not gzip');
+    await expect(savePolicy(policy, out, { tokenizerFolder: source })).rejects.toThrow(/tokenizer\.json\.gz cannot be unpacked/);
+    await expect(savePolicy(tiny(2), out, { tokenizerFolder: fixtureFolder('xs_tied') })).rejects.toThrow(/holds no tokenizer/);
+    expect(readdirSync(out)).toEqual(before);
+    expect(await valuesOf(out)).toEqual(await policy.values());
+    await expect(savePolicy(policy, join(folder, 'none'), { tokenizerFolder: fixtureFolder('xs_tied') })).rejects.toThrow();
+    expect(existsSync(join(folder, 'none'))).toBe(false);
+    policy.dispose();
+  });
+
   test('is refused with an adapter on, or where it takes the place of a policy with a tied head', async () => {
     const policy = tiny(1);
     policy.addAdapter({ rank: 1, alpha: 1, seed: 1 });
@@ -320,6 +396,114 @@ describe('an engine with an adapter on', () => {
   });
 });
 
+describe('a number that is not finite', () => {
+  const name = 'model.layers.1.mlp.down_proj.weight';
+
+  test.each(['F32', 'BF16', 'F16'] as const)('is found when a folder of %s is read, with its file, tensor and place', async (dtype) => {
+    const source = dtype === 'F32' ? fixtureFolder('xs_tied') : fixtureFolder('xs_tied', 'bf16');
+    const file = await openSafetensors(join(source, 'model.safetensors'));
+    const tensors = new Map<string, StoredTensor>();
+    for (const [each, { shape }] of file.records) {
+      const values = await file.read(each);
+      if (each === name) values[37] = Number.NEGATIVE_INFINITY;
+      if (each === name) values[40] = Number.NaN;
+      const halves = new Uint16Array(values.length);
+      if (dtype !== 'F32') narrowToHalves(values, dtype, halves);
+      tensors.set(each, { shape, dtype, values: dtype === 'F32' ? values : halves });
+    }
+    await file.close();
+    await writeSafetensors(join(folder, 'model.safetensors'), tensors);
+    copyFileSync(join(source, 'config.json'), join(folder, 'config.json'));
+    const before = tf.memory().numTensors;
+    for (const storage of ['float32', 'stored'] as const) {
+      const attempt = loadPolicy(folder, { storage });
+      await expect(attempt).rejects.toThrow(NonFiniteError);
+      await expect(attempt).rejects.toThrow(/model\.safetensors: model\.layers\.1\.mlp\.down_proj\.weight: element 37 is -Infinity/);
+    }
+    expect(tf.memory().numTensors).toBe(before);
+    const policy = await loadPolicy(source);
+    const values = await policy.values();
+    await expect(assignWeights(policy, folder)).rejects.toThrow(/element 37 is -Infinity/);
+    expect(await policy.values()).toEqual(values);
+    policy.dispose();
+  });
+
+  test('in a weight, of 32 or 16 bits, is not saved, and what was saved before stays', async () => {
+    for (const storage of ['float32', 'stored'] as const) {
+      const policy = await loadPolicy(fixtureFolder('xs_tied', 'bf16'), { storage });
+      await savePolicy(policy, folder);
+      const files = readdirSync(folder).map((each) => readFileSync(join(folder, each)));
+      for (const vector of ['model.norm.weight', name]) {
+        const weight = policy.weights.get(vector) as tf.Variable;
+        const kept = tf.clone(weight);
+        const data = (await weight.data()).slice();
+        data[5] = halfFormat(weight) ? 0x7f807f80 : Number.NaN;
+        const broken = tf.tensor(data, weight.shape, weight.dtype);
+        weight.assign(halfFormat(weight) ? markHalf(broken, 'BF16') : broken);
+        const attempt = savePolicy(policy, folder);
+        await expect(attempt).rejects.toThrow(NonFiniteError);
+        await expect(attempt).rejects.toThrow(new RegExp(`${vector}: element .* nothing was saved`));
+        expect(readdirSync(folder).map((each) => readFileSync(join(folder, each)))).toEqual(files);
+        weight.assign(kept);
+      }
+      policy.dispose();
+    }
+  });
+
+  test('in a moment is neither saved nor read, nor is a mean of squares below 0', async () => {
+    const engine = inProcessEngine(Policy.initialize(tinyConfig, random(1)), noTokenizer);
+    await engine.forwardBackward(crossEntropyLoss([{ tokens: [1, 2, 3], scored: [1, 2] }]));
+    await engine.optimStep({ learningRate: 0.01 });
+    await engine.save(folder);
+    const state = (await loadOptimizer(folder, engine.policy.weights)) as AdamWState;
+    const broken = (part: 'first' | 'second', value: number): AdamWState => {
+      const values = Float32Array.from(state[part]['model.norm.weight']);
+      values[3] = value;
+      return { ...state, [part]: { ...state[part], 'model.norm.weight': values } };
+    };
+    const file = join(folder, 'optimizer.safetensors');
+    const kept = readFileSync(file);
+    for (const part of ['first', 'second'] as const) {
+      const attempt = savePolicy(engine.policy, folder, { optimizer: broken(part, Number.NaN) });
+      await expect(attempt).rejects.toThrow(`the ${part} moment of model.norm.weight: element 3 is NaN`);
+      expect(readFileSync(file).equals(kept)).toBe(true);
+    }
+    const weights = await engine.policy.values();
+    for (const [value, message] of [
+      [Number.POSITIVE_INFINITY, /optimizer\.safetensors: model\.norm\.weight\.second: element 3 is Infinity/],
+      [-1, /second: element 3 is -1, a mean of squares is at least 0/],
+    ] as const) {
+      const tensors = new Map<string, StoredTensor>();
+      for (const part of ['first', 'second'] as const)
+        for (const [each, values] of Object.entries(broken('second', value)[part]))
+          tensors.set(`${each}.${part}`, { values, shape: (engine.policy.weights.get(each) as tf.Variable).shape });
+      await writeSafetensors(file, tensors, { steps: '1' });
+      await expect(engine.load(folder)).rejects.toThrow(message);
+      expect(await engine.policy.values()).toEqual(weights);
+    }
+    engine.dispose();
+  });
+
+  test('in an adapter is neither saved nor read', async () => {
+    const policy = Policy.initialize(tinyConfig, random(1));
+    policy.addAdapter({ rank: 1, alpha: 1, seed: 1 });
+    await saveAdapter(policy, folder);
+    const files = readdirSync(folder).map((each) => readFileSync(join(folder, each)));
+    const [first, variable] = [...(policy.adapter?.variables ?? [])][0];
+    tf.tidy(() => variable.assign(tf.fill(variable.shape, Number.NaN)));
+    await expect(saveAdapter(policy, folder)).rejects.toThrow(`${first}: element 0 is NaN`);
+    expect(readdirSync(folder).map((each) => readFileSync(join(folder, each)))).toEqual(files);
+    policy.dropAdapter();
+    const path = join(folder, 'adapter_model.safetensors');
+    const bytes = readFileSync(path);
+    bytes.writeFloatLE(Number.NaN, bytes.length - 4);
+    writeFileSync(path, bytes);
+    await expect(loadAdapter(policy, folder)).rejects.toThrow(/adapter_model\.safetensors: base_model\.model\..* is NaN/);
+    expect(policy.adapter).toBeNull();
+    policy.dispose();
+  });
+});
+
 describe('a folder that does not fit is refused with its name', () => {
   const xs = (name: string) => fixtureFolder('xs_untied', ...name.split('/'));
   const put = (name: string, text: string | Buffer) => writeFileSync(join(folder, name), text);
@@ -381,6 +565,14 @@ describe('a folder that does not fit is refused with its name', () => {
     config();
     await expect(loadPolicy(folder)).rejects.toThrow();
     expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('of a decoder that computes otherwise than the policy that is to take its weights', async () => {
+    const policy = await loadPolicy(fixtureFolder('xs_untied'));
+    copyFileSync(xs('model.safetensors'), join(folder, 'model.safetensors'));
+    put('config.json', JSON.stringify({ ...readFixture('xs_untied', 'config.json'), rms_norm_eps: 1e-5 }));
+    await expect(assignWeights(policy, folder)).rejects.toThrow(/rmsNormEpsilon is 0\.00001, the policy's is 0\.000001/);
+    policy.dispose();
   });
 
   test('whose optimiser state is broken', async () => {
