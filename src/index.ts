@@ -14,6 +14,7 @@ export * from './engines/cross-entropy.js';
 export * from './engines/engine.js';
 export * from './engines/in-process.js';
 export { Updates } from './engines/update.js';
+export { policySum } from './evolution/checksums.js';
 export * from './evolution/evaluation.js';
 export * from './evolution/evolve.js';
 export * from './evolution/pairs.js';

@@ -9,7 +9,7 @@ import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } 
 import { basename, dirname, join, resolve } from 'node:path';
 
 /** Writes to a temporary name, flushes and renames: a reader never sees half a file. */
-export async function replaceFile(path: string, text: string): Promise<void> {
+export async function replaceFile(path: string, text: string | Uint8Array): Promise<void> {
   const temporary = temporaryFor(path);
   try {
     await writeFile(temporary, text, { flush: true });

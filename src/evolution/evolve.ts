@@ -16,7 +16,7 @@ import type { Environment } from '../rollout/rollout.js';
 import type { Group } from '../rollout/trajectory.js';
 import type { Pairing } from '../siblings/siblings.js';
 import { type Evaluation, evaluateBoth, summaryOf } from './evaluation.js';
-import { checkTrainingQuestions, decideGate, type GateDecision, makePairs } from './pairs.js';
+import { checkTrainingQuestions, decideGate, type GateDecision, type MadePairs, makePairs } from './pairs.js';
 import type { RunFolder } from './run-folder.js';
 import { checkEvolutionSettings, type EvolutionSettings } from './settings.js';
 import { type Stage, stageSeed, stagesOf, stepCheckpoint } from './stages.js';
@@ -130,20 +130,13 @@ async function grpoStage(context: Context, { name, round }: Stage): Promise<void
 }
 
 async function ofsdStage(context: Context, { name, round }: Stage): Promise<void> {
-  const { engine, environment, train, settings, run, onEvent, signal } = context;
-  const progress = rollouts(context, name);
-  const { pairing, teacher } = await makePairs(engine, environment, train, settings.siblings, {
-    seed: stageSeed(settings.seed, `${round}-pairs`),
-    temperature: settings.grpo.temperature,
-    privileged: settings.ofsd.privileged,
-    signal,
-    onProgress: (done, total) => progress(0, done, total),
-    onGroups: async (groups) => run?.addTrajectories(name, 0, groups),
-  });
-  const gate = decideGate({ pairing, teacher }, settings.gate);
-  await run?.addMetrics(name, { pairs: pairing.pairs.length, skipped: pairing.skipped, search_gap: pairing.searchGap, teacher, gate });
+  const { engine, environment, settings, run, onEvent, signal } = context;
+  const made = (await run?.pairs(name)) ?? (await makeAndKeepPairs(context, name, round));
+  const { pairing, teacher } = made;
+  const gate = decideGate(made, settings.gate);
   await onEvent?.({ kind: 'pairs', stage: name, pairing, teacher, gate });
   if (!gate.open) return;
+  const startStep = run?.state.step ?? 0;
   const seed = stageSeed(settings.seed, `${round}-ofsd`);
   await ofsd(
     engine,
@@ -152,12 +145,34 @@ async function ofsdStage(context: Context, { name, round }: Stage): Promise<void
     { ...settings.ofsd, seed },
     {
       signal,
+      from: run && startStep > 0 ? { step: startStep, folder: run.checkpoint(stepCheckpoint(name, startStep)) } : undefined,
       async onStep(metrics, total) {
         await run?.addMetrics(name, metrics);
+        if (metrics.step < total) await keep(context, stepCheckpoint(name, metrics.step), metrics.step, name);
         await onEvent?.({ kind: 'ofsd', stage: name, metrics, total });
       },
     },
   );
+}
+
+/** Makes the pairs and keeps them, so that a kill within the distillation costs no attempt. */
+async function makeAndKeepPairs(context: Context, stage: string, round: number): Promise<MadePairs> {
+  const { engine, environment, train, settings, finished, run, signal } = context;
+  const progress = rollouts(context, stage);
+  const made = await makePairs(engine, environment, train, settings.siblings, {
+    seed: stageSeed(settings.seed, `${round}-pairs`),
+    temperature: settings.grpo.temperature,
+    privileged: settings.ofsd.privileged,
+    signal,
+    onProgress: (done, total) => progress(0, done, total),
+    onGroups: async (groups) => run?.addTrajectories(stage, 0, groups),
+  });
+  const { pairing, teacher } = made;
+  const gate = decideGate(made, settings.gate);
+  await run?.addMetrics(stage, { pairs: pairing.pairs.length, skipped: pairing.skipped, search_gap: pairing.searchGap, teacher, gate });
+  await run?.keepPairs(stage, made);
+  await run?.commit({ finished: [...finished], step: 0, checkpoint: finished[finished.length - 1], pairs: stage });
+  return made;
 }
 
 async function evaluateStage(context: Context, { name }: Stage): Promise<void> {
@@ -170,14 +185,15 @@ async function evaluateStage(context: Context, { name }: Stage): Promise<void> {
     onProgress: (done, total) => progress(0, done, total),
   });
   await run?.addMetrics(name, { evaluation: summaryOf(result) });
+  await run?.addEvaluation(name, result);
   await onEvent?.({ kind: 'evaluation', stage: name, evaluation: result });
 }
 
 /** Writes a checkpoint and says in the run's state that it is the place to go on from. What cannot be written whole replaces nothing. */
-async function keep({ run, engine, finished }: Context, checkpoint: string, step: number): Promise<void> {
+async function keep({ run, engine, finished }: Context, checkpoint: string, step: number, pairs?: string): Promise<void> {
   if (!run) return;
   await engine.save(run.checkpoint(checkpoint));
-  await run.commit({ finished: [...finished], step, checkpoint });
+  await run.commit({ finished: [...finished], step, checkpoint, pairs });
 }
 
 const rollouts =

@@ -101,9 +101,9 @@ export interface OfsdMetrics {
   readonly learning_rate: number;
 }
 
-export interface OfsdOptions {
+export interface OfsdOptions extends Pick<TrainAdapterOptions, 'from' | 'signal'> {
+  /** The adapter is still on: what `Engine.save` writes here can be gone on `from`. */
   readonly onStep?: (metrics: OfsdMetrics, total: number) => void | Promise<void>;
-  readonly signal?: AbortSignal;
 }
 
 /** What teacher and student score: the student trajectory's own tokens, after the privileged and after the standard prompt. */
@@ -126,7 +126,7 @@ export async function ofsd(
   protocol: Protocol,
   pairs: readonly Pair[],
   settings: OfsdSettings,
-  { onStep, signal }: OfsdOptions = {},
+  { onStep, from, signal }: OfsdOptions = {},
 ): Promise<OfsdMetrics[]> {
   checkOfsdSettings(settings);
   if (pairs.length === 0)
@@ -134,6 +134,7 @@ export async function ofsd(
   const data = pairs.map((pair) => pairedSequences(engine, protocol, pair, settings.privileged));
   const history: OfsdMetrics[] = [];
   await trainAdapter(engine, data, (batch) => forwardKlLoss(batch, settings), settings, {
+    from,
     signal,
     async onStep({ step, total, loss, tokens, metrics, gradNorm, learningRate }) {
       const done: OfsdMetrics = {
@@ -161,6 +162,8 @@ export interface AdapterStep extends LossReport {
 }
 
 export interface TrainAdapterOptions {
+  /** Go on after this many steps of an earlier training with the same data and settings, from the folder that `Engine.save` wrote after them. */
+  readonly from?: { readonly step: number; readonly folder: string };
   readonly onStep?: (step: AdapterStep) => void | Promise<void>;
   readonly signal?: AbortSignal;
 }
@@ -171,15 +174,19 @@ export async function trainAdapter<T>(
   data: readonly T[],
   lossOf: (batch: readonly T[]) => Loss,
   settings: AdapterSettings,
-  { onStep, signal }: TrainAdapterOptions = {},
+  { from, onStep, signal }: TrainAdapterOptions = {},
 ): Promise<void> {
   checkAdapterSettings(settings);
   if (data.length === 0) throw new Error('an adapter is trained on at least one sequence, got none');
   const batches = batchesOf(data, settings);
+  if (from && !(Number.isSafeInteger(from.step) && from.step >= 1 && from.step <= batches.length))
+    throw new RangeError(`from.step: expected a step from 1 to ${batches.length}, got ${from.step}`);
   await settled(engine); // a turn later, too: no interrupt comes between an adapter and the `try` that takes it off
-  engine.addAdapter({ rank: settings.rank, alpha: settings.alpha, seed: settings.seed });
+  if (from) await engine.load(from.folder);
+  else engine.addAdapter({ rank: settings.rank, alpha: settings.alpha, seed: settings.seed });
   try {
     for (const [index, batch] of batches.entries()) {
+      if (index < (from?.step ?? 0)) continue;
       signal?.throwIfAborted();
       const learningRate = settings.optimizer.learningRate * schedule(index, batches.length, settings.warmUpSteps);
       const { gradNorm, ...report } = await update(engine, async () => ({

@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { RunFolder } from '../../src/evolution/run-folder.js';
 import type { Group } from '../../src/rollout/trajectory.js';
 
@@ -58,7 +58,13 @@ test('what was appended after the last commit, whole lines and partial ones, is 
     .split('\n')
     .map((line) => JSON.parse(line));
   expect(lines.map(({ step }) => step)).toEqual([1, 2]);
-  expect(lines[0]).toMatchObject({ stage: '1-grpo', question: 'q1', tokens: [2, 3], own: '10', logProbs: [-0.123457, 0] });
+  expect(lines[0]).toMatchObject({
+    stage: '1-grpo',
+    question: { id: 'q1', question: 'who ?', golden_answers: ['Ada'] },
+    tokens: [2, 3],
+    own: '10',
+    logProbs: [-0.123457, 0],
+  });
 });
 
 test('lines written before any commit are cut off as well', async () => {
@@ -107,4 +113,104 @@ test('a state that is not whole JSON is refused with its name', async () => {
   await RunFolder.open(path, {});
   writeFileSync(join(path, 'state.json'), '{"finished":');
   await expect(RunFolder.open(path, {}, { resume: true })).rejects.toThrow(/state\.json/);
+});
+
+describe('what a resumed run reads', () => {
+  /** A run with one step committed: records, pairs and a checkpoint of two files. */
+  async function committed() {
+    const run = await RunFolder.open(path, {});
+    await run.addMetrics('1-grpo', { step: 1 });
+    await run.addEvaluation('0-base', { greedy: [], sampled: [{ ...scored, exactMatch: 1 }] });
+    await run.addTrajectories('1-grpo', 1, [group]);
+    await run.keepPairs('1-ofsd', made);
+    mkdirSync(run.checkpoint('1-ofsd-step-1'), { recursive: true });
+    for (const name of ['model.safetensors', 'optimizer.safetensors']) writeFileSync(join(run.checkpoint('1-ofsd-step-1'), name), name);
+    await run.commit({ finished: [], step: 1, checkpoint: '1-ofsd-step-1', pairs: '1-ofsd' });
+    await run.close();
+  }
+  const made = { pairing: { pairs: [], skipped: { 'no correct attempt': 1, 'nothing different': 0 }, searchGap: 0 }, teacher: null };
+  const scored = { dataset: 'nq-mini', questionId: 'q1', questionText: 'who ?', exactMatch: 0, f1: 0, searches: 1 };
+  const resumed = () => RunFolder.open(path, {}, { resume: true });
+
+  test('is what was written: records, pairs and their attempts', async () => {
+    await committed();
+    const run = await resumed();
+    expect(await run.pairs('1-ofsd')).toEqual(made);
+    expect(await run.pairs('2-ofsd')).toBeNull();
+    expect((await run.evaluations()).get('0-base')).toMatchObject({ greedy: [], sampled: [{ questionId: 'q1', exactMatch: 1 }] });
+    // and goes on as if never interrupted: what is added is summed with what was there
+    await run.addMetrics('1-grpo', { step: 2 });
+    await run.commit({ finished: [], step: 2, checkpoint: null });
+    await run.close();
+    expect(await (await resumed()).metrics()).toEqual([
+      { stage: '1-grpo', step: 1 },
+      { stage: '1-grpo', step: 2 },
+    ]);
+  });
+
+  const step = join('checkpoints', '1-ofsd-step-1');
+  test.each([
+    'metrics.jsonl',
+    'evaluations.jsonl',
+    'trajectories.jsonl.gz',
+    join('pairs', '1-ofsd.json.gz'),
+    join(step, 'model.safetensors'),
+    join(step, 'optimizer.safetensors'),
+    'state.json',
+  ])('is refused by the name of the file where one bit of %s flipped, or the file is gone', async (name) => {
+    await committed();
+    const file = join(path, name);
+    const whole = readFileSync(file);
+    for (const at of [0, whole.length >> 1, whole.length - 3]) {
+      const flipped = Buffer.from(whole);
+      flipped[at] ^= 1;
+      writeFileSync(file, flipped);
+      await expect(resumed()).rejects.toThrow(file);
+    }
+    rmSync(file);
+    await expect(resumed()).rejects.toThrow(file);
+    writeFileSync(file, whole);
+    expect((await resumed()).state).toMatchObject({ step: 1, pairs: '1-ofsd' });
+  });
+
+  test('may have other rounds, where that is said, and nothing else', async () => {
+    const config = (rounds: number, seed: number) => ({ flags: { rounds }, settings: { rounds, seed } });
+    await (await RunFolder.open(path, config(1, 3))).close();
+    const again = (rounds: number, seed: number, mayChange?: string[]) =>
+      RunFolder.open(path, config(rounds, seed), { resume: true, mayChange });
+    await expect(again(2, 3)).rejects.toThrow(/begun with other settings/);
+    await expect(again(2, 4, ['rounds'])).rejects.toThrow(/begun with other settings/);
+    await again(2, 3, ['rounds']);
+    expect(JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'))).toEqual(config(2, 3));
+    writeFileSync(join(path, 'config.json'), '{');
+    await expect(again(2, 3, ['rounds'])).rejects.toThrow(/config\.json is not JSON/);
+  });
+});
+
+test('a run that another program writes to is not committed', async () => {
+  const run = await RunFolder.open(path, {});
+  await run.addMetrics('0-base', { step: 1 });
+  appendFileSync(join(path, 'metrics.jsonl'), '{}\n');
+  await expect(run.commit({ finished: [], step: 1, checkpoint: null })).rejects.toThrow(/metrics\.jsonl has 31 bytes, 28 were written/);
+});
+
+test('a run that is opened again in this process, or was closed, is written to by its last opening only', async () => {
+  const first = await RunFolder.open(path, {});
+  const second = await RunFolder.open(path, {}, { resume: true });
+  for (const write of [
+    () => first.addMetrics('0-base', {}),
+    () => first.addTrajectories('0-base', 1, [group]),
+    () => first.commit({ finished: [], step: 1, checkpoint: null }),
+  ])
+    await expect(write()).rejects.toThrow(/not written to from here any more/);
+  await second.addMetrics('0-base', {});
+  await second.close();
+  await expect(second.addMetrics('0-base', {})).rejects.toThrow(/was closed/);
+});
+
+test('a folder that cannot be made is an error that names it', async () => {
+  writeFileSync(join(path, '..', 'file'), '');
+  await expect(RunFolder.open(join(path, '..', 'file', 'run'), {})).rejects.toThrow(/file is a file/);
+  if (process.platform === 'linux')
+    await expect(RunFolder.open('/proc/search-e1/run', {})).rejects.toThrow(/cannot be made.*choose another/);
 });
