@@ -58,7 +58,8 @@ export async function* readLines(
       const text = decoder.decode(whole);
       return number === 1 ? text.replace(/^\ufeff/, '') : text;
     } catch {
-      throw new Error(`${path}:${number}: not UTF-8; save the file in that encoding`);
+      const packed = number === 1 && whole[0] === 0x1f && whole[1] === 0x8b;
+      throw new Error(`${path}:${number}: not UTF-8; ${packed ? 'it looks like gzip: name it .gz' : 'save the file in that encoding'}`);
     }
   };
   try {

@@ -38,7 +38,9 @@ export interface SearcherOptions extends AnalysisOptions {
  * passage that is none, a duplicate id and on options outside their range.
  */
 export function createSearcher(passages: Iterable<Passage>, options: SearcherOptions = {}): Searcher {
-  const { k1 = 1.2, b = 0.7, delta = 0.5, titleBoost = 2, ...analysis } = options;
+  const { k1 = 1.2, b = 0.7, delta = 0.5, titleBoost = 2, stem, stopWords, ...unknown } = options;
+  if (Object.keys(unknown).length > 0)
+    throw new TypeError(`createSearcher: expected options it knows, got ${Object.keys(unknown).join(', ')}`);
   checkRange('k1', k1, 0, Number.POSITIVE_INFINITY);
   checkRange('b', b, 0, 1);
   checkRange('delta', delta, 0, Number.POSITIVE_INFINITY);
@@ -57,7 +59,7 @@ export function createSearcher(passages: Iterable<Passage>, options: SearcherOpt
     fields: titleBoost > 0 ? ['title', 'contents'] : ['contents'],
     extractField: (document, field) =>
       field === 'contents' ? `${document.title} ${document.text}` : document[field as 'title' | 'number'],
-    ...createAnalysis(analysis),
+    ...createAnalysis({ stem, stopWords }),
     searchOptions: { bm25: { k: k1, b, d: delta }, boost: { title: titleBoost } },
   });
   index.addAll(documents);

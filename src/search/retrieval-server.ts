@@ -57,7 +57,12 @@ export function retrievalServer(url: string, options: RetrievalServerOptions = {
     headers = {},
     signal: ofClient,
     post = fetch,
+    ...unknown
   } = options;
+  if (typeof options !== 'object' || Object.keys(unknown).length > 0)
+    throw new TypeError(
+      `retrievalServer: expected options it knows, got ${typeof options === 'object' ? Object.keys(unknown).join(', ') : `a ${typeof options}`}`,
+    );
   const address = checkAddress(url);
   for (const [name, value] of Object.entries({ timeout, maxReplyBytes, concurrency, batchSize })) checkCount(name, value, 1);
   for (const [name, value] of Object.entries({ retries, backOff, maxWait })) checkCount(name, value, 0);

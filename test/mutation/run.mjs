@@ -24,7 +24,7 @@ const FOLDERS = {
   rollout: undefined,
   grpo: undefined,
   ofsd: undefined,
-  benchmarks: ['evaluate.ts', 'report.ts'],
+  benchmarks: ['evaluate.ts', 'intervals.ts', 'report.ts'],
   evolution: undefined,
 };
 /** Killed mutants of a hundred, of each folder. */

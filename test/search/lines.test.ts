@@ -114,6 +114,7 @@ describe('the lines of a file', () => {
     await expect(all(write(gzipSync('x'.repeat(1000)).subarray(0, 15), 'gz'))).rejects.toThrow(
       /\.gz: unexpected end of file: no gzip file, or a cut/,
     );
+    await expect(loadCorpus(write(gzipSync(passage), 'jsonl'))).rejects.toThrow(/\.jsonl:1: not UTF-8; it looks like gzip: name it \.gz/);
     await expect(all(write('plain', 'gz'))).rejects.toThrow(/\.gz: incorrect header check: no gzip file/);
   });
 

@@ -75,6 +75,9 @@ describe('a searcher', () => {
 
   it('refuses duplicate ids, settings out of range and a topK that is no count', async () => {
     expect(() => createSearcher([passage('a', '', ''), passage('a', '', '')])).toThrow(/two passages have the id "a"/);
+    for (const wrong of [{ k1: -1 }, { b: -0.1 }, { delta: -1 }, { titleBoost: Number.NaN }])
+      expect(() => createSearcher([], wrong)).toThrow(`${Object.keys(wrong)[0]} must lie in [0, `);
+    expect(() => createSearcher([], { k: 1 } as object)).toThrow(/options it knows, got k/);
     expect(() => createSearcher([], { b: 1.5 })).toThrow(/b must lie in \[0, 1\], got 1.5/);
     await expect(searcher.search(['x'], 0)).rejects.toThrow(/positive integer, got 0/);
   });

@@ -253,6 +253,11 @@ describe('what will not pass', () => {
         expect(() => retrievalServer('http://x', { [name]: value })).toThrow(`${name}: expected a whole number from 0`);
   });
 
+  test('and options that it does not know', () => {
+    expect(() => retrievalServer('http://x', { timeoutMs: 1 } as object)).toThrow(/options it knows, got timeoutMs/);
+    expect(() => retrievalServer('http://x', fetch as object)).toThrow(/got a function/);
+  });
+
   test('and searches that are none', async () => {
     const searcher = retrievalServer('http://127.0.0.1:1/retrieve');
     expect(await searcher.search([], 3)).toEqual([]);
