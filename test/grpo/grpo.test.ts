@@ -1,13 +1,20 @@
 /** The GRPO loop on a tiny policy: which questions, which groups train, which reference, what is reported. */
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Loss } from '../../src/engines/engine.js';
+import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
+import type { Engine, Loss, Scored } from '../../src/engines/engine.js';
+import { type InProcessEngine, inProcessEngine } from '../../src/engines/in-process.js';
 import { type GrpoMetrics, grpo, questionsOfStep, rolloutMetrics } from '../../src/grpo/grpo.js';
-import type { GrpoDatum } from '../../src/grpo/loss.js';
+import { type GrpoDatum, grpoLoss } from '../../src/grpo/loss.js';
 import { classroomGrpo, type GrpoSettings } from '../../src/grpo/settings.js';
+import { Policy } from '../../src/policy/policy.js';
 import type { Group } from '../../src/rollout/trajectory.js';
+import type { AdamWSettings } from '../../src/tensors/adamW.js';
 import { startBackend } from '../../src/tensors/backend.js';
-import { taughtEngine, tinyEnvironment, tinyQuestions, weightsOf } from '../rollout/tiny-policy.js';
+import { NonFiniteError } from '../../src/tensors/finite.js';
+import { expectArraysClose } from '../policy/xs.js';
+import { tokenizer } from '../rollout/scripted.js';
+import { taughtEngine, tinyConfig, tinyEnvironment, tinyQuestions, weightsOf } from '../rollout/tiny-policy.js';
 
 const settings: GrpoSettings = {
   ...classroomGrpo,
@@ -18,24 +25,35 @@ const settings: GrpoSettings = {
   optimizer: { ...classroomGrpo.optimizer, learningRate: 0.01 },
 };
 
+/** Nothing moves. */
+const still: GrpoSettings = { ...settings, optimizer: { ...settings.optimizer, learningRate: 0 } };
+
 test('questions come in passes over the whole set, each shuffled anew', () => {
   const questions = tinyQuestions;
   const drawn = Array.from({ length: 6 }, (_, step) => questionsOfStep(questions, step, { questionsPerStep: 4, seed: 1 })).flat();
   const passes = [0, 6, 12, 18].map((at) => drawn.slice(at, at + 6).map(({ id }) => id));
   for (const pass of passes) expect([...pass].sort()).toEqual(questions.map(({ id }) => id));
   expect(new Set(passes.map((pass) => pass.join())).size).toBeGreaterThan(1);
-  expect(questionsOfStep(questions, 0, { questionsPerStep: 15, seed: 1 })).toHaveLength(15);
+  const [one, other] = [1, 2].map((seed) => questionsOfStep(questions, 0, { questionsPerStep: 6, seed }).map(({ id }) => id));
+  expect(one).not.toEqual(other);
+  expect(one).not.toEqual(questions.map(({ id }) => id));
+  expect(questionsOfStep(questions, 0, { questionsPerStep: 15, seed: 1 })).toEqual(drawn.slice(0, 15));
+  expect(questionsOfStep(questions, 3, { questionsPerStep: 5, seed: 1 })).toEqual(drawn.slice(15, 20));
+  expect(questionsOfStep(questions, 0, { questionsPerStep: 100_000, seed: 1 })).toHaveLength(100_000);
   expect(() => questionsOfStep([], 0, { questionsPerStep: 1, seed: 1 })).toThrow(/at least one question/);
 });
 
 describe('training a tiny policy', () => {
-  let engine: Awaited<ReturnType<typeof taughtEngine>>;
+  let engine: InProcessEngine;
+  let taught: Map<string, Float32Array>;
   beforeAll(async () => {
     await startBackend({ backend: 'simd' });
-  });
-  beforeEach(async () => {
-    engine?.dispose();
     engine = await taughtEngine();
+    taught = await engine.policy.values();
+  });
+  beforeEach(() => {
+    engine.dispose();
+    engine = inProcessEngine(Policy.fromValues(tinyConfig, taught), tokenizer);
   });
   afterAll(() => engine.dispose());
 
@@ -62,8 +80,7 @@ describe('training a tiny policy', () => {
   }
 
   test('compares distributions at the temperature of sampling', async () => {
-    const still = { ...settings.optimizer, learningRate: 0 };
-    const { data, history } = await spied({ steps: 1, temperature: 0.6, miniBatches: 1, optimizer: still });
+    const { data, history } = await spied({ steps: 1, temperature: 0.6, miniBatches: 1, optimizer: still.optimizer });
     const [batch] = data;
     expect(batch.length).toBeGreaterThan(0);
     const [warm, plain] = [await engine.forward(batch, 'current', 0.6), await engine.forward(batch)];
@@ -99,6 +116,325 @@ describe('training a tiny policy', () => {
         expect(Array.from(datum.oldLogProbs)).toEqual(logProbs.filter((_, t) => own[t]));
         expect(datum.referenceLogProbs).toHaveLength(datum.scored.length);
       }
+  });
+
+  test('draws the episodes of each step, and of each seed, from a seed of their own, and the same again', async () => {
+    const seedsOf = async (seed: number) => {
+      const seeds: number[] = [];
+      const spy: Engine = {
+        ...engine,
+        sample(prompts, options) {
+          seeds.push(options.seed);
+          expect(options.temperature).toBe(0.7);
+          return engine.sample(prompts, options);
+        },
+      };
+      await grpo(spy, tinyEnvironment, tinyQuestions, { ...still, steps: 3, temperature: 0.7, seed });
+      return seeds;
+    };
+    const [first, again, other] = [await seedsOf(1), await seedsOf(1), await seedsOf(2)];
+    expect(new Set([...first, ...other]).size).toBe(6);
+    expect(again).toEqual(first);
+    for (const seed of first) expect(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31).toBe(true);
+  });
+
+  test('shuffles the attempts into mini-batches, anew each step', async () => {
+    const { data, groups } = await spied({ ...still, steps: 2 });
+    const places = [0, 1].map((step) => {
+      const attempts = groups[step].flatMap(({ trajectories }) => trajectories);
+      const lines = attempts.map(({ prompt, tokens }) => [...prompt, ...tokens].join());
+      const taken = new Set<number>();
+      return data.slice(2 * step, 2 * step + 2).map((part) =>
+        part.map(({ tokens, oldLogProbs }) => {
+          const at = lines.findIndex((line, i) => !taken.has(i) && line === tokens.join() && attempts[i].logProbs.includes(oldLogProbs[0]));
+          taken.add(at);
+          return at;
+        }),
+      );
+    });
+    for (const parts of places) {
+      expect([...parts.flat()].sort((a, b) => a - b)).toEqual(Array.from({ length: 16 }, (_, i) => i));
+      // Neither cut in the middle nor dealt out in turn, as they would be in order.
+      expect(parts[0]).not.toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+      expect(parts[0]).not.toEqual([0, 2, 4, 6, 8, 10, 12, 14]);
+    }
+    expect(places[0]).not.toEqual(places[1]);
+  });
+
+  test('holds every step to the policy of the start, not to the one that the step before left', async () => {
+    const start = engine.snapshot();
+    const { data } = await spied({ steps: 2, optimizer: { ...settings.optimizer, learningRate: 0.05 } });
+    const last = data[3];
+    const [atStart, byNow] = [await engine.forward(last, start), await engine.forward(last)];
+    last.forEach(({ referenceLogProbs }, i) => {
+      expectArraysClose(referenceLogProbs, atStart[i], 1e-5, `sequence ${i}`);
+    });
+    expect(atStart.some((row, i) => row.some((p, t) => Math.abs(p - byNow[i][t]) > 0.01))).toBe(true);
+    start.dispose();
+  });
+
+  test('with an adapter on, the policy of the start has it on: no divergence in the first step, and some later', async () => {
+    engine.addAdapter({ rank: 2, alpha: 4, seed: 1 });
+    const elsewhere = [{ tokens: [5, 6, 7, 8], scored: [1, 2, 3] }];
+    for (let i = 0; i < 3; i++) {
+      await engine.forwardBackward(crossEntropyLoss(elsewhere));
+      await engine.optimStep({ learningRate: 0.05 });
+    }
+    const [adapted, bare] = [await engine.forward(elsewhere), await engine.forward(elsewhere, 'frozen')];
+    expect(Math.abs(adapted[0][0] - bare[0][0])).toBeGreaterThan(0.1);
+    const { history } = await spied({ steps: 3, miniBatches: 1 });
+    expect(Math.abs(history[0].kl as number)).toBeLessThan(1e-6);
+    expect(history[2].kl).toBeGreaterThan(1e-6);
+    engine.dropAdapter();
+  });
+
+  test('with a beta of 0 neither takes nor computes a reference, and reports no divergence, but trains', async () => {
+    const before = await weightsOf(engine);
+    const refuse = () => {
+      throw new Error('there is no reference at beta 0');
+    };
+    const given = engine.snapshot();
+    for (const reference of [undefined, given]) {
+      const [metrics] = await grpo(
+        { ...engine, snapshot: refuse, forward: refuse },
+        tinyEnvironment,
+        tinyQuestions,
+        { ...settings, steps: 1, beta: 0 },
+        { reference },
+      );
+      expect(metrics).not.toHaveProperty('kl');
+      expect(metrics.entropy).toBeGreaterThan(0);
+      expect(metrics.grad_norm).toBeGreaterThan(0);
+    }
+    given.dispose();
+    expect(await weightsOf(engine)).not.toEqual(before);
+  });
+
+  test.each(['grpo', 'bnpo', 'dr_grpo', 'dapo'] as const)(
+    'divides by %s’s count, of all groups, and reports the step’s loss by it',
+    async (aggregation) => {
+      const { data, history, losses } = await spied({
+        ...still,
+        steps: 1,
+        miniBatches: 3,
+        aggregation,
+        maxCompletionLength: 40,
+        beta: 0.5,
+      });
+      const tokens = data.map((part) => part.reduce((sum, { scored }) => sum + scored.length, 0));
+      const all = tokens[0] + tokens[1] + tokens[2];
+      const divisors = {
+        grpo: [6, 5, 5],
+        bnpo: tokens,
+        dr_grpo: [240, 200, 200],
+        dapo: [all / 3, all / 3, all / 3],
+      }[aggregation];
+      expect(losses.map(({ divisor }) => divisor)).toEqual(divisors);
+      const whole = grpoLoss(data.flat(), { ...settings, aggregation, maxCompletionLength: 40, beta: 0.5 });
+      expect(history[0].loss).toBeCloseTo((await engine.forwardBackward(whole)).loss, 5);
+      engine.resetOptimizer();
+    },
+  );
+
+  test('tells the loss its own settings: both clips, the correction, the deviation', async () => {
+    const change = { clipLow: 0.1, clipHigh: 0.4, beta: 0.5, biasCorrectedKl: true, deviation: 'none' as const };
+    const { data, losses, groups } = await spied({ ...still, steps: 1, ...change });
+    const centred = groups[0].flatMap(({ trajectories }) => {
+      const mean = trajectories.reduce((sum, { reward }) => sum + reward, 0) / trajectories.length;
+      return trajectories.map(({ reward }) => reward - mean);
+    });
+    expect(
+      data
+        .flat()
+        .map(({ advantage }) => advantage)
+        .sort(),
+    ).toEqual(centred.sort());
+    const logProbs = tf.tensor1d([-1, -1, -1, -1]);
+    const probe = [
+      {
+        tokens: [0, 1, 2, 3, 4],
+        scored: [1, 2, 3, 4],
+        advantage: 1,
+        oldLogProbs: [-1.3, -1.4, -2, -0.7],
+        referenceLogProbs: [-1, -1, -2, -1],
+      },
+    ];
+    const asked = losses[0] as ReturnType<typeof grpoLoss>;
+    // Only asked about the data it was made of, a loss answers for any with old and reference log-probabilities.
+    expectArraysClose(
+      asked.perToken(logProbs, probe).loss.dataSync(),
+      grpoLoss(probe, { ...settings, ...change })
+        .perToken(logProbs, probe)
+        .loss.dataSync(),
+      0,
+      'loss',
+    );
+  });
+
+  test('reports means over the step: of its mini-batches by their tokens, of their gradients’ norms each as one', async () => {
+    let calls = 0;
+    const tokens: number[] = [];
+    const rates: AdamWSettings[] = [];
+    const scripted: Engine = {
+      ...engine,
+      async forwardBackward({ data }) {
+        const part = calls++;
+        tokens.push(data.reduce((sum: number, { scored }: Scored) => sum + scored.length, 0));
+        return { loss: part, tokens: tokens[part], metrics: { entropy: 1 + part, kl: 10 + part, clip_ratio: part / 4, other: 7 } };
+      },
+      async optimStep(given) {
+        rates.push(given);
+        return { gradNorm: rates.length };
+      },
+    };
+    const [metrics] = await grpo(scripted, tinyEnvironment, tinyQuestions, {
+      ...settings,
+      steps: 1,
+      miniBatches: 3,
+      aggregation: 'bnpo',
+      seed: 2,
+    });
+    const weighted = (values: readonly number[]) =>
+      values.reduce((sum, v, i) => sum + v * tokens[i], 0) / (tokens[0] + tokens[1] + tokens[2]);
+    expect(new Set(tokens).size).toBeGreaterThan(1);
+    expect(metrics.loss).toBeCloseTo(weighted([0, 1, 2]), 10);
+    expect(metrics.entropy).toBeCloseTo(weighted([1, 2, 3]), 10);
+    expect(metrics.kl).toBeCloseTo(weighted([10, 11, 12]), 10);
+    expect(metrics.clip_ratio).toBeCloseTo(weighted([0, 0.25, 0.5]), 10);
+    expect(metrics.grad_norm).toBeCloseTo(2, 10);
+    expect(metrics).not.toHaveProperty('other');
+    expect(rates).toEqual([1, 2, 3].map((n) => ({ ...settings.optimizer, learningRate: 0.01 * (n / 5) })));
+  });
+
+  test('without warm-up begins at the full rate', async () => {
+    const { history } = await spied({ steps: 1, warmUpSteps: 0 });
+    expect(history[0].learning_rate).toBe(0.01);
+  });
+
+  test('has no more mini-batches than attempts', async () => {
+    const { data } = await spied({ ...still, steps: 1, questionsPerStep: 1, groupSize: 2, miniBatches: 5 });
+    expect(data.map((part) => part.length)).toEqual([1, 1]);
+  });
+
+  test('tells of its rollouts and steps in order, with the time that each half took', async () => {
+    const said: string[] = [];
+    const begun = performance.now();
+    const history = await grpo(
+      engine,
+      tinyEnvironment,
+      tinyQuestions,
+      { ...still, steps: 3 },
+      {
+        startStep: 1,
+        onRollouts: (step, finished, total) => {
+          if (finished === total) said.push(`${total} attempts of step ${step}`);
+        },
+        async onStep({ step }, groups) {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          said.push(`step ${step} of ${groups.length} questions`);
+        },
+      },
+    );
+    const taken = (performance.now() - begun) / 1000;
+    expect(said).toEqual(['16 attempts of step 1', 'step 2 of 4 questions', '16 attempts of step 2', 'step 3 of 4 questions']);
+    const sum = history.reduce((total, m) => total + m.seconds_sampling + m.seconds_training, 0);
+    expect(sum).toBeLessThanOrEqual(taken);
+    expect(sum).toBeGreaterThan(taken / 4);
+    for (const m of history) expect(Math.min(m.seconds_sampling, m.seconds_training)).toBeGreaterThan(0);
+  });
+
+  test('nothing to do is done at once', async () => {
+    const refuse = () => {
+      throw new Error('nothing is to be sampled');
+    };
+    expect(await grpo({ ...engine, sample: refuse }, tinyEnvironment, tinyQuestions, settings, { startStep: 2 })).toEqual([]);
+  });
+
+  test.each([
+    [{ groupSize: 1 }, {}, /^groupSize: expected a whole number from 2, got 1/],
+    [{}, { startStep: -1 }, /^startStep: expected a whole number from 0, got -1/],
+    [{}, { startStep: 0.5 }, /^startStep: expected a whole number from 0, got 0.5/],
+  ])('refuses %j with %j before it takes a snapshot', async (change, options, message) => {
+    const before = tf.memory().numTensors;
+    await expect(grpo(engine, tinyEnvironment, tinyQuestions, { ...settings, ...change }, options)).rejects.toThrow(message);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('refuses to train on no question', async () => {
+    await expect(grpo(engine, tinyEnvironment, [], settings)).rejects.toThrow(new RangeError('GRPO needs at least one question, got none'));
+  });
+
+  describe('a number that is not finite', () => {
+    /** Trains three steps of two mini-batches, of which the n-th has a loss of NaN. */
+    async function broken(call: number, part: Partial<Engine> = {}) {
+      let calls = 0;
+      const states = [await weightsOf(engine)];
+      const spy: Engine = {
+        ...engine,
+        async forwardBackward(loss, options) {
+          return engine.forwardBackward(++calls === call ? ({ ...loss, perToken: spoilt(loss) } as Loss) : loss, options);
+        },
+        async optimStep(given) {
+          const done = await engine.optimStep(given);
+          states.push(await weightsOf(engine));
+          return done;
+        },
+        ...part,
+      };
+      const error = await grpo(spy, tinyEnvironment, tinyQuestions, { ...settings, steps: 3 }).catch((e: unknown) => e);
+      expect(error).toBeInstanceOf(NonFiniteError);
+      expect(await weightsOf(engine)).toEqual(states[states.length - 1]);
+      return { message: (error as Error).message, updates: states.length - 1 };
+    }
+    // biome-ignore lint/suspicious/noExplicitAny: whichever loss it is
+    const spoilt = (loss: any) => (logProbs: tf.Tensor1D, chunk: unknown) => ({
+      ...loss.perToken(logProbs, chunk),
+      loss: tf.mul(logProbs, Number.NaN),
+    });
+    test('in the first mini-batch of a step is named with the step, and leaves the weights of the step before', async () => {
+      const { message, updates } = await broken(3);
+      expect(message).toMatch(
+        /^GRPO step 2, mini-batch 1 of 2: grpo: loss of .* is NaN, expected a finite number; the weights are those after step 1; a lower learning rate may help$/,
+      );
+      expect(updates).toBe(2);
+    });
+
+    test('at the start leaves the weights of the start', async () => {
+      const { message, updates } = await broken(1);
+      expect(message).toMatch(/^GRPO step 1, mini-batch 1 of 2: .*; the weights are those of the start; /);
+      expect(updates).toBe(0);
+    });
+
+    test('in a later mini-batch leaves the weights of the mini-batch before', async () => {
+      const { message, updates } = await broken(4);
+      expect(message).toMatch(/^GRPO step 2, mini-batch 2 of 2: .*; the weights are those after mini-batch 1 of this step; /);
+      expect(updates).toBe(3);
+    });
+
+    test('among the reference’s log-probabilities is named with the step', async () => {
+      const forward: Engine['forward'] = async (data) => data.map(({ scored }) => new Float32Array(scored.length).fill(Number.NaN));
+      const { message } = await broken(9, { forward });
+      expect(message).toMatch(/^GRPO step 1, mini-batch 1 of 2: GRPO: referenceLogProbs of sequence 0: element 0 is NaN/);
+    });
+
+    test('among the rollouts is named with the step', async () => {
+      const sample: Engine['sample'] = async () => {
+        throw new NonFiniteError('logits', Number.NaN, 3);
+      };
+      const { message } = await broken(9, { sample });
+      expect(message).toMatch(/^GRPO step 1: logits: element 3 is NaN, .*; the weights are those of the start/);
+    });
+  });
+
+  test('passes on other errors as they are', async () => {
+    const failing: Engine = {
+      ...engine,
+      async optimStep() {
+        throw new RangeError('the disk is full');
+      },
+    };
+    await expect(grpo(failing, tinyEnvironment, tinyQuestions, settings)).rejects.toThrow(new RangeError('the disk is full'));
+    engine.resetOptimizer();
   });
 
   test('starts on policy: ratio 1, no clipping, no divergence from the reference that it began with', async () => {
@@ -196,7 +532,7 @@ describe('training a tiny policy', () => {
     const resumed = await weightsOf(engine);
     reference.dispose();
     engine.dispose();
-    engine = await taughtEngine();
+    engine = inProcessEngine(Policy.fromValues(tinyConfig, taught), tokenizer);
     await grpo(engine, tinyEnvironment, tinyQuestions, settings);
     expect(resumed).toEqual(await weightsOf(engine));
   });
