@@ -39,6 +39,7 @@ export * from './policy/decoder.js';
 export * from './policy/generate.js';
 export * from './policy/generation-config.js';
 export * from './policy/lora.js';
+export { MarkedText, marked, type Piece } from './policy/marked-text.js';
 export * from './policy/model-size.js';
 export * from './policy/optimizer-files.js';
 export * from './policy/policy.js';

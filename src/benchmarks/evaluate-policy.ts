@@ -29,12 +29,13 @@ export async function evaluatePolicy(
 }
 
 /** What an episode scored. */
-export const evaluationRecord = ({ question, answer, reward, searches, failedSearches }: Trajectory): EvaluationRecord => ({
+export const evaluationRecord = ({ question, answer, reward, searches, failedSearches, searchR1Score }: Trajectory): EvaluationRecord => ({
   ...asked(question),
   exactMatch: reward,
   f1: scoredF1(question, answer),
   searches,
   ...(failedSearches ? { failedSearches } : {}),
+  ...(searchR1Score !== undefined && { searchR1Score }),
 });
 
 /** What a record says of its question. */

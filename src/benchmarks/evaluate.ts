@@ -23,6 +23,8 @@ export interface EvaluationRecord {
   readonly searches: number;
   /** Of these, those that failed; absent where none did. */
   readonly failedSearches?: number;
+  /** Exact match as Search-R1 scores it (`Trajectory.searchR1Score`), under its protocol alone: what its published numbers are. */
+  readonly searchR1Score?: number;
 }
 
 export interface BenchmarkSummary {

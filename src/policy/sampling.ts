@@ -19,6 +19,33 @@ export interface SamplingLimits {
 }
 
 /**
+ * Refuses what cannot be sampled with, before anything is computed.
+ *
+ * @throws RangeError naming the setting, what it is and what it should be
+ */
+export function checkSampling({
+  temperature,
+  maxTokens,
+  batchSize = 1,
+  topK = 0,
+  topP = 1,
+  minP = 0,
+  repetitionPenalty = 1,
+}: SamplingLimits & { readonly temperature: number; readonly maxTokens?: number; readonly batchSize?: number }): void {
+  const expect = (holds: boolean, name: string, expected: string, got: number) => {
+    if (!holds) throw new RangeError(`sampling: ${name} should be ${expected}, got ${got}`);
+  };
+  const isCount = (n: number) => Number.isInteger(n) && n > 0;
+  expect(Number.isFinite(temperature) && temperature >= 0, 'the temperature', 'a number from 0 (greedy)', temperature);
+  if (maxTokens !== undefined) expect(isCount(maxTokens), 'maxTokens', 'a whole number above 0', maxTokens);
+  expect(isCount(batchSize), 'batchSize', 'a whole number above 0', batchSize);
+  expect(Number.isInteger(topK) && topK >= 0, 'topK', 'a whole number from 0 (all)', topK);
+  expect(topP > 0 && topP <= 1, 'topP', 'in (0, 1]', topP);
+  expect(minP >= 0 && minP <= 1, 'minP', 'in [0, 1]', minP);
+  expect(Number.isFinite(repetitionPenalty) && repetitionPenalty > 0, 'the repetition penalty', 'above 0', repetitionPenalty);
+}
+
+/**
  * Draws one token a row. Log-probabilities are those of the whole distribution at the temperature, whatever the limits: they are what a policy gradient
  * needs (as verl recomputes them), and the trainer's own forward pass gives the same.
  *
@@ -33,6 +60,7 @@ export async function drawTokens(
   limits: SamplingLimits = {},
   held: (row: number) => readonly number[] = () => [],
 ): Promise<SampledTokens> {
+  checkSampling({ ...limits, temperature });
   const { topK = 0, topP = 1, minP = 0, repetitionPenalty = 1 } = limits;
   const limited = temperature !== 0 && (topK > 0 || topP < 1 || minP > 0);
   if (!limited && repetitionPenalty === 1) return sampleTokens(logits, temperature, uniforms);
@@ -52,7 +80,7 @@ export async function drawTokens(
 
 /** Logits with those of `held` tokens, each once however often it occurs, moved away from being chosen. */
 export function penalize(scores: Float32Array, held: readonly number[], penalty: number): Float32Array {
-  if (!(penalty > 0)) throw new RangeError(`sampling: the repetition penalty should be above 0, got ${penalty}`);
+  checkSampling({ temperature: 0, repetitionPenalty: penalty });
   const penalized = scores.slice();
   for (const token of new Set(held)) penalized[token] = scores[token] < 0 ? scores[token] * penalty : scores[token] / penalty;
   return penalized;
@@ -79,9 +107,7 @@ export function limitedDistribution(
   { topK = 0, topP = 1, minP = 0 }: SamplingLimits,
 ): Float64Array {
   if (!(temperature > 0)) throw new RangeError(`sampling: the temperature should be above 0, got ${temperature}`);
-  if (!Number.isInteger(topK) || topK < 0) throw new RangeError(`sampling: topK should be a whole number, got ${topK}`);
-  if (!(topP > 0 && topP <= 1)) throw new RangeError(`sampling: topP should be in (0, 1], got ${topP}`);
-  if (!(minP >= 0 && minP <= 1)) throw new RangeError(`sampling: minP should be in [0, 1], got ${minP}`);
+  checkSampling({ temperature, topK, topP, minP });
   let best = Number.NEGATIVE_INFINITY;
   for (let v = 0; v < scores.length; v++) if (scores[v] > best) best = scores[v];
   const weights = Float64Array.from(scores, (score) => Math.exp((score - best) / temperature));

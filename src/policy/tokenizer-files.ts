@@ -10,6 +10,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
+import type { AddedToken } from './added-tokens.js';
 
 /** What `tokenizer.json` holds, as far as it is looked at here. */
 export interface TokenizerDefinition {
@@ -23,14 +24,13 @@ export interface TokenizerDefinition {
 /** How a text is cut: by a pattern, or step after step. */
 export interface PreTokenizerStep {
   readonly type?: string;
+  readonly behavior?: string;
+  readonly invert?: boolean;
+  readonly use_regex?: boolean;
+  readonly add_prefix_space?: boolean;
+  readonly individual_digits?: boolean;
   readonly pattern?: { readonly Regex?: unknown } | null;
   readonly pretokenizers?: readonly (PreTokenizerStep | null | undefined)[];
-}
-
-export interface AddedToken {
-  readonly id: number;
-  readonly content: string;
-  readonly special: boolean;
 }
 
 export interface TokenizerFiles {
@@ -85,7 +85,15 @@ const QWEN2_CONFIG = { eos_token: '<|endoftext|>', pad_token: '<|endoftext|>' };
 const id = z.number().int().nonnegative().max(0xffffff);
 const vocabulary = z.record(z.string(), id);
 const pair = z.union([z.string(), z.tuple([z.string(), z.string()])]);
-const addedToken = z.looseObject({ id, content: z.string().min(1), special: z.boolean().default(false) });
+const addedTokenKind = {
+  content: z.string().min(1),
+  special: z.boolean().default(false),
+  single_word: z.boolean().optional(),
+  lstrip: z.boolean().optional(),
+  rstrip: z.boolean().optional(),
+  normalized: z.boolean().optional(),
+};
+const addedToken = z.looseObject({ id, ...addedTokenKind });
 
 function checkedDefinition(folder: string): TokenizerDefinition {
   const path = join(folder, 'tokenizer.json');
@@ -128,7 +136,7 @@ function fromVocabulary(folder: string): TokenizerDefinition {
   const wrong = idProblems(vocab as Vocabulary, added);
   if (wrong.length) throw broken(folder, wrong);
   return {
-    added_tokens: added.map((token) => ({ ...token, single_word: false, lstrip: false, rstrip: false, normalized: false })),
+    added_tokens: added,
     normalizer: { type: 'NFC' },
     pre_tokenizer: {
       type: 'Sequence',
@@ -143,26 +151,34 @@ function fromVocabulary(folder: string): TokenizerDefinition {
   } as unknown as TokenizerDefinition;
 }
 
-/** From `tokenizer_config.json` where it lists them with their kinds, else from `added_tokens.json`, where `<|...|>` are the special ones. */
+/** From `tokenizer_config.json` where it lists them with their kinds, else from `added_tokens.json`, which names no kind: there the special ones are Qwen2.5's own. */
 function addedTokens(folder: string): AddedToken[] {
   const config = existsSync(join(folder, 'tokenizer_config.json')) ? readRecord(folder, 'tokenizer_config.json') : {};
   if (config.added_tokens_decoder !== undefined) {
     const path = join(folder, 'tokenizer_config.json');
-    const listed = z.record(z.string().regex(/^\d+$/), z.looseObject({ content: z.string().min(1), special: z.boolean().default(false) }));
+    const listed = z.record(z.string().regex(/^\d+$/), z.looseObject(addedTokenKind));
     const problems = issues(listed, config.added_tokens_decoder, 'added_tokens_decoder');
     if (problems.length) throw broken(path, problems);
-    return Object.entries(listed.parse(config.added_tokens_decoder)).map(([key, { content, special }]) => ({
-      id: Number(key),
-      content,
-      special,
-    }));
+    return Object.entries(listed.parse(config.added_tokens_decoder)).map(([key, token]) => ({ ...token, id: Number(key) }));
   }
   if (!existsSync(join(folder, 'added_tokens.json'))) return [];
   const ids = readRecord(folder, 'added_tokens.json');
   const problems = issues(vocabulary, ids, 'added_tokens');
   if (problems.length) throw broken(join(folder, 'added_tokens.json'), problems);
-  return Object.entries(ids as Vocabulary).map(([content, id]) => ({ id, content, special: /^<\|.*\|>$/.test(content) }));
+  return Object.entries(ids as Vocabulary).map(([content, id]) => ({
+    id,
+    content,
+    special: QWEN2_SPECIAL.has(content),
+    normalized: false,
+  }));
 }
+
+/** The added tokens that Qwen2.5's `tokenizer_config.json` calls special: those of tool calls, of code to fill in and of repositories are text. */
+const QWEN2_SPECIAL: ReadonlySet<string> = new Set([
+  '<|endoftext|>',
+  ...['im', 'object_ref', 'box', 'quad', 'vision'].flatMap((name) => [`<|${name}_start|>`, `<|${name}_end|>`]),
+  ...['vision', 'image', 'video'].map((name) => `<|${name}_pad|>`),
+]);
 
 function mergeProblems(vocab: Vocabulary, merges: readonly Merge[]): string[] {
   const problems: string[] = [];
@@ -240,8 +256,16 @@ function readRecord(folder: string, name: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
+/** A file's text. JavaScript leaves a byte order mark where it is, and Transformers refuses JSON that has one. */
 function readText(folder: string, name: string): string {
   const path = join(folder, name);
+  const text = readWhole(path);
+  if (text.startsWith('\ufeff'))
+    throw new Error(`${path} begins with a byte order mark, which belongs to no tokenizer's file: save it as UTF-8 without one`);
+  return text;
+}
+
+function readWhole(path: string): string {
   try {
     return existsSync(`${path}.gz`) && !existsSync(path)
       ? gunzipSync(readFileSync(`${path}.gz`)).toString('utf8')

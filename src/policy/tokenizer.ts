@@ -1,14 +1,17 @@
 /**
  * Text to token ids and back, over any Hugging Face `tokenizer.json`, or Qwen2's vocabulary and merges.
  *
- * Encoding is the library's; byte-level decoding is done here, by table, and held to the library's in the tests.
+ * Normalising, cutting and merging are the library's. Added tokens are found here (`added-tokens.ts`), so that none is found in text from outside; byte-level decoding is
+ * done here too, by table, and held to the library's in the tests.
  */
 import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
-import { BYTE_ALPHABET } from './bpe-trainer.js';
+import { type AddedToken, cutAt, type Stretch } from './added-tokens.js';
+import { BYTE_ALPHABET, GPT2_SPLIT } from './bpe-trainer.js';
 import { chatTemplate, type RenderChat } from './chat-template.js';
-import { type AddedToken, type PreTokenizerStep, readTokenizerFiles, type TokenizerDefinition } from './tokenizer-files.js';
-import { normalizeAsLibrary, withFixedClasses } from './unicode.js';
+import type { MarkedText } from './marked-text.js';
+import { type PreTokenizerStep, readTokenizerFiles, type TokenizerDefinition } from './tokenizer-files.js';
+import { normalizeAsLibrary, SPACE, WORD, withFixedClasses } from './unicode.js';
 
 export interface Tokenizer {
   /** Entries, added tokens included. */
@@ -17,8 +20,11 @@ export interface Tokenizer {
   readonly endIds: readonly number[];
   /** Fills the right of a batch; never scored. */
   readonly padId: number;
-  /** Ids of a text; text of a special token becomes that token. Half a surrogate pair becomes U+FFFD, any other text decodes to itself. */
-  encode(text: string): number[];
+  /**
+   * Ids of a text. The words of an added token become that token, in marked text only where they are not from outside: all else is as if the whole were one string. Half a
+   * surrogate pair becomes U+FFFD, any other text decodes to itself.
+   */
+  encode(text: string | MarkedText): number[];
   /** Special tokens are kept, as tags are text here, unless `skipSpecialTokens` asks to leave out what the tokenizer calls special: ends, padding, turns. */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
   /** Decodes tokens as they come: the pieces joined are `decode` of all ids, and none ends within a character. */
@@ -71,23 +77,29 @@ export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOpt
     return name === undefined ? [] : [[key, name] as const];
   });
 
+  const { additional_special_tokens: more } = config;
+  const moreSpecial = (Array.isArray(more) ? more : []).map((each: string | { content: string }) =>
+    typeof each === 'string' ? each : each.content,
+  );
   const special = new Set([
     ...definition.added_tokens.flatMap((token) => (token.special ? [token.id] : [])),
-    ...specials.flatMap(([, name]) => inner.token_to_id(name) ?? []),
+    ...[...specials.map(([, name]) => name), ...moreSpecial].flatMap((name) => inner.token_to_id(name) ?? []),
   ]);
   const vocabulary = inner.get_vocab();
   const { decode, stream } = isByteLevel(definition) ? byteLevelDecoding(vocabulary, definition.added_tokens) : plainDecoding(inner);
+  const toIds = encoding(inner, definition);
   const ids = new Map<string, readonly number[]>();
   return {
     size: vocabulary.size,
     endIds: [...new Set([eos, ...endIds])],
     padId: idOf('pad_token') ?? eos,
     encode(text) {
-      const kept = ids.get(text);
+      const key = JSON.stringify(typeof text === 'string' ? text : text.pieces);
+      const kept = ids.get(key);
       if (kept) return [...kept];
-      const encoded = inner.encode(text, { add_special_tokens: false }).ids;
+      const encoded = toIds(text);
       if (ids.size >= cacheSize) ids.clear();
-      if (cacheSize > 0) ids.set(text, encoded);
+      if (cacheSize > 0) ids.set(key, encoded);
       return [...encoded];
     },
     decode: (ids, { skipSpecialTokens = false } = {}) => decode(skipSpecialTokens ? ids.filter((id) => !special.has(id)) : ids),
@@ -103,10 +115,107 @@ function libraryTokenizer(definition: TokenizerDefinition, config: Readonly<Reco
   return inner;
 }
 
+/** The steps that cut by classes of characters, with the library's classes: JavaScript's `\\w` and `\\d` are ASCII, its `\\s` is another, and its `\\p` moves with the engine. */
 function withFixedSplits(step: PreTokenizerStep | null | undefined): PreTokenizerStep | null | undefined {
-  const { pattern, pretokenizers } = step ?? {};
+  if (!step) return step;
+  const { type, pattern, pretokenizers } = step;
+  const split = (regex: string, invert: boolean): PreTokenizerStep => ({
+    type: 'Split',
+    pattern: { Regex: withFixedClasses(regex) },
+    behavior: invert ? 'Removed' : 'Isolated',
+    invert,
+  });
   if (Array.isArray(pretokenizers)) return { ...step, pretokenizers: pretokenizers.map(withFixedSplits) };
+  if (type === 'Whitespace') return split(`[${WORD}]+|[^${WORD}${SPACE}]+`, true);
+  if (type === 'WhitespaceSplit') return split(`[^${SPACE}]+`, true);
+  if (type === 'Digits') return split(step.individual_digits ? '\\p{N}' : '\\p{N}+', false);
+  if (type === 'ByteLevel' && step.use_regex !== false && !step.add_prefix_space)
+    return { type: 'Sequence', pretokenizers: [split(GPT2_SPLIT.source, false), { ...step, use_regex: false }] };
   return typeof pattern?.Regex === 'string' ? { ...step, pattern: { Regex: withFixedClasses(pattern.Regex) } } : step;
+}
+
+/** Text to ids: added tokens as they stand, those that are normalised after normalisation, and between them what the library's model makes of it. */
+function encoding(inner: HuggingFaceTokenizer, { added_tokens }: TokenizerDefinition): (text: string | MarkedText) => number[] {
+  const { normalizer, pre_tokenizer, model } = inner as unknown as Library;
+  const normalize = (text: string) => (normalizer ? normalizer(text) : text);
+  const isNormalized = ({ normalized, special }: AddedToken) => normalized ?? !special;
+  const raw = cutAt(added_tokens.filter((token) => !isNormalized(token)));
+  const late = added_tokens.filter(isNormalized);
+  const normal = cutAt(late, ({ content }) => normalize(content));
+  const special = new Set(added_tokens.flatMap((token) => (token.special ? [token.id] : [])));
+  const idsOf = (tokens: readonly string[]) => tokens.map((token) => model.tokens_to_ids.get(token) ?? model.unk_token_id ?? 0);
+  /** A model may know a special token as a word of its own: in plain text it is its letters. */
+  const wordIds = (words: readonly string[], control: boolean) =>
+    words.flatMap((word) => {
+      const found = idsOf(model([word]));
+      const acts = !control && found.some((id) => special.has(id) && id !== model.unk_token_id);
+      return acts ? [...word].flatMap((char) => idsOf(model([char]))) : found;
+    });
+  return (text) => {
+    const whole = String(text);
+    const allowed = typeof text === 'string' ? [[0, whole.length] as const] : controlStretches(text);
+    const control = typeof text === 'string';
+    return raw(whole, allowed).flatMap((section) => {
+      if ('id' in section) return [section.id];
+      const [start, end] = section.stretch;
+      const part = whole.slice(start, end);
+      const normalized = normalize(part);
+      const within = late.length === 0 ? [] : mapped(part, normalized, clipped(allowed, start, end), normalize);
+      return normal(normalized, within).flatMap((each) => {
+        if ('id' in each) return [each.id];
+        const piece = normalized.slice(...each.stretch);
+        const first = start === 0 && each.stretch[0] === 0;
+        return wordIds(pre_tokenizer ? pre_tokenizer(piece, { section_index: first ? 0 : 1 }) : [piece], control);
+      });
+    });
+  };
+}
+
+/** What is used of the library's tokenizer, as it is at run time. */
+interface Library {
+  readonly normalizer: ((text: string) => string) | null;
+  readonly pre_tokenizer: ((text: string, options: { readonly section_index: number }) => string[]) | null;
+  readonly model: ((words: readonly string[]) => string[]) & {
+    readonly tokens_to_ids: ReadonlyMap<string, number>;
+    readonly unk_token_id?: number;
+  };
+}
+
+function controlStretches({ pieces }: MarkedText): Stretch[] {
+  let end = 0;
+  return pieces.flatMap(({ text, plain }): Stretch[] => {
+    const start = end;
+    end += text.length;
+    return plain ? [] : [[start, end]];
+  });
+}
+
+/** Stretches of a text as those of its part from `start` to `end`. */
+const clipped = (stretches: readonly Stretch[], start: number, end: number): Stretch[] =>
+  stretches.flatMap(([from, to]): Stretch[] => {
+    const both: Stretch = [Math.max(from, start) - start, Math.min(to, end) - start];
+    return both[0] < both[1] ? [both] : [];
+  });
+
+/** Where stretches of a text lie once it is normalised, without the characters at their edges that normalising joins to their neighbours. */
+function mapped(text: string, normalized: string, stretches: readonly Stretch[], normalize: (text: string) => string): Stretch[] {
+  return stretches.flatMap(([start, end]): Stretch[] => {
+    const from = start === 0 ? 0 : normalized.length - sharedEnd(normalize(text.slice(start)), normalized);
+    const to = end === text.length ? normalized.length : sharedStart(normalize(text.slice(0, end)), normalized);
+    return from < to ? [[from, to]] : [];
+  });
+}
+
+function sharedStart(a: string, b: string): number {
+  let n = 0;
+  while (n < a.length && n < b.length && a[n] === b[n]) n++;
+  return n;
+}
+
+function sharedEnd(a: string, b: string): number {
+  let n = 0;
+  while (n < a.length && n < b.length && a[a.length - 1 - n] === b[b.length - 1 - n]) n++;
+  return n;
 }
 
 interface Decoding {

@@ -5,7 +5,7 @@
  * and move newer combining marks, the library does not. Its classes stand in the pattern as ranges, and NFC is applied between the code points that the
  * library's NFC does not know.
  */
-import { LETTERS, NORMALIZED, NUMBERS } from './unicode-tables.js';
+import { LETTERS, NORMALIZED, NUMBERS, WORDS } from './unicode-tables.js';
 
 /** Ranges for a character class of a regular expression with the flag u: literally, as both notations have it. */
 const classOf = (table: string): string =>
@@ -21,6 +21,12 @@ const classOf = (table: string): string =>
     .join('');
 
 const CLASSES: Readonly<Record<string, string>> = { L: classOf(LETTERS), N: classOf(NUMBERS) };
+
+/** What of a character class with the flag u is a letter of a word to the library. */
+export const WORD = classOf(WORDS);
+
+/** What of a character class is white space to the library: to JavaScript U+FEFF is too, and U+0085 is not. */
+export const SPACE = '\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 
 /** A pattern with the library's own ranges in place of `\p{L}` and `\p{N}`; negated properties within a class stay as they are. */
 export function withFixedClasses(pattern: string): string {

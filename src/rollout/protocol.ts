@@ -2,8 +2,10 @@
  * The words of the conversation: how a question is put, how passages are shown, what an invalid action is told.
  *
  * Search-R1's shape: the policy writes `<think>`, `<search> query </search>` or `<answer> text </answer>`, the environment answers a search
- * with `<information>`. A protocol is text alone; the loop that speaks it is `rollout.ts`.
+ * with `<information>`. A protocol is text alone; the loop that speaks it is `rollout.ts`. Its own words may hold control tokens; questions, passages and references are put
+ * in as text that cannot (`marked-text.ts`), as they come from outside.
  */
+import { MarkedText, marked } from '../policy/marked-text.js';
 import type { Passage } from '../search/passage.js';
 
 export interface Protocol {
@@ -24,12 +26,12 @@ export interface Protocol {
   readonly maxTokens: number;
   /** Where sampled, not greedy, the likeliest tokens that hold this probability together; default 1, all of them. Search-R1: 0.95. */
   readonly topP?: number;
-  /** The standard prompt. */
-  prompt(question: string): string;
-  /** The privileged prompt: the same, with a reference attempt shown (the teacher's view). */
-  privilegedPrompt(question: string, reference: string): string;
+  /** The standard prompt. A string is taken for the protocol's own words throughout: what comes from outside is to be marked. */
+  prompt(question: string): string | MarkedText;
+  /** The privileged prompt: the same, with a reference attempt shown (the teacher's view). Tags of the reference's own are marked as such where they are tokens. */
+  privilegedPrompt(question: string, reference: string | MarkedText): string | MarkedText;
   /** What follows a search. */
-  observation(passages: readonly Passage[]): string;
+  observation(passages: readonly Passage[]): string | MarkedText;
   /** What follows a search that failed (`SearchError`); default `SEARCH_FAILED`. What the server said is not shown: it is no passage. */
   readonly failedSearch?: string;
   /** What follows an action that is neither a search nor an answer. */
@@ -43,8 +45,10 @@ export interface Protocol {
    * that were sampled stay as they are.
    */
   readonly keptText?: (ownText: string) => string;
-  /** The answer that is scored, where it is not that of the turn which ended the episode: from the texts of the prompt and of all that came after. */
-  readonly scoredAnswer?: (prompt: string, episode: string) => string | null;
+  /** Tags that a policy writes as single tokens: in a reference they are shown as these. Default: none, a reference is text alone. */
+  readonly ownTags?: readonly string[];
+  /** Search-R1's answer, read off the texts of the prompt and of all that came after; its exact match stands beside the reward as `Trajectory.searchR1Score`. */
+  readonly searchR1Answer?: (prompt: string, episode: string) => string | null;
 }
 
 export const SEARCH_FAILED = '<information> search failed</information>';
@@ -89,10 +93,19 @@ export const classroomProtocol: Protocol = {
   maxTurnTokens: 48,
   maxObservationTokens: 64,
   maxTokens: 400,
-  prompt: (question) => `<question> ${question}</question>`,
-  privilegedPrompt: (question, reference) => `<question> ${question}</question><reference>${reference}</reference>`,
+  prompt: (question) => marked`<question> ${question}</question>`,
+  privilegedPrompt: (question, reference) => marked`<question> ${question}</question><reference>${enclosed(reference)}</reference>`,
   observation: (passages) =>
-    `<information>${passages.length ? passages.map((p) => ` ${p.title} : ${p.text}`).join('') : ' nothing found'}</information>`,
+    passages.length
+      ? marked`<information>${passages.map((p) => ` ${p.title} : ${p.text}`).join('')}</information>`
+      : '<information> nothing found</information>',
   invalidFeedback: '<information> invalid action</information>',
   parseAction,
+  ownTags: ['<think>', '</think>', '<search>', '</search>', '<answer>', '</answer>'],
 };
+
+/** A text as it may stand within reference tags: tags of that name in it are escaped, so that none closes the reference, or opens another, early. */
+export function enclosed(text: string | MarkedText): MarkedText {
+  const pieces = typeof text === 'string' ? [{ text, plain: true }] : text.pieces;
+  return new MarkedText(pieces.map((piece) => ({ ...piece, text: piece.text.replace(/<(?=\s*\/?\s*reference\s*>)/gi, '&lt;') })));
+}

@@ -9,7 +9,8 @@
 import type { Engine, WeightsChoice } from '../engines/engine.js';
 import { settled } from '../engines/update.js';
 import type { Reply, Rewrite } from '../policy/generate.js';
-import type { SamplingLimits } from '../policy/sampling.js';
+import { type MarkedText, plain } from '../policy/marked-text.js';
+import { checkSampling, type SamplingLimits } from '../policy/sampling.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { exactMatch } from '../reward/exact-match.js';
 import { type ScoredPassage, SearchError, type Searcher } from '../search/passage.js';
@@ -17,6 +18,7 @@ import { endsTurn, type Protocol, SEARCH_FAILED } from './protocol.js';
 import type { Question } from './question.js';
 import { ownTokens } from './scored.js';
 import type { Group, Trajectory, Turn, TurnContent } from './trajectory.js';
+import { writtenText } from './written-text.js';
 
 /** What a policy acts in. */
 export interface Environment {
@@ -33,8 +35,8 @@ export interface RolloutOptions extends SamplingLimits {
   readonly maxTokens?: number;
   /** Which weights write; default the current ones. */
   readonly weights?: WeightsChoice;
-  /** Prompt text for a question; default the protocol's standard prompt. The teacher check passes the privileged one. */
-  readonly promptOf?: (question: Question, index: number) => string;
+  /** Prompt text for a question; default the protocol's standard prompt. The teacher check passes the privileged one. A string may hold control tokens throughout. */
+  readonly promptOf?: (question: Question, index: number) => string | MarkedText;
   readonly batchSize?: number;
   readonly onProgress?: (finished: number, total: number) => void;
   /** Called for every turn as it ends, such as by `search-e1 ask`. */
@@ -57,8 +59,9 @@ export async function rollout(
     onTurn,
     ...rest
   } = options;
+  checkSampling({ ...options, temperature, maxTokens });
   const { protocol } = environment;
-  const { maxPromptTokens = Number.POSITIVE_INFINITY, maxContextTokens = Number.POSITIVE_INFINITY, scoredAnswer, topP } = protocol;
+  const { maxPromptTokens = Number.POSITIVE_INFINITY, maxContextTokens = Number.POSITIVE_INFINITY, searchR1Answer } = protocol;
   const asked = questions.map((question, index) => engine.tokenizer.encode(promptOf(question, index)));
   const read = asked.map((prompt) => prompt.slice(-maxContextTokens));
   const prompts = asked.map((prompt) => prompt.slice(-Math.min(maxPromptTokens, maxContextTokens)));
@@ -67,18 +70,17 @@ export async function rollout(
   );
   await settled(engine);
   const sequences = await engine.sample(read, {
-    topP,
     ...rest,
+    topP: rest.topP ?? protocol.topP,
     temperature,
     seed,
     maxTokens: protocol.keptText ? maxTokens + protocol.maxTurnTokens : maxTokens,
     onToken: (index, token) => episodes[index].take(token),
   });
   const trajectories = sequences.map(({ tokens, own, logProbs, truncated }, index): Trajectory => {
-    const { turns, finish } = episodes[index];
-    const answer = scoredAnswer
-      ? scoredAnswer(engine.tokenizer.decode(prompts[index]), engine.tokenizer.decode(tokens))
-      : episodes[index].answer;
+    const { turns, finish, answer } = episodes[index];
+    const { goldenAnswers } = questions[index];
+    const whole = searchR1Answer?.(engine.tokenizer.decode(prompts[index]), engine.tokenizer.decode(tokens));
     return {
       question: questions[index],
       prompt: prompts[index],
@@ -90,7 +92,8 @@ export async function rollout(
       failedSearches: turns.filter((turn) => turn.kind === 'search' && turn.failed !== undefined).length,
       answer,
       finish: truncated ? 'length' : finish,
-      reward: answer === null ? 0 : exactMatch(answer, questions[index].goldenAnswers),
+      reward: exactMatch(answer, goldenAnswers),
+      ...(whole !== undefined && { searchR1Score: exactMatch(whole, goldenAnswers) }),
     };
   });
   return temperature > 0 ? withLogProbs(engine, trajectories, temperature, rest.weights) : trajectories;
@@ -123,6 +126,8 @@ export async function rolloutGroups(
   siblings: number,
   options: RolloutOptions = {},
 ): Promise<Group[]> {
+  if (!(Number.isInteger(siblings) && siblings > 0))
+    throw new RangeError(`rollout: the attempts at a question should be a whole number above 0, got ${siblings}`);
   const repeated = questions.flatMap((question) => Array.from({ length: siblings }, () => question));
   const trajectories = await rollout(engine, environment, repeated, options);
   return questions.map((question, i) => ({ question, trajectories: trajectories.slice(i * siblings, (i + 1) * siblings) }));
@@ -156,24 +161,24 @@ class Episode {
     const decode = (ids: readonly number[]) => this.tokenizer.decode(ids, { skipSpecialTokens: keptText !== undefined });
     const ended = this.tokenizer.endIds.includes(token);
     if (!ended && !isOver(decode(this.#turnTokens.slice(-TAG_TOKENS))) && this.#turnTokens.length < maxTurnTokens) return 'continue';
-    const written = decode(this.#turnTokens);
-    const text = keptText ? keptText(written) : written;
+    const kept = keptText && this.#kept(keptText);
+    const text = kept ? kept.text : decode(this.#turnTokens);
     const action = this.environment.protocol.parseAction(text);
     const closing = this.turns.length >= maxTurns;
     if (action.kind === 'answer') {
       this.answer = action.content;
       this.finish = 'answer';
-      return this.#close({ kind: 'answer', answer: action.content }, text, null);
+      return this.#close({ kind: 'answer', answer: action.content }, text, null, kept);
     }
-    if (action.kind === 'search' && !closing) return this.#search(action.content, text);
+    if (action.kind === 'search' && !closing) return this.#search(action.content, text, kept);
     const invalid = { kind: 'invalid', reason: action.kind === 'search' ? 'a search in the closing turn' : action.reason } as const;
-    if (!closing) return this.#close(invalid, text, this.environment.protocol.invalidFeedback);
+    if (!closing) return this.#close(invalid, text, this.environment.protocol.invalidFeedback, kept);
     this.finish = ended ? 'end' : 'turns';
-    return this.#close(invalid, text, null);
+    return this.#close(invalid, text, null, kept);
   }
 
   /** A search that fails is told to the policy, as one that finds nothing is: it must not end the episodes of all others. */
-  async #search(query: string, text: string): Promise<Reply> {
+  async #search(query: string, text: string, kept?: Kept): Promise<Reply> {
     const { protocol, searcher } = this.environment;
     let passages: readonly ScoredPassage[];
     try {
@@ -182,17 +187,16 @@ class Episode {
       this.signal?.throwIfAborted();
       if (!(error instanceof SearchError)) throw error;
       const failed = { kind: 'search', query, passages: [], failed: error.message } as const;
-      return this.#close(failed, text, protocol.failedSearch ?? SEARCH_FAILED);
+      return this.#close(failed, text, protocol.failedSearch ?? SEARCH_FAILED, kept);
     }
-    return this.#close({ kind: 'search', query, passages }, text, protocol.observation(passages));
+    return this.#close({ kind: 'search', query, passages }, text, protocol.observation(passages), kept);
   }
 
   /** Ends a turn; what the environment says, cut to the protocol's length, begins the next, and null ends the episode. */
-  #close(what: TurnContent, text: string, said: string | null): Reply {
-    const { maxObservationTokens, keptText } = this.environment.protocol;
+  #close(what: TurnContent, text: string, said: string | MarkedText | null, kept?: Kept): Reply {
     const sampled = this.#turnTokens;
-    const shown = said === null ? [] : this.tokenizer.encode(said).slice(0, maxObservationTokens);
-    const rewrite = keptText && this.#rewrite(this.tokenizer.encode(text), shown, said === null);
+    const shown = said === null ? [] : this.tokenizer.encode(said).slice(0, this.environment.protocol.maxObservationTokens);
+    const rewrite = kept && this.#rewrite(kept, shown, said === null);
     const [start, end] = [this.#turnStart, this.#turnStart + (rewrite?.own ?? sampled).length];
     this.#turnStart = end + (rewrite?.shown ?? shown).length;
     this.#turnTokens = [];
@@ -202,19 +206,39 @@ class Episode {
     return rewrite ?? (said === null ? 'end' : shown);
   }
 
-  /** The turn as Search-R1 keeps it: no padding token stands between others, and what exceeds the episode's length is dropped. */
-  #rewrite(own: readonly number[], shown: readonly number[], last: boolean): Rewrite {
+  /** What Search-R1 keeps of a turn's text, tokenised again: no padding token stands between others, and what exceeds the episode's length is dropped and does not act. */
+  #kept(keptText: (ownText: string) => string): Kept {
+    const written = writtenText(this.tokenizer, this.#turnTokens, { skipSpecialTokens: true });
+    const text = keptText(String(written));
+    const own = this.#withoutPadding(this.tokenizer.encode(String(written).startsWith(text) ? written.slice(text.length) : plain(text)));
     const room = this.maxTokens - this.#turnStart;
-    const [said, heard] = [own, shown].map((ids) => ids.filter((id) => id !== this.tokenizer.padId));
-    const length = said.length + heard.length;
-    const full = length > room || (length === room && !last);
+    if (own.length <= room) return { own, text, cut: false };
+    return { own: own.slice(0, room), text: this.tokenizer.decode(own.slice(0, room)), cut: true };
+  }
+
+  #rewrite({ own, cut }: Kept, shown: readonly number[], last: boolean): Rewrite {
+    const room = this.maxTokens - this.#turnStart - own.length;
+    const heard = this.#withoutPadding(shown);
+    const full = cut || heard.length > room || (heard.length === room && !last);
     if (full) this.finish = 'length';
     return {
       takeBack: this.#turnTokens.length,
-      own: said.slice(0, room),
-      shown: heard.slice(0, Math.max(0, room - said.length)),
+      own,
+      shown: heard.slice(0, room),
       readLast: this.environment.protocol.maxContextTokens,
       end: last || full,
     };
   }
+
+  #withoutPadding(ids: readonly number[]): number[] {
+    return ids.filter((id) => id !== this.tokenizer.padId);
+  }
+}
+
+/** A turn as a protocol keeps it. */
+interface Kept {
+  readonly own: readonly number[];
+  readonly text: string;
+  /** Whether the episode's length cut it. */
+  readonly cut: boolean;
 }

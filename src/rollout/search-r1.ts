@@ -6,8 +6,9 @@
  *
  * - A response is cut at its first `</search>`, and at `</answer>` only where there is none; the first pair of tags in what is left acts.
  * - A search may be empty. The closing turn's search is not carried out.
- * - The scorer reads the whole sequence, prompt and passages included, and wants two answers, as the prompt holds an example. An episode without an answer
- *   is therefore scored on the prompt's "Beijing", or on the "and" of the feedback, and an answer tag in a passage counts.
+ * - Its scorer reads the whole sequence, prompt and passages included, and wants two answers, as the prompt holds an example. An episode without an answer
+ *   is therefore scored on the prompt's "Beijing", or on the "and" of the feedback, and an answer tag in a passage counts. That is `searchR1Score`, for comparison with
+ *   its numbers; the reward, as under every protocol, is that of the policy's own answer.
  * - Sampling is cut to the likeliest 95 % in training.
  *
  * A turn is written to its first `</search>`, to an end-of-sequence token, or for 500 tokens: `</answer>` does not end it, as a `</search>` further on decides
@@ -16,20 +17,26 @@
  * at the end of the turn that fills these: what Search-R1 writes after that it drops. Log-probabilities of tokens that were not sampled so are
  * read off the whole sequence, as it does for all.
  *
- * What differs: there an over-long prompt is an error, and the padding token is dropped from a prompt once something follows it.
+ * What differs: there an over-long prompt is an error, the padding token is dropped from a prompt once something follows it, and text of a control token such as
+ * `<|im_end|>` becomes that token wherever it stands: here only in the chat template's own words, not in a question, a passage or a turn.
  */
-import type { RenderChat } from '../policy/chat-template.js';
-import { extractAnswerSearchR1 } from '../reward/extract-answer.js';
+import { type RenderChat, renderMarked } from '../policy/chat-template.js';
+import { joined, type MarkedText, marked } from '../policy/marked-text.js';
+import { extractAnswer, extractAnswerSearchR1 } from '../reward/extract-answer.js';
 import { strip } from '../reward/normalize.js';
 import type { Passage } from '../search/passage.js';
-import type { Action, Protocol } from './protocol.js';
+import { type Action, enclosed, type Protocol } from './protocol.js';
 
 /** The one user message, with the question in its place (`make_prefix`, template "base"). */
-export function searchR1Instruction(question: string): string {
+export const searchR1Instruction = (question: string): string => String(instruction(asked(question)));
+
+/** The question as it is put: stripped, with a question mark at its end. */
+function asked(question: string): string {
   const stripped = strip(question);
-  const asked = stripped.endsWith('?') ? stripped : `${stripped}?`;
-  return `${INSTRUCTION} Question: ${asked}\n`;
+  return stripped.endsWith('?') ? stripped : `${stripped}?`;
 }
+
+const instruction = (question: string | MarkedText): MarkedText => joined([INSTRUCTION, marked` Question: ${question}\n`]);
 
 const INSTRUCTION =
   'Answer the given question. ' +
@@ -47,17 +54,24 @@ export function cutResponse(text: string): string {
   return text;
 }
 
-/** What a response asks for: the first pair of tags in what the cut leaves. Nothing between the tags is still an action. */
+/** What a response asks for: the first pair of tags in what the cut leaves. Nothing between the tags is still an action; of several answers the last is scored. */
 export function searchR1Action(text: string): Action {
-  const match = /<(search|answer)>([\s\S]*?)<\/\1>/.exec(cutResponse(text));
+  const cut = cutResponse(text);
+  const match = /<(search|answer)>([\s\S]*?)<\/\1>/.exec(cut);
   if (!match) return { kind: 'invalid', reason: 'no search and no answer' };
-  return { kind: match[1] as 'search' | 'answer', content: strip(match[2]) };
+  return match[1] === 'search'
+    ? { kind: 'search', content: strip(match[2]) }
+    : { kind: 'answer', content: extractAnswer(cut) ?? strip(match[2]) };
 }
 
 /** The passages' block; titles stand in the quotes that Search-R1's corpus has around them. */
 export function searchR1Observation(passages: readonly Passage[]): string {
+  return String(observation(passages));
+}
+
+function observation(passages: readonly Passage[]): MarkedText {
   const documents = passages.map(({ title, text }, i) => `Doc ${i + 1}(Title: "${title}") ${text}\n`).join('');
-  return `\n\n<information>${strip(documents)}</information>\n\n`;
+  return marked`\n\n<information>${strip(documents)}</information>\n\n`;
 }
 
 const INVALID =
@@ -70,7 +84,7 @@ const INVALID =
  * @param renderChat the tokenizer's chat template, around the one user message; without one the message itself is the prompt, as in Search-R1
  */
 export function searchR1Protocol(renderChat?: RenderChat): Protocol {
-  const chat = (content: string) => (renderChat ? renderChat([{ role: 'user', content }]) : content);
+  const chat = (content: MarkedText) => (renderChat ? renderMarked(renderChat, [{ role: 'user', content }]) : content);
   return {
     name: 'search-r1',
     maxTurns: 4,
@@ -81,19 +95,19 @@ export function searchR1Protocol(renderChat?: RenderChat): Protocol {
     maxContextTokens: 4096,
     maxTokens: 4096,
     topP: 0.95,
-    prompt: (question) => chat(searchR1Instruction(question)),
+    prompt: (question) => chat(instruction(asked(question))),
     // The wording is ours: neither Search-R1 nor Search-E1 publishes one.
     privilegedPrompt: (question, reference) =>
       chat(
-        `${searchR1Instruction(question)}\nHere is how an expert answered it. Learn from it, then answer in your own words.\n<reference>${reference}</reference>\n`,
+        marked`${instruction(enclosed(asked(question)))}\nHere is how an expert answered it. Learn from it, then answer in your own words.\n<reference>${enclosed(reference)}</reference>\n`,
       ),
-    observation: searchR1Observation,
+    observation,
     // Ours too: there a search that fails ends the run.
     failedSearch: '\n\n<information>The search failed, no passages were retrieved.</information>\n\n',
     invalidFeedback: INVALID,
     parseAction: searchR1Action,
     endsTurn: (text) => text.includes('</search>'),
     keptText: cutResponse,
-    scoredAnswer: (prompt, episode) => extractAnswerSearchR1(prompt + episode),
+    searchR1Answer: (prompt, episode) => extractAnswerSearchR1(prompt + episode),
   };
 }

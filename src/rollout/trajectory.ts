@@ -37,12 +37,14 @@ export interface Trajectory {
   readonly searches: number;
   /** Of these, those that failed; absent where it is not known. */
   readonly failedSearches?: number;
-  /** Text of the last complete answer in own text; null where there was none. */
+  /** Text of the answer that ended it, of several in that turn the last, from own text that was kept whole; null where there was none. */
   readonly answer: string | null;
   /** Why it ended: an answer, the closing turn spent without one, the token limit, or an end-of-sequence token in the closing turn. */
   readonly finish: 'answer' | 'turns' | 'length' | 'end';
-  /** Exact match, 1 or 0. */
+  /** Exact match of the answer, 1 or 0. */
   readonly reward: number;
+  /** Exact match as Search-R1 scores, off the whole text with its prompt and passages: for comparison with its numbers, never a reward. Under its protocol alone. */
+  readonly searchR1Score?: number;
 }
 
 /** The attempts at one question: what GRPO compares and what siblings are chosen from. */

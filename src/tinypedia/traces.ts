@@ -94,9 +94,11 @@ export function makeTrace(
     question,
     style,
     privileged,
-    prompt: privileged
-      ? protocol.privilegedPrompt(question.question, actions.map((action) => action.text).join(''))
-      : protocol.prompt(question.question),
+    prompt: String(
+      privileged
+        ? protocol.privilegedPrompt(question.question, actions.map((action) => action.text).join(''))
+        : protocol.prompt(question.question),
+    ),
     segments: turns.flatMap((action) => segmentsOf(world, action, protocol)),
   };
 }
@@ -117,7 +119,7 @@ function segmentsOf(world: World, { kind, text, entity, deviation = false }: Act
   return [
     own,
     {
-      text: kind === 'search' ? protocol.observation([passageOf(world, entity as string)]) : protocol.invalidFeedback,
+      text: kind === 'search' ? String(protocol.observation([passageOf(world, entity as string)])) : protocol.invalidFeedback,
       own: false,
       scored: false,
     },

@@ -13,7 +13,7 @@ const bytes: Tokenizer = {
   size: 256,
   endIds: [],
   padId: 0,
-  encode: (text) => [...Buffer.from(text)],
+  encode: (text) => [...Buffer.from(String(text))],
   decode: (ids) => Buffer.from(ids).toString(),
   stream: () => {
     throw new Error('a finished trajectory is not streamed');

@@ -20,6 +20,12 @@ def of_class(pattern):
     return {c for c in CODES if not split.pre_tokenize_str(chr(c))}
 
 
+def words():
+    """What the Whitespace pre-tokenizer, whose expressions are of another library and Unicode version, joins to a letter."""
+    split = pre_tokenizers.Whitespace()
+    return {c for c in CODES if [piece for piece, _ in split.pre_tokenize_str("a" + chr(c))] == ["a" + chr(c)]}
+
+
 def normalized():
     """Code points that the library's NFC treats as Unicode does today and, by its stability policy, always will."""
     known = set()
@@ -64,5 +70,6 @@ open(sys.argv[1], "w").write("\n".join([
     " * Made by `test/parity/unicode_tables.py`, which asks the library; `npm run test:parity` makes it again and compares.\n */",
     constant("LETTERS", "What `\\\\p{L}` matches.".replace("\\\\", "\\"), of_class(r"\p{L}")),
     constant("NUMBERS", "What `\\p{N}` matches.", of_class(r"\p{N}")),
+    constant("WORDS", "What `\\w` matches in the Whitespace pre-tokenizer and beside an added token that is a word of its own.", words()),
     constant("NORMALIZED", "What its NFC knows; all else, newer than its tables or never assigned, it leaves where it is.", normalized()),
 ]))

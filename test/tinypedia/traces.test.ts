@@ -36,7 +36,7 @@ describe('a trace', () => {
           action.kind === 'search'
             ? classroomProtocol.observation((await searcher.search([action.content], 1))[0])
             : classroomProtocol.invalidFeedback;
-        expect(reply.text).toBe(expected);
+        expect(reply.text).toBe(String(expected));
       }
       const last = segments[segments.length - 1];
       expect(parseAction(last.text).kind).toBe('answer');

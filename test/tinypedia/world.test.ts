@@ -71,7 +71,7 @@ describe('a Tinypedia world', () => {
     const book = world.entities.find((entity) => entity.type === 'book');
     if (!book) throw new Error('no book');
     const [a, b] = book.facts;
-    expect(classroomProtocol.observation([passageOf(world, book.name)])).toBe(
+    expect(String(classroomProtocol.observation([passageOf(world, book.name)]))).toBe(
       `<information> ${book.name} : a book . ${a.relation} ${a.value} . ${b.relation} ${b.value} .</information>`,
     );
     expect(new Set(world.passages.map((passage) => passage.id)).size).toBe(1188);

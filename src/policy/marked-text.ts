@@ -1,0 +1,63 @@
+/**
+ * Text of which it is known where it came from. What a protocol or a template says itself may hold control tokens, such as `<information>` or `<|im_end|>`; what is put
+ * in, a question, a passage, the words of an attempt, is text whatever it says. The tokenizer recognises added tokens in the first alone.
+ *
+ *     marked`<question> ${question}</question>`
+ */
+
+/** A stretch of text; `plain` where it came from outside, so that no control token is recognised in it. */
+export interface Piece {
+  readonly text: string;
+  readonly plain: boolean;
+}
+
+/** Text in pieces; as a string, such as in a template literal, it is the text alone. */
+export class MarkedText {
+  readonly pieces: readonly Piece[];
+
+  /** Neighbours of one kind become one piece, as a control token may lie across them. */
+  constructor(pieces: Iterable<Piece>) {
+    const merged: Piece[] = [];
+    for (const { text, plain } of pieces) {
+      if (text === '') continue;
+      const last = merged[merged.length - 1];
+      if (last?.plain === plain) merged[merged.length - 1] = { text: last.text + text, plain };
+      else merged.push({ text, plain });
+    }
+    this.pieces = merged;
+  }
+
+  /** The first `length` UTF-16 units. */
+  slice(length: number): MarkedText {
+    let left = length;
+    return new MarkedText(
+      this.pieces.map(({ text, plain }) => {
+        const kept = text.slice(0, Math.max(0, left));
+        left -= text.length;
+        return { text: kept, plain };
+      }),
+    );
+  }
+
+  toString(): string {
+    return this.pieces.map(({ text }) => text).join('');
+  }
+}
+
+/** A tagged template: its own words may hold control tokens, what is put in may not, but where it is marked text itself. */
+export function marked(words: TemplateStringsArray, ...inserted: readonly (string | MarkedText)[]): MarkedText {
+  return new MarkedText(
+    words.flatMap((text, i) => [{ text, plain: false }, ...(i < inserted.length ? piecesOf(inserted[i], { plain: true }) : [])]),
+  );
+}
+
+/** Several texts one after the other; strings among them are their writer's own words. */
+export const joined = (texts: readonly (string | MarkedText)[]): MarkedText =>
+  new MarkedText(texts.flatMap((text) => piecesOf(text, { plain: false })));
+
+/** A text from outside. */
+export const plain = (text: string): MarkedText => new MarkedText([{ text, plain: true }]);
+
+/** The pieces of a text; `plain` says what a string is. */
+const piecesOf = (text: string | MarkedText, { plain }: { readonly plain: boolean }): readonly Piece[] =>
+  typeof text === 'string' ? [{ text, plain }] : text.pieces;
