@@ -1,8 +1,10 @@
 /**
  * Builds `dist` when it is stale and links node_modules/search-e1 to the project, so that the notebooks import the package by its own name.
  *
- * npm runs this as the `prepare` step: after `npm ci` and `npm install` in this project and before `npm pack`, never where the packed package is
- * installed. `--force` builds in any case. Everything is printed to stderr, because `npm pack --json` owns stdout.
+ * npm runs this after `npm ci` or `npm install` has changed this project's node_modules (the script `dependencies`), and before `npm pack` (`prepack`), never
+ * where the packed package is installed; for a script of the name `prepare` npm would ask those who install the tarball for approval. `--force` builds in any
+ * case. `--or-fail` fails where it cannot build, so that nothing is packed without its code; an installation without development dependencies goes on without.
+ * Everything is printed to stderr, because `npm pack --json` owns stdout.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -41,7 +43,7 @@ export function prepare({ force = false } = {}) {
   }
   const bundler = join(root, 'node_modules', 'tsdown', 'dist', 'run.mjs');
   if (!existsSync(bundler)) {
-    say('dist was not built: the development dependencies are missing (installed with --omit=dev?). Run `npm ci` for a full installation.');
+    say('dist was not built: the development dependencies are missing. Run `npm ci`, without --omit=dev, and try again.');
     return false;
   }
   if (!kernelsAreFresh) run('the kernels', [kernelBuilder]);
@@ -136,7 +138,8 @@ function say(text) {
 
 if (process.argv[1] && realpathSync(process.argv[1]) === realpathSync(fileURLToPath(import.meta.url))) {
   try {
-    prepare({ force: process.argv.includes('--force') });
+    const ready = prepare({ force: process.argv.includes('--force') });
+    if (!ready && process.argv.includes('--or-fail')) process.exitCode = 1;
   } catch (error) {
     say(error.message);
     process.exitCode = 1;

@@ -1,6 +1,6 @@
 /** The package as its users get it: packed, installed in an empty project, imported as ESM and CommonJS, type-checked, and run as a command. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import process from 'node:process';
@@ -72,9 +72,26 @@ describe('the tarball', () => {
   });
 
   it('installs without building anything or pulling in the notebooks’ tools', () => {
-    expect(installOutput).not.toMatch(/prepare/);
+    expect(installOutput).not.toMatch(/prepare|prepack|approve|allow-?scripts/i);
+    const { scripts } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as { scripts: Record<string, string> };
+    // What npm asks those who install a tarball to approve.
+    expect(Object.keys(scripts).filter((name) => ['preinstall', 'install', 'postinstall', 'prepare'].includes(name))).toEqual([]);
     for (const tool of ['tslab', 'danfojs-node', 'jsdom', 'typescript'])
       expect(existsSync(join(project, 'node_modules', tool))).toBe(false);
+  });
+});
+
+describe('a clone that was never installed', () => {
+  it('is not packed without its code: packing fails and says what to run', () => {
+    const clone = mkdtempSync(join(tmpdir(), 'search-e1-clone-'));
+    try {
+      for (const name of ['package.json', 'package-lock.json', 'tsconfig.json', 'tsdown.config.ts', 'scripts', 'src'])
+        cpSync(join(root, name), join(clone, name), { recursive: true });
+      expect(() => npm('pack', clone)).toThrow(/dist was not built: the development dependencies are missing. Run `npm ci`/);
+      expect(readdirSync(project).filter((name) => name.endsWith('.tgz'))).toHaveLength(1); // the one that was installed above
+    } finally {
+      rmSync(clone, { recursive: true, force: true });
+    }
   });
 });
 
