@@ -24,7 +24,8 @@ import {
   policyName,
   protocolName,
 } from './open-policy.js';
-import { addCommonOptions, type CommonFlags, examples, integer, positive } from './options.js';
+import { addCommonOptions, type CommonFlags, examples, integer, NOTHING_DRAWN, positive, refuseWithoutEffect } from './options.js';
+import { shellCommand } from './shell.js';
 import { trajectoryRecord } from './trajectory-record.js';
 
 interface Flags extends CommonFlags, ModelFlags {
@@ -49,7 +50,7 @@ export function defineAsk(command: Command, io: Io): void {
       .option('--example', 'list questions that the classroom world can answer'),
   )
     .option('--temperature <t>', `0 takes the likeliest token; 1 samples (${BY_DEFAULT}, or 0)`, positive({ orZero: true }))
-    .option('--top-p <p>', `only the likeliest tokens that hold this probability together (${BY_DEFAULT})`, positive())
+    .option('--top-p <p>', `only the likeliest tokens that hold this probability together (${BY_DEFAULT})`, positive({ most: 1 }))
     .option('--top-k <k>', `only the k likeliest tokens; 0: all (${BY_DEFAULT})`, integer(0))
     .option('--repetition-penalty <x>', `above 1: less of what the question and the episode hold already (${BY_DEFAULT})`, positive())
     .option('--seed <n>', 'of the sampling, and of the choice of examples', integer(0), 1)
@@ -59,17 +60,24 @@ export function defineAsk(command: Command, io: Io): void {
       'after',
       examples([
         'ask --example',
-        'ask "$(search-e1 ask --example --seed 3 | head -n 1)"',
+        'ask "$(npx search-e1 ask --example --seed 3 | head -n 1)"',
         'ask --policy runs/seed-1/checkpoints/2-ofsd --temperature 1 --seed 5 "who is the mayor of ... ?"',
         'ask --json "..." | jq .answer',
         'ask --model models/Qwen2.5-0.5B-Instruct "Who wrote the novel that the film Blade Runner is based on?"',
       ]),
     )
-    .action((question: string | undefined, flags: Flags) => runAsk(question, flags, io));
+    .action((question: string | undefined, flags: Flags) => runAsk(question, flags, command, io));
 }
 
-async function runAsk(text: string | undefined, flags: Flags, io: Io): Promise<void> {
+async function runAsk(text: string | undefined, flags: Flags, command: Command, io: Io): Promise<void> {
   checkModelFlags(flags);
+  if (flags.example) {
+    if (text !== undefined) throw new UsageError('--example lists questions and asks none: leave one of them out');
+    const others = command.options
+      .map((option) => option.attributeName())
+      .filter((key) => !['example', 'seed', 'json', 'verbose'].includes(key));
+    refuseWithoutEffect(command, others, '--example only lists questions of the classroom; leave it out');
+  }
   const classroom = flags.model === undefined || flags.example ? await openClassroom() : undefined;
   if (flags.example && classroom) {
     const chosen = exampleQuestions(classroom.world, flags.seed);
@@ -77,14 +85,14 @@ async function runAsk(text: string | undefined, flags: Flags, io: Io): Promise<v
     return;
   }
   if (text === undefined || text.trim() === '')
-    throw new UsageError('no question given; search-e1 ask --example lists some that can be answered');
+    throw new UsageError(`no question given; ${shellCommand('ask', '--example')} lists some that can be answered`);
   let question: Question = { id: 'asked', dataset: 'asked', question: text.trim(), goldenAnswers: [] };
   let searcher: Searcher;
   if (classroom && flags.corpus === undefined) {
     question = inClassroom(text, classroom.world, flags, io);
     searcher = classroom.environment.searcher;
   } else searcher = (await openCorpus(flags.corpus === undefined ? undefined : [flags.corpus], io)).searcher;
-  const sampling = await samplingOf(flags, io);
+  const sampling = await samplingOf(flags, command, io);
   await openBackend(io, flags);
   const engine = await openModel(flags, io);
   try {
@@ -115,13 +123,17 @@ async function runAsk(text: string | undefined, flags: Flags, io: Io): Promise<v
 }
 
 /** How the episode is sampled: as the model's folder says, as `generate` of Transformers would, where the options say nothing else. */
-async function samplingOf(flags: Flags, io: Io): Promise<GenerationSettings> {
+async function samplingOf(flags: Flags, command: Command, io: Io): Promise<GenerationSettings> {
   const { model, temperature, topP, topK, repetitionPenalty } = flags;
   const given = Object.fromEntries(Object.entries({ topP, topK, repetitionPenalty }).filter(([, value]) => value !== undefined));
-  if (topP !== undefined && topP > 1) throw new UsageError(`--top-p ${topP}: a probability is at most 1`);
-  if (model === undefined) return { temperature: temperature ?? 0, ...given };
+  const ofDrawing = ['seed', ...(topP === 1 ? [] : ['topP']), ...(topK === 0 ? [] : ['topK'])]; // the others leave nothing out
+  if (model === undefined) {
+    if (!temperature) refuseWithoutEffect(command, ofDrawing, NOTHING_DRAWN);
+    return { temperature: temperature ?? 0, ...given };
+  }
   const { settings, ignored } = await givenBy('--model', () => readGenerationSettings(model));
   const sampling = { ...settings, ...given, temperature: temperature ?? settings.temperature };
+  if (sampling.temperature === 0) refuseWithoutEffect(command, ofDrawing, NOTHING_DRAWN);
   const { repetition_penalty, ...drawn } = inTheirNames(sampling);
   const limits = Object.entries(sampling.temperature === 0 ? { repetition_penalty } : { ...drawn, repetition_penalty });
   const said = limits.map(([name, value]) => `${name} ${value}`).join(', ');

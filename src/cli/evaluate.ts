@@ -1,5 +1,5 @@
 /** `search-e1 evaluate`: a policy, or the agent without a model, on Tinypedia's mini sets or on the benchmarks, with intervals and published rows. */
-import { appendFile, writeFile } from 'node:fs/promises';
+import { appendFile, stat, writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { benchmarkNames } from '../benchmarks/benchmark-names.js';
 import { type EvaluationRecord, summarize } from '../benchmarks/evaluate.js';
@@ -25,7 +25,16 @@ import {
   policyName,
   protocolName,
 } from './open-policy.js';
-import { addCommonOptions, type CommonFlags, examples, integer, oneOrMore, positive } from './options.js';
+import {
+  addCommonOptions,
+  type CommonFlags,
+  examples,
+  integer,
+  NOTHING_DRAWN,
+  oneOrMore,
+  positive,
+  refuseWithoutEffect,
+} from './options.js';
 import { runTasks, type Task } from './tasks.js';
 import { trajectoryRecord } from './trajectory-record.js';
 
@@ -58,7 +67,7 @@ export function defineEvaluate(command: Command, io: Io): void {
     .option(
       '--corpus <file>',
       'passages to search instead: .jsonl or .jsonl.gz with "id" and "contents"; may be given again',
-      (path: string, before: string[] = []) => [...before, path],
+      (path: string, before: readonly string[] | undefined) => [...(before ?? []), path],
     )
     .addOption(
       new Option(
@@ -82,13 +91,18 @@ export function defineEvaluate(command: Command, io: Io): void {
         'evaluate --agent lexical --questions mine.jsonl --corpus mine-passages.jsonl.gz',
       ]),
     )
-    .action((flags: EvaluateFlags) => runEvaluate(flags, io));
+    .action((flags: EvaluateFlags) => runEvaluate(flags, command, io));
 }
 
-async function runEvaluate(flags: EvaluateFlags, io: Io): Promise<void> {
+async function runEvaluate(flags: EvaluateFlags, command: Command, io: Io): Promise<void> {
   const started = performance.now();
   checkModelFlags(flags);
-  if (flags.agent === 'lexical' && flags.model !== undefined) throw new UsageError('--agent lexical and --model: give one of them');
+  if (flags.agent === 'lexical') {
+    const ofPolicies = ['policy', 'model', 'adapter', 'protocol', 'temperature', 'seed', 'backend'];
+    refuseWithoutEffect(command, ofPolicies, '--agent lexical has no policy and draws nothing; leave it out');
+  }
+  if (flags.temperature === 0) refuseWithoutEffect(command, ['seed'], NOTHING_DRAWN);
+  await checkTrajectories(flags.trajectories);
   const source = await openSource(flags, io);
   const engine = flags.agent === 'policy' ? await openAgent(flags, io) : undefined;
   const records: EvaluationRecord[] = [];
@@ -136,6 +150,13 @@ async function runEvaluate(flags: EvaluateFlags, io: Io): Promise<void> {
       { cause: interrupted },
     );
   }
+}
+
+/** The file is written anew, so it must not be one that something else is in. */
+async function checkTrajectories(path: string | undefined): Promise<void> {
+  const there = path === undefined ? undefined : await stat(path).catch(() => undefined);
+  if (there?.isDirectory()) throw new UsageError(`--trajectories ${path} is a folder; name a file in it`);
+  if (there?.isFile() && there.size > 0) throw new UsageError(`--trajectories ${path} is there already: name another file, or remove it`);
 }
 
 interface Agent {

@@ -4,6 +4,7 @@ import { tableText } from '../display/table.js';
 import type { RunFolder } from '../evolution/run-folder.js';
 import type { EvolutionSettings } from '../evolution/settings.js';
 import { stagesOf } from '../evolution/stages.js';
+import { shellCommand } from './shell.js';
 
 export interface StageSummary {
   readonly stage: string;
@@ -52,7 +53,10 @@ export function describeRun(
   { stages, grpo, run, policy }: RunSummary & { readonly run: string; readonly policy: string },
   questions: number,
 ): string {
-  const where = [`The record is in ${run}, the policy in ${policy}`, `Try it: search-e1 ask --policy ${policy} --example`];
+  const where = [
+    `The record is in ${run}, the policy in ${policy}`,
+    `Try it: ${shellCommand('ask', '--policy', policy)} "$(${shellCommand('ask', '--example')} | head -n 1)"`,
+  ];
   if (stages.length === 0) {
     const rewards = grpo.map(
       ({ stage, firstReward, lastReward }) =>

@@ -31,6 +31,7 @@ import {
   memoryBudget,
   memoryOption,
 } from './options.js';
+import { shellCommand } from './shell.js';
 import { runTasks } from './tasks.js';
 
 /** What a run is begun with, and resumed with. */
@@ -116,7 +117,7 @@ async function runEvolve(flags: Flags, command: Command, io: Io): Promise<void> 
         signal: io.signal,
       }),
     );
-    const how = `search-e1 evolve --name ${name}${flags.runs === 'runs' ? '' : ` --runs ${flags.runs}`} --resume`;
+    const how = shellCommand('evolve', '--name', name, ...(flags.runs === 'runs' ? [] : ['--runs', flags.runs]), '--resume');
     const kept = () => `${path} holds everything up to the last whole step (${whereIs(run)}). Go on with: ${how}`;
     await interruptible(io.signal, () => runTasks(io, tasks), kept, kept);
     const summary = await summarizeRun(run, settings);

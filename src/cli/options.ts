@@ -42,8 +42,11 @@ export function checkSameOptions<Flags extends object>(
   }
 }
 
+/** Why a seed is refused beside temperature 0. */
+export const NOTHING_DRAWN = 'at temperature 0 nothing is drawn; add --temperature 1, or leave it out';
+
 /** Examples below the help. */
-export const examples = (lines: readonly string[]): string => `\nExamples:\n${lines.map((line) => `  $ search-e1 ${line}`).join('\n')}`;
+export const examples = (lines: readonly string[]): string => `\nExamples:\n${lines.map((line) => `  $ npx search-e1 ${line}`).join('\n')}`;
 
 /** `--memory`, of commands that train. */
 export interface MemoryFlags {
@@ -61,22 +64,56 @@ export const memoryOption = () =>
 export const memoryBudget = ({ memory }: MemoryFlags): { readonly memoryBudget?: number } =>
   memory === undefined ? {} : { memoryBudget: 1e6 * memory };
 
-/** An integer of at least `least`. */
-export function integer(least: number): (text: string) => number {
+/** An integer from `least` to `most`. */
+export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
-    throw new InvalidArgumentError(`Expected an integer of at least ${least}.`);
+    if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`Expected an integer from ${least} to ${most}.`);
   };
 }
 
-/** A number above 0, or from 0 on. */
-export function positive({ orZero = false }: { readonly orZero?: boolean } = {}): (text: string) => number {
+/** A decimal number above 0, or from 0 on, and of at most `most`. What is too small or too large for a number (1e-999, 1e999) is refused, not rounded. */
+export function positive({
+  orZero = false,
+  most = Number.MAX_VALUE,
+}: {
+  readonly orZero?: boolean;
+  readonly most?: number;
+} = {}): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (text.trim() !== '' && Number.isFinite(value) && (orZero ? value >= 0 : value > 0)) return value;
-    throw new InvalidArgumentError(`Expected a number ${orZero ? 'of at least' : 'above'} 0.`);
+    const decimal = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text.trim());
+    const zero = /^[+-]?[0.]+(e|$)/i.test(text.trim());
+    if (decimal && value <= most && (value > 0 || (orZero && zero))) return value;
+    const limit = most === Number.MAX_VALUE ? '' : ` and of at most ${most}`;
+    throw new InvalidArgumentError(`Expected a number ${orZero ? 'of at least' : 'above'} 0${limit}.`);
   };
+}
+
+/**
+ * Refuses values that are empty, such as those of unset variables in a script, and an option given twice, of which the first would be forgotten. Options whose
+ * parser takes the values before go together.
+ */
+export function refuseEmptyAndRepeated(command: Command): void {
+  for (const option of command.options) {
+    if (!option.required && !option.optional) continue;
+    let given = 0;
+    command.on(`option:${option.name()}`, (text: string | null) => {
+      if (text?.trim() === '') command.error(`error: option '${option.flags}': the value is empty`);
+      if (++given > 1 && !collects(option)) command.error(`error: option '${option.flags}' is given twice`);
+    });
+  }
+}
+
+const collects = ({ parseArg }: Option): boolean => parseArg !== undefined && parseArg.length > 1;
+
+/** Refuses options that were given on the command line and would change nothing there: none is left out without a word. */
+export function refuseWithoutEffect(command: Command, keys: readonly string[], why: string): void {
+  const given = command.options.find(
+    (option) => keys.includes(option.attributeName()) && command.getOptionValueSource(option.attributeName()) === 'cli',
+  );
+  if (given) throw new UsageError(`${given.long}: ${why}`);
 }
 
 /** `1,2,3`, each once. */
@@ -87,10 +124,10 @@ export function integerList(text: string): readonly number[] {
 
 /** Values of an option that may be given several times, or several at once with commas; each must be one of `choices`. */
 export function oneOrMore<T extends string>(choices: readonly T[]): (text: string, before: readonly T[] | undefined) => readonly T[] {
-  return (text, before = []) => {
+  return (text, before) => {
     const values = text.split(',').map((part) => part.trim());
     const unknown = values.find((value) => !(choices as readonly string[]).includes(value));
     if (unknown !== undefined) throw new InvalidArgumentError(`Expected one of ${choices.join(', ')}.`);
-    return [...new Set([...before, ...(values as T[])])];
+    return [...new Set([...(before ?? []), ...(values as T[])])];
   };
 }

@@ -1,15 +1,17 @@
 /** `search-e1 pretrain`: a base policy, as the committed one was made. */
 import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { printableJson } from '../display/printable.js';
 import { duration } from '../display/progress.js';
 import { resumeBasePolicy, type TrainingRecord, trainBasePolicy } from '../tinypedia/base-policy.js';
 import { type PretrainMetrics, type PretrainPhase, pretrainSettings, stepsDone, stepsOf } from '../tinypedia/pretrain.js';
-import { openUnfinished, type UnfinishedRun } from '../tinypedia/unfinished.js';
+import { openUnfinished, UNFINISHED, type UnfinishedRun } from '../tinypedia/unfinished.js';
 import { givenBy, type Io, interruptible, UsageError } from './io.js';
 import { openBackend, warnOfOtherBackend } from './open-policy.js';
-import { addCommonOptions, type CommonFlags, checkSameOptions, examples, integer, positive } from './options.js';
+import { addCommonOptions, type CommonFlags, checkSameOptions, examples, integer, positive, refuseWithoutEffect } from './options.js';
+import { shellCommand } from './shell.js';
 import { runTasks } from './tasks.js';
 
 /** What a run is begun with, and resumed with. */
@@ -81,7 +83,7 @@ async function runPretrain(flags: Flags, command: Command, io: Io): Promise<void
       return `loss ${record.final?.loss.toFixed(3)} in ${duration(record.seconds)}`;
     },
   };
-  const how = `search-e1 pretrain --out ${out} --resume`;
+  const how = shellCommand('pretrain', '--out', out, '--resume');
   await interruptible(
     io.signal,
     () => runTasks(io, [train]),
@@ -93,7 +95,7 @@ async function runPretrain(flags: Flags, command: Command, io: Io): Promise<void
   io.stdout.write(
     json
       ? `${printableJson(result)}\n`
-      : `The policy is in ${out}, its training record in ${join(out, 'training.json')}\nEvaluate it: search-e1 evaluate --policy ${out}\n`,
+      : `The policy is in ${out}, its training record in ${join(out, 'training.json')}\nEvaluate it: ${shellCommand('evaluate', '--policy', out)}\n`,
   );
 }
 
@@ -103,6 +105,13 @@ async function unfinishedRun(flags: Flags, command: Command): Promise<Unfinished
   if (resume && force) throw new UsageError('--resume goes on with a run, --force begins it anew: give one of them');
   if (from !== undefined && !resume && !existsSync(join(from, 'config.json')))
     throw new UsageError(`--from ${from}: there is no checkpoint`);
+  if (!resume && flags.steps === undefined)
+    refuseWithoutEffect(
+      command,
+      ['learningRate'],
+      'the phases of the full course have their own; with --steps it is the peak of the one phase',
+    );
+  await checkFolder(out);
   if (force) return null;
   const unfinished = await givenBy('--out', () => openUnfinished(out));
   const finished = existsSync(join(out, 'config.json'));
@@ -115,6 +124,20 @@ async function unfinishedRun(flags: Flags, command: Command): Promise<Unfinished
     throw new UsageError(`--out ${out} holds a run that was stopped: go on with --resume, choose another folder, or --force to begin anew`);
   if (finished) throw new UsageError(`--out ${out} holds a checkpoint already: choose another folder, or --force`);
   return null;
+}
+
+/** Seven files go into `out`, over those of the same names: it must be new, empty, or this command's own. */
+async function checkFolder(out: string): Promise<void> {
+  const names = await readdir(out).catch((error: NodeJS.ErrnoException): string[] => {
+    if (error.code === 'ENOENT') return [];
+    throw new UsageError(`--out ${out}: ${error.code === 'ENOTDIR' ? 'is a file; a folder was expected' : error.message}`);
+  });
+  const own = names.includes(UNFINISHED) || (names.includes('training.json') && names.includes('config.json'));
+  if (names.length === 0 || own) return;
+  const some = names.slice(0, 3).join(', ');
+  throw new UsageError(
+    `--out ${out} holds other files than a run of pretrain (${some}${names.length > 3 ? ', …' : ''}): choose a new or an empty folder`,
+  );
 }
 
 function phasesOf({ steps, learningRate }: RunFlags): readonly PretrainPhase[] {

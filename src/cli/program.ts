@@ -7,7 +7,7 @@ import { Command, CommanderError } from 'commander';
 import { printable } from '../display/printable.js';
 import { version } from '../version.js';
 import { Failed, Interrupted, type Io, UsageError } from './io.js';
-import { examples } from './options.js';
+import { examples, refuseEmptyAndRepeated } from './options.js';
 
 /** Adds options and the action to a command. */
 type Define = (command: Command, io: Io) => void;
@@ -77,7 +77,9 @@ async function buildProgram(args: readonly string[], io: Io): Promise<Command> {
   const named = operands[0] === 'help' ? operands[1] : operands[0];
   for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
     const command = program.command(name).summary(summary);
-    if (name === named) (await load())(command, io);
+    if (name !== named) continue;
+    (await load())(command, io);
+    refuseEmptyAndRepeated(command);
   }
   return program;
 }

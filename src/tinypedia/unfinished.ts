@@ -25,7 +25,10 @@ export interface UnfinishedRun {
   readonly seconds: number;
 }
 
-const folderOf = (out: string): string => join(out, 'unfinished-pretraining');
+/** The folder in `out` where a run is while it is under way. */
+export const UNFINISHED = 'unfinished-pretraining';
+
+const folderOf = (out: string): string => join(out, UNFINISHED);
 
 /** Where the weights and the optimiser of a run's last step are. */
 export const unfinishedCheckpoint = (out: string, { last }: Pick<UnfinishedRun, 'last'>): string =>

@@ -76,7 +76,7 @@ describe('search-e1 evolve', () => {
   it('stops at Ctrl-C with what it has, says how to go on, and with --resume ends with the very same record', async () => {
     const stopped = await searchE1(['evolve', '--name', 'stopped', ...BUDGET], { interruptAt: /step 1 of 3: reward/ });
     expect([stopped.code, stopped.stdout]).toEqual([130, '']);
-    expect(stopped.stderr).toContain(`Go on with: search-e1 evolve --name stopped --runs ${at('runs')} --resume`);
+    expect(stopped.stderr).toContain(`Go on with: npx search-e1 evolve --name stopped --runs ${at('runs')} --resume`);
     expect(stopped.stderr).not.toMatch(/^\s+at /m);
 
     const { stages, pairs, policy } = await json<Evolved>(['evolve', '--name', 'stopped', '--runs', at('runs'), '--resume']);
@@ -101,7 +101,8 @@ describe('search-e1 evolve', () => {
   });
 
   it('trains a checkpoint made elsewhere within little memory, and evaluates nothing where nothing is asked', async () => {
-    const args = ['evolve', '--policy', tiny, '--name', 'tiny', ...BUDGET, '--grpo-steps', 1, '--eval-questions', 0, '--memory', 0.1];
+    const others = BUDGET.map((value, i) => (BUDGET[i - 1] === '--grpo-steps' ? 1 : BUDGET[i - 1] === '--eval-questions' ? 0 : value));
+    const args = ['evolve', '--policy', tiny, '--name', 'tiny', ...others, '--memory', 0.1];
     const { code, stdout } = await searchE1(args);
     expect([code, stdout]).toEqual([0, expect.stringContaining('Nothing was evaluated')]);
     expect(JSON.parse(readFileSync(at('runs', 'tiny', 'config.json'), 'utf8')).flags.memory).toBe(0.1);
@@ -304,7 +305,7 @@ describe('search-e1 pretrain', () => {
     const { out, run } = await stopped('pretraining');
     expect([run.code, run.stdout]).toEqual([130, '']);
     expect(run.stderr).toContain(
-      `${out} holds everything up to the last whole step (2 of 4 steps). Go on with: search-e1 pretrain --out ${out} --resume`,
+      `${out} holds everything up to the last whole step (2 of 4 steps). Go on with: npx search-e1 pretrain --out ${out} --resume`,
     );
     expect(run.stderr).not.toMatch(/^\s+at /m);
 
@@ -334,6 +335,24 @@ describe('search-e1 pretrain', () => {
     writeFileSync(state, readFileSync(state, 'utf8').replace(`"name":"${name}"`, '"name":"abacus"'));
     const { code, stderr } = await searchE1(['pretrain', '--out', out, '--resume', '--from', tiny, '--steps', 4]);
     expect([code, stderr]).toEqual([0, expect.stringContaining(`an uninterrupted run: backend was abacus, is ${name}\n`)]);
+  });
+
+  it('puts nothing into a folder that holds anything else, nor with --force', async () => {
+    const sources = at('sources');
+    mkdirSync(sources);
+    writeFileSync(join(sources, 'tokenizer.json'), 'mine');
+    writeFileSync(join(sources, 'config.json'), '{}'); // a checkpoint of something else
+    for (const more of [[], ['--force'], ['--resume']]) {
+      const { code, stderr } = await searchE1(['pretrain', '--out', sources, '--steps', 1, ...more]);
+      expect([code, stderr]).toEqual([
+        2,
+        expect.stringContaining('holds other files than a run of pretrain (config.json, tokenizer.json)'),
+      ]);
+    }
+    expect(readdirSync(sources).sort()).toEqual(['config.json', 'tokenizer.json']);
+    expect(readFileSync(join(sources, 'tokenizer.json'), 'utf8')).toBe('mine');
+    const file = await searchE1(['pretrain', '--out', join(sources, 'config.json'), '--steps', 1]);
+    expect([file.code, file.stderr]).toEqual([2, expect.stringContaining('is a file; a folder was expected')]);
   });
 
   it('begins anew with --force', async () => {
@@ -386,7 +405,8 @@ describe('search-e1 study', () => {
   });
 
   it('mixes no records of other settings', async () => {
-    const { code, stderr } = await searchE1([...args, '--seeds', 1, '--grpo-steps', 2]);
+    const others = args.map((value, i) => (args[i - 1] === '--grpo-steps' ? 2 : value));
+    const { code, stderr } = await searchE1([...others, '--seeds', 1]);
     expect([code, stderr]).toEqual([2, expect.stringContaining('other settings')]);
   });
 });

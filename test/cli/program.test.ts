@@ -26,7 +26,7 @@ describe('search-e1', () => {
     const { code, stdout, stderr } = await searchE1([command, '--help']);
     expect([code, stderr]).toEqual([0, '']);
     for (const option of ['--json', '--backend', '--verbose']) expect(stdout).toContain(option);
-    expect(stdout.split('Examples:')[1]).toContain(`$ search-e1 ${command} `);
+    expect(stdout.split('Examples:')[1]).toContain(`$ npx search-e1 ${command} `);
     expect((await searchE1(['help', command])).stdout).toBe(stdout);
   });
 
@@ -79,6 +79,35 @@ describe('a user’s mistake', () => {
     [['pretrain', '--out', 'no-such-folder', '--resume', '--force'], '--resume goes on with a run, --force begins it anew'],
     [['study', '--seeds', '1,x'], '--seeds'],
     [['study', '--arms', 'dpo'], '--arms'],
+    [['pretrain', '--out', ''], "option '--out <folder>': the value is empty"],
+    [['pretrain', '--out', ' '], 'the value is empty'],
+    [['pretrain', '--out', 'no-such-folder', '--learning-rate', '0.001'], '--learning-rate: the phases of the full course'],
+    [['evaluate', '--policy', ''], "option '--policy <folder>': the value is empty"],
+    [['evaluate', '--corpus', ''], "option '--corpus <file>': the value is empty"],
+    [['evaluate', '--seed', '1', '--temperature', '1', '--seed', '2'], "option '--seed <n>' is given twice"],
+    [['evolve', '--rounds', '1', '--rounds', '1'], "option '--rounds <n>' is given twice"],
+    [['evaluate', '--seed', '2'], '--seed: at temperature 0 nothing is drawn'],
+    [['evaluate', '--temperature', '0', '--seed', '2'], '--seed: at temperature 0 nothing is drawn'],
+    [['ask', 'who ?', '--top-p', '0.5'], '--top-p: at temperature 0 nothing is drawn'],
+    [['ask', 'who ?', '--top-k', '5', '--temperature', '0'], '--top-k: at temperature 0 nothing is drawn'],
+    [['ask', 'who ?', '--top-p', '1.5'], 'Expected a number above 0 and of at most 1.'],
+    [['ask', '--example', 'who ?'], '--example lists questions and asks none'],
+    [['ask', '--example', '--policy', 'x'], '--policy: --example only lists questions'],
+    [['ask', '--example', '--temperature', '1'], '--temperature: --example only lists questions'],
+    ...['--policy', '--model', '--temperature', '--seed', '--protocol', '--backend'].map((option): [string[], string] => [
+      ['evaluate', '--agent', 'lexical', option, { '--protocol': 'classroom', '--backend': 'cpu' }[option] ?? '1'],
+      `${option}: --agent lexical has no policy`,
+    ]),
+    [['evaluate', '--trajectories', __filename], 'program.test.ts is there already'],
+    [['evaluate', '--trajectories', __dirname], 'is a folder'],
+    ...['NaN', '-1', '1e999', '1e-999', '0x10', 'Infinity', '1,5', '--json'].map((value): [string[], string] => [
+      ['evaluate', '--temperature', value],
+      'Expected a number of at least 0.',
+    ]),
+    ...['NaN', '-1', '1e3', '1.0', '12345678901234567890', ''].map((value): [string[], string] => [
+      ['evaluate', '--temperature', '1', '--seed', value],
+      'Expected an integer from 0 to 9007199254740991.',
+    ]),
     [['notebooks', 'absent.ipynb'], 'absent.ipynb'],
     [['notebooks', '--parallel', '0'], '--parallel'],
   ])('%j exits with 2, names what is wrong and shows no stack', async (args, named) => {
