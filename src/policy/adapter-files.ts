@@ -1,8 +1,9 @@
 /**
  * A LoRA adapter as PEFT keeps it: `adapter_config.json` and `adapter_model.safetensors`. What is written opens in PEFT; what PEFT writes opens here.
  *
- * An adapter may leave layers out. What is not computed here (DoRA and other variants, trained biases or whole modules, ranks that differ from layer to layer,
- * initialisations that change the weights below) is refused, never ignored, with every reason in one error.
+ * It is put where PEFT would put it (`adapter-targets.ts`). What is not computed here (DoRA and other variants, trained biases or whole modules, ranks that
+ * differ from layer to layer, initialisations that change the weights below, fields that nobody here knows) is refused, never ignored, with every reason in one
+ * error.
  */
 import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,11 +14,12 @@ import type { AdamWState } from '../tensors/adamW.js';
 import { ensureBackend } from '../tensors/backend.js';
 import { assertFinite } from '../tensors/finite.js';
 import { createVariable } from '../tensors/variable.js';
+import { targetedLayers, targetFields, targetsOf } from './adapter-targets.js';
 import { weightShapes } from './config.js';
-import { ADAPTED, adapterName, type LoraAdapter } from './lora.js';
+import { adapterName, type LoraAdapter } from './lora.js';
 import { loadOptimizer, OPTIMIZER_FILE, writeOptimizer } from './optimizer-files.js';
 import type { Policy } from './policy.js';
-import { NOT_SAVED, openSafetensors, type SafetensorsFile, type StoredTensor, writeSafetensors } from './safetensors.js';
+import { listed, NOT_SAVED, openSafetensors, type SafetensorsFile, type StoredTensor, writeSafetensors } from './safetensors.js';
 import { readJson } from './shards.js';
 
 const CONFIG = 'adapter_config.json';
@@ -32,27 +34,27 @@ const schema = z.looseObject({
   lora_alpha: z.number().positive(),
   bias: z.string().nullish(),
   use_rslora: z.boolean().nullish(),
+  task_type: z.string().nullish(),
+  ...targetFields,
   init_lora_weights: z.union([z.boolean(), z.string()]).nullish(),
 });
 
-/** Fields of PEFT's `LoraConfig` that ask for another computation, if they hold anything. */
-const NOT_COMPUTED = [
-  'use_dora',
-  'use_qalora',
-  'use_bdlora',
-  'fan_in_fan_out',
-  'lora_bias',
-  'modules_to_save',
-  'rank_pattern',
-  'alpha_pattern',
-  'trainable_token_indices',
-  'layer_replication',
-  'target_parameters',
-  'alora_invocation_tokens',
-  'arrow_config',
-  'kasa_config',
-  'monteclora_config',
-] as const;
+/** Fields of PEFT's `LoraConfig` that change nothing here, whatever they hold: those read, the dropout of training, and settings of initialisations that are done. */
+const HARMLESS: ReadonlySet<string> = new Set([
+  ...['peft_type', 'r', 'lora_alpha', 'bias', 'use_rslora', 'init_lora_weights', 'task_type'],
+  ...['target_modules', 'exclude_modules', 'layers_to_transform', 'layers_pattern'],
+  ...['base_model_name_or_path', 'revision', 'auto_mapping', 'peft_version', 'inference_mode', 'lora_dropout'],
+  ...[
+    'megatron_core',
+    'runtime_config',
+    'qalora_group_size',
+    'loftq_config',
+    'eva_config',
+    'corda_config',
+    'lora_ga_config',
+    'ensure_weight_tying',
+  ],
+]);
 
 /** Initialisations that leave the weights below as they are; PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA take from them what they put into the adapter. */
 const INITIALISATIONS: readonly unknown[] = [undefined, null, true, false, 'gaussian', 'eva', 'orthogonal'];
@@ -90,7 +92,7 @@ export async function saveAdapter(
     };
     tensors.set(PREFIX + name, { shape: variable.shape, values });
   }
-  const modules = new Set([...adapter.variables.keys()].map((name) => name.split('.').at(-3)));
+  const layers = [...new Set([...adapter.variables.keys()].map((name) => name.replace(/\.lora_[AB]\.weight$/, '')))];
   const config = {
     peft_type: 'LORA',
     task_type: 'CAUSAL_LM',
@@ -98,7 +100,7 @@ export async function saveAdapter(
     r: adapter.rank,
     lora_alpha: adapter.alpha,
     lora_dropout: 0,
-    target_modules: [...modules].sort(),
+    target_modules: targetsOf(layers, policy.config),
     bias: 'none',
     fan_in_fan_out: false,
     init_lora_weights: true,
@@ -172,33 +174,28 @@ async function readAdapter(policy: Policy, folder: string): Promise<LoraAdapter>
   }
   const config = parsed.data;
   const refused = [
-    ...NOT_COMPUTED.filter((field) => holdsAnything(config[field])),
+    ...Object.keys(config).filter((field) => !HARMLESS.has(field) && holdsAnything(config[field])),
+    ...(config.task_type && config.task_type !== 'CAUSAL_LM' ? [`task_type ${config.task_type}`] : []),
     ...(config.bias && config.bias !== 'none' ? [`bias ${config.bias}`] : []),
     ...(INITIALISATIONS.includes(config.init_lora_weights) ? [] : [`init_lora_weights ${config.init_lora_weights}`]),
   ];
+  const targets = targetedLayers(config, policy.config, refused);
   if (refused.length) throw new Error(`${path} asks for what is not computed here: ${refused.join(', ')}`);
   const file = await openSafetensors(join(folder, WEIGHTS));
   const variables = new Map<string, tf.Variable>();
   try {
-    const shapes = adapterShapes(policy, config.r);
+    const shapes = adapterShapes(policy, targets, config.r);
     const problems: string[] = [];
     for (const [name, { shape }] of file.records) {
       const expected = name.startsWith(PREFIX) ? shapes.get(name.slice(PREFIX.length)) : undefined;
-      if (!expected) problems.push(`${name} is no adapter of this policy's linear layers`);
+      if (!expected) problems.push(`${name} belongs to no layer that ${CONFIG} names`);
       else if (`${expected}` !== `${shape}`) problems.push(`${name} has shape [${shape}], rank ${config.r} asks for [${expected}]`);
-      const partner = name.replace(/lora_[AB](?=\.weight$)/, (part) => (part === 'lora_A' ? 'lora_B' : 'lora_A'));
-      if (!file.records.has(partner)) problems.push(`${partner} is missing`);
     }
-    if (file.records.size === 0) problems.push('it holds no tensor');
-    if (problems.length)
-      throw new Error(
-        `${file.path} does not fit:\n${problems
-          .slice(0, 20)
-          .map((p) => `  ${p}`)
-          .join('\n')}`,
-      );
+    for (const [name, shape] of shapes)
+      if (!file.records.has(PREFIX + name)) problems.push(`${PREFIX + name} is missing (shape [${shape}])`);
+    if (problems.length) throw new Error(`${file.path} does not fit:\n${listed(problems)}`);
     for (const [name, shape] of shapes) {
-      if (file.records.has(PREFIX + name)) variables.set(name, createVariable(name, await finite(file, PREFIX + name), shape));
+      variables.set(name, createVariable(name, await finite(file, PREFIX + name), shape));
     }
     // PEFT scales by alpha / sqrt(r) under rsLoRA.
     return { rank: config.r, alpha: config.use_rslora ? config.lora_alpha * Math.sqrt(config.r) : config.lora_alpha, variables };
@@ -216,13 +213,14 @@ async function finite(file: SafetensorsFile, name: string): Promise<Float32Array
   return values;
 }
 
-/** Shape of both matrices of every layer that may carry an adapter. */
-function adapterShapes(policy: Policy, rank: number): Map<string, readonly number[]> {
-  const shapes = new Map<string, readonly number[]>();
-  for (const [name, [out, inputs]] of weightShapes(policy.config)) {
-    if (!ADAPTED.test(name)) continue;
-    shapes.set(adapterName(name, 'A'), [rank, inputs]);
-    shapes.set(adapterName(name, 'B'), [out, rank]);
-  }
-  return shapes;
+/** Shape of both matrices of every targeted layer. */
+function adapterShapes(policy: Policy, targets: readonly string[], rank: number): Map<string, readonly number[]> {
+  const weights = weightShapes(policy.config);
+  return new Map(
+    targets.flatMap((layer) => {
+      const name = `${layer}.weight`;
+      const [out, inputs] = weights.get(name) as readonly number[];
+      return [[adapterName(name, 'A'), [rank, inputs]] as const, [adapterName(name, 'B'), [out, rank]] as const];
+    }),
+  );
 }

@@ -6,7 +6,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AdamWState } from '../tensors/adamW.js';
 import { assertFinite } from '../tensors/finite.js';
-import { NOT_SAVED, openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
+import { listed, NOT_SAVED, openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
 
 export const OPTIMIZER_FILE = 'optimizer.safetensors';
 
@@ -69,10 +69,4 @@ export async function loadOptimizer(folder: string, trained: Trained): Promise<A
   } finally {
     await file.close();
   }
-}
-
-/** A file of another model has a problem per tensor: the first ones tell. */
-function listed(problems: readonly string[], most = 20): string {
-  const lines = problems.slice(0, most).map((problem) => `  ${problem}`);
-  return [...lines, ...(problems.length > most ? [`  and ${problems.length - most} more`] : [])].join('\n');
 }

@@ -193,6 +193,12 @@ function repeatedNames(json: string): string[] {
   return [...repeated];
 }
 
+/** Problems, a line each. A file of another model has one per tensor: the first ones tell. */
+export function listed(problems: readonly string[], most = 20): string {
+  const lines = problems.slice(0, most).map((problem) => `  ${problem}`);
+  return [...lines, ...(problems.length > most ? [`  and ${problems.length - most} more`] : [])].join('\n');
+}
+
 /** A broken file may have thousands of problems: the first ones tell. */
 function firstOf(problems: readonly string[], most = 20): string {
   const rest = problems.length - most;

@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
-import { loadAdapter, saveAdapter } from '../../src/policy/adapter-files.js';
+import { holdsAdapter, loadAdapter, saveAdapter } from '../../src/policy/adapter-files.js';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
 import { weightShapes } from '../../src/policy/config.js';
 import { decode, headOf } from '../../src/policy/decoder.js';
@@ -192,7 +192,7 @@ describe('an adapter folder', () => {
   });
 
   test('may leave layers out, and may scale by the root of the rank', async () => {
-    put({ use_rslora: true });
+    put({ use_rslora: true, target_modules: ['q_proj'] });
     const file = await openSafetensors(fixtureFolder('lora', 'adapter_model.safetensors'));
     const some = new Map<string, { values: Float32Array; shape: readonly number[] }>();
     for (const [name, { shape }] of file.records) if (name.includes('q_proj')) some.set(name, { values: await file.read(name), shape });
@@ -203,6 +203,33 @@ describe('an adapter folder', () => {
     expect((policy.adapter?.alpha as number) / (policy.adapter?.rank as number)).toBeCloseTo(peft.lora_alpha / Math.sqrt(peft.r), 12);
     await saveAdapter(policy, folder);
     expect(JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8')).target_modules).toEqual(['q_proj']);
+  });
+
+  test('is saved for the layers it has, and no others', async () => {
+    const targets = ['model.layers.1.mlp.up_proj', 'q_proj'];
+    put({ target_modules: targets });
+    const file = await openSafetensors(fixtureFolder('lora', 'adapter_model.safetensors'));
+    const some = new Map<string, { values: Float32Array; shape: readonly number[] }>();
+    for (const [name, { shape }] of file.records)
+      if (/q_proj|layers\.1\.mlp\.up_proj/.test(name)) some.set(name, { values: await file.read(name), shape });
+    await file.close();
+    await writeSafetensors(join(folder, 'adapter_model.safetensors'), some);
+    await loadAdapter(policy, folder);
+    expect(policy.adapter?.variables.size).toBe(6);
+    await saveAdapter(policy, folder);
+    const saved = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8')).target_modules;
+    expect(saved).toEqual(['model.layers.0.self_attn.q_proj', 'model.layers.1.mlp.up_proj', 'model.layers.1.self_attn.q_proj']);
+    policy.dropAdapter();
+    await loadAdapter(policy, folder);
+    expect(policy.adapter?.variables.size).toBe(6);
+  });
+
+  test('is not put beside a policy, nor read where there is one', async () => {
+    await loadAdapter(policy, fixtureFolder('lora'));
+    writeFileSync(join(folder, 'config.json'), '{}');
+    await expect(saveAdapter(policy, folder)).rejects.toThrow(/holds a policy/);
+    put({});
+    await expect(holdsAdapter(folder)).rejects.toThrow(/an adapter and a policy/);
   });
 
   test('is merged and taken out again: the weights return within rounding, the adapter unchanged', async () => {
@@ -219,10 +246,28 @@ describe('an adapter folder', () => {
   test.each([
     ['of DoRA', { use_dora: true }, /use_dora/],
     ['with trained biases and modules', { bias: 'all', modules_to_save: ['lm_head'] }, /modules_to_save, bias all/],
-    ['of several variants, all named', { use_qalora: true, kasa_config: { x: 1 } }, /use_qalora, kasa_config/],
+    ['of several variants, all named', { use_qalora: true, kasa_config: { x: 1 } }, /kasa_config, use_qalora/],
     ['that took from the weights below', { init_lora_weights: 'pissa_niter_4' }, /init_lora_weights pissa_niter_4/],
     ['of single parameters', { target_parameters: ['mlp.gate_proj'] }, /target_parameters/],
     ['with ranks of its own', { rank_pattern: { q_proj: 8 } }, /rank_pattern/],
+    ['of a field that nobody here knows', { use_new_thing: { a: 1 } }, /use_new_thing/],
+    [
+      'of single tokens and of biases of its own',
+      { trainable_token_indices: [1], lora_bias: true },
+      /trainable_token_indices, lora_bias|lora_bias, trainable/,
+    ],
+    ['with alphas of its own', { alpha_pattern: { q_proj: 8 } }, /alpha_pattern/],
+    ['of a classifier', { task_type: 'SEQ_CLS' }, /task_type SEQ_CLS/],
+    ['of the head', { target_modules: ['q_proj', 'lm_head'] }, /target_modules names lm_head/],
+    ['of the embedding', { target_modules: ['q_proj', 'embed_tokens'] }, /target_modules names model\.embed_tokens/],
+    ['of a pattern of Python alone', { target_modules: '(?i)q_proj' }, /target_modules "\(\?i\)q_proj" is no pattern/],
+    ['with tensors of layers that it does not name', { target_modules: ['q_proj'] }, /k_proj\.lora_A\.weight belongs to no layer/],
+    [
+      'with tensors of layers that it leaves out',
+      { layers_to_transform: [0] },
+      /layers\.1\.self_attn\.q_proj\.lora_A\.weight belongs to no layer/,
+    ],
+    ['with tensors of layers that it excludes', { exclude_modules: ['o_proj'] }, /o_proj\.lora_A\.weight belongs to no layer/],
     ['of another kind', { peft_type: 'IA3' }, /is not the configuration of a LoRA adapter/],
     ['of another rank', { r: 3 }, /lora_A\.weight has shape \[4,32\], rank 3 asks for \[3,32\][\s\S]*lora_B/],
   ])('%s is refused', async (_, change, message) => {
@@ -241,7 +286,7 @@ describe('an adapter folder', () => {
       new Map([name('self_attn.q_proj'), name('self_attn.x_proj')].map((each) => [each, { values, shape }])),
     );
     await expect(loadAdapter(policy, folder)).rejects.toThrow(
-      /q_proj\.lora_B\.weight is missing[\s\S]*x_proj\.lora_A\.weight is no adapter/,
+      /x_proj\.lora_A\.weight belongs to no layer[\s\S]*q_proj\.lora_B\.weight is missing/,
     );
   });
 });
