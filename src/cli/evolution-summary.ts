@@ -108,6 +108,12 @@ function beforeAndAfter(before: StageSummary, after: StageSummary): Record<strin
       'macro mean',
       before.greedy.n,
       ({ macroMean }) => macroMean.value,
+      ({ sets: all }) => all.reduce((sum, { searches }) => sum + searches, 0) / all.length,
+    ),
+    row(
+      'question-weighted mean',
+      before.greedy.n,
+      ({ questionMean }) => questionMean.value,
       ({ searches }) => searches,
     ),
   ];
