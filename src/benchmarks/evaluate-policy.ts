@@ -45,7 +45,8 @@ export function asked({
   question,
   metadata,
 }: Question): Pick<EvaluationRecord, 'dataset' | 'questionId' | 'questionText' | 'type'> {
-  const type = metadata?.type ?? metadata?.kind;
+  const hops = typeof metadata?.musique_id === 'string' ? /^\dhop/.exec(metadata.musique_id)?.[0] : undefined;
+  const type = metadata?.type ?? metadata?.kind ?? hops;
   return { dataset, questionId: id, questionText: question, ...(typeof type === 'string' ? { type } : {}) };
 }
 

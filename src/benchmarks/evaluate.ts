@@ -14,7 +14,7 @@ export interface EvaluationRecord {
   readonly questionId: string;
   /** What was asked: an id alone may name another question in another sample, world or version of a set. */
   readonly questionText: string;
-  /** The kind of question, where its set tells: HotpotQA's and 2Wiki's `type`, Tinypedia's `kind`. */
+  /** The kind of question, where its set tells: HotpotQA's and 2Wiki's `type`, MuSiQue's number of hops, Tinypedia's `kind`. */
   readonly type?: string;
   /** 1 or 0. */
   readonly exactMatch: number;

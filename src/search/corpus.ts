@@ -32,7 +32,9 @@ export async function loadCorpus(
   const passages: Passage[] = [];
   for (const path of given) {
     if (typeof path !== 'string') continue; // the options
+    const before = passages.length;
     for await (const passage of readCorpus(path, options)) passages.push(passage);
+    if (passages.length === before) throw new Error(`${path}: no passages in the file`);
   }
   return passages;
 }

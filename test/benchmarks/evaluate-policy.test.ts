@@ -1,6 +1,6 @@
 /** What an evaluation asks of the engine, and what it keeps of the episodes. */
 import { expect, test } from 'vitest';
-import { evaluatePolicy } from '../../src/benchmarks/evaluate-policy.js';
+import { asked as askedOf, evaluatePolicy } from '../../src/benchmarks/evaluate-policy.js';
 import type { Engine } from '../../src/engines/engine.js';
 import { scriptedEngine, shelf } from '../rollout/scripted.js';
 
@@ -48,4 +48,14 @@ test('keeps of each episode its question, exact match, F1 by the set’s rule, a
     { dataset: 'nq-mini', questionId: 'b', questionText: 'who is b ?', exactMatch: 1, f1: 1, searches: 0 },
   ]);
   expect(trajectories.map(({ answer }) => answer)).toEqual(['yes they are', 'yes']);
+});
+
+test('says of which kind a question is where its set tells: by type, by kind, or by MuSiQue’s number of hops', () => {
+  const type = (metadata?: Record<string, unknown>) => askedOf(question('a', 'musique', metadata)).type;
+  expect([type({ type: 'comparison' }), type({ kind: 'twoHop' }), type({ musique_id: '3hop1__141138_2053_52946' })]).toEqual([
+    'comparison',
+    'twoHop',
+    '3hop',
+  ]);
+  expect([type(), type({}), type({ type: 7 }), type({ musique_id: 'other' })]).toEqual([undefined, undefined, undefined, undefined]);
 });

@@ -32,6 +32,12 @@ describe('a corpus file', () => {
     await expect(loadCorpus(write('c.jsonl', `${lines}\nnonsense`))).rejects.toThrow(/c\.jsonl:4: not JSON/);
   });
 
+  it('must hold a passage, each of several', async () => {
+    await expect(loadCorpus(write('d.jsonl', '\n'))).rejects.toThrow(/d\.jsonl: no passages in the file/);
+    await expect(loadCorpus(write('a.jsonl', lines), write('d.jsonl', ''))).rejects.toThrow(/d\.jsonl: no passages/);
+    expect(await loadCorpus(write('a.jsonl', lines), write('a.jsonl.gz', gzipSync(lines)))).toHaveLength(4);
+  });
+
   it('reports a missing file and a cut archive to the reader', async () => {
     await expect(loadCorpus(join(folder, 'missing.jsonl.gz'))).rejects.toThrow(/ENOENT/);
     const whole = readFileSync(datasetPath('corpora', 'musique.jsonl.gz'));

@@ -91,7 +91,7 @@ describe('the lines of a file', () => {
       'jsonl.gz',
     );
     await expect(loadCorpus(dense)).rejects.toThrow(message);
-    expect(await loadCorpus(dense, { maxRatio: 2000 })).toEqual([]);
+    expect(await all(dense, { maxRatio: 2000 })).toHaveLength(11);
   }, 60_000);
 
   it('are read no further once the signal is given', async () => {
