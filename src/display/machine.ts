@@ -4,7 +4,9 @@ import type { PolicyConfig } from '../policy/config.js';
 import { type ModelSize, modelSize } from '../policy/model-size.js';
 import { qwen25Configs } from '../policy/qwen2.5.js';
 import type { BackendState, Inspection } from '../tensors/inspect.js';
+import type { BackendSpeed } from '../tensors/measure.js';
 import { escapeHtml, showHtml } from './bundle.js';
+import { duration } from './progress.js';
 import { type Row, tableHtml, tableText } from './table.js';
 
 /** Which uses of a model fit into a backend's memory. */
@@ -19,6 +21,33 @@ export interface ModelFit {
   /** Beside frozen matrices kept in 16 bits. */
   readonly adapterHalf: boolean;
   readonly whole: boolean;
+  /** How long a step takes at the backend's measured speed; none where it was not measured. */
+  readonly seconds?: StepSeconds;
+}
+
+/** Seconds: of a token to each of the sequences that are written, and of a micro-batch to train an adapter on, or all weights. */
+export interface StepSeconds {
+  readonly writing: number;
+  readonly adapter: number;
+  readonly whole: number;
+}
+
+/** Seconds beyond which what fits is of no use: a token, a micro-batch. */
+const PATIENCE: StepSeconds = { writing: 5, adapter: 600, whole: 600 };
+const SEQUENCES = 8;
+const TOKENS = 1024;
+
+/**
+ * By the multiplications of the weights: 2 operations a weight and token forwards, 2 more for the gradient of what a layer reads, 2 more for that of the weights, and
+ * 2 of the frozen reference where all weights are trained. A token cannot come sooner than the weights are read.
+ */
+function stepSeconds({ parameters }: ModelSize, { gigaflops, gigabytes }: BackendSpeed): StepSeconds {
+  const seconds = (operations: number) => (operations * parameters) / (1e9 * gigaflops);
+  return {
+    writing: Math.max(seconds(2 * SEQUENCES), (4 * parameters) / (1e9 * gigabytes)),
+    adapter: seconds(4 * TOKENS),
+    whole: seconds(8 * TOKENS),
+  };
 }
 
 const QWEN25: Readonly<Record<string, PolicyConfig>> = Object.fromEntries(
@@ -27,16 +56,17 @@ const QWEN25: Readonly<Record<string, PolicyConfig>> = Object.fromEntries(
 
 /** Each model on each backend that starts and says how much memory it has. A weight larger than a tensor may be fits nowhere. */
 export function modelFits({ backends }: Inspection, models: Readonly<Record<string, PolicyConfig>> = QWEN25): readonly ModelFit[] {
-  return backends.flatMap(({ name, memory, largestTensor = Number.POSITIVE_INFINITY }) =>
+  return backends.flatMap(({ name, memory, speed, largestTensor = Number.POSITIVE_INFINITY }) =>
     memory
       ? Object.entries(models).map(([model, config]) => {
-          const size = modelSize(config);
+          const size = modelSize(config, { sequences: SEQUENCES, tokensPerMicroBatch: TOKENS });
           const fits = (bytes: number, largest = size.largestWeight) => bytes <= memory && largest <= largestTensor;
           const halved = size.largestWeight / 2; // in 16 bits
           return {
             ...{ model, size, backend: name, whole: fits(size.whole) },
             ...{ writing: fits(size.writing), writingHalf: fits(size.writing - size.halfSaves, halved) },
             ...{ adapter: fits(size.adapter), adapterHalf: fits(size.adapter - size.halfSaves, halved) },
+            ...(speed && { seconds: stepSeconds(size, speed) }),
           };
         })
       : [],
@@ -77,7 +107,7 @@ export function showMachine(
 }
 
 const FITS_CAPTION =
-  'fits: writing 8 sequences of 4,096 tokens; training a LoRA adapter of rank 64, or all weights, 1,024 tokens a micro-batch; in float32, and with frozen matrices kept in 16 bits';
+  'fits: writing 8 sequences of 4,096 tokens; training a LoRA adapter of rank 64, or all weights, 1,024 tokens a micro-batch; in float32, and with frozen matrices kept in 16 bits; too slow: at the measured speed more than 5 seconds a token of each sequence, or 10 minutes a micro-batch';
 
 const processorLine = ({ processor, cores, memory, free }: Inspection): string =>
   `${processor}, ${cores} ${cores === 1 ? 'core' : 'cores'}, ${size(memory)} of memory, ${size(free)} free`;
@@ -101,17 +131,22 @@ const figure = (value: number): string =>
   value < 100 ? value.toPrecision(3) : Math.round(Number(value.toPrecision(3))).toLocaleString('en');
 
 const fitRows = (fits: readonly ModelFit[]): readonly Row[] =>
-  fits.map(({ model, size: { parameters, writing, adapter, whole, halfSaves }, ...fit }) => ({
-    model,
-    parameters: parameters < 1e9 ? `${(parameters / 1e6).toPrecision(3)} million` : `${(parameters / 1e9).toPrecision(3)} billion`,
-    backend: fit.backend,
-    writing: verdict(fit.writing, writing),
-    'in 16 bits': verdict(fit.writingHalf, writing - halfSaves),
-    adapter: verdict(fit.adapter, adapter),
-    'on 16 bits': verdict(fit.adapterHalf, adapter - halfSaves),
-    'all weights': verdict(fit.whole, whole),
-  }));
-
-const verdict = (fits: boolean, bytes: number): string => `${fits ? 'yes' : 'no'} (${size(bytes)})`;
+  fits.map(({ model, size: { parameters, writing, adapter, whole, halfSaves }, ...fit }) => {
+    const verdict = (fits: boolean, bytes: number, step: keyof StepSeconds): string => {
+      const seconds = fit.seconds?.[step] ?? 0;
+      if (!fits) return `no (${size(bytes)})`;
+      return seconds > PATIENCE[step] ? `too slow (${size(bytes)}, ${duration(seconds)})` : `yes (${size(bytes)})`;
+    };
+    return {
+      model,
+      parameters: parameters < 1e9 ? `${(parameters / 1e6).toPrecision(3)} million` : `${(parameters / 1e9).toPrecision(3)} billion`,
+      backend: fit.backend,
+      writing: verdict(fit.writing, writing, 'writing'),
+      'in 16 bits': verdict(fit.writingHalf, writing - halfSaves, 'writing'),
+      adapter: verdict(fit.adapter, adapter, 'adapter'),
+      'on 16 bits': verdict(fit.adapterHalf, adapter - halfSaves, 'adapter'),
+      'all weights': verdict(fit.whole, whole, 'whole'),
+    };
+  });
 
 const size = (bytes: number): string => (bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${(bytes / 2 ** 20).toFixed(0)} MiB`);

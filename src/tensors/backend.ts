@@ -12,7 +12,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { useKernels } from './dispatch.js';
 import { startSimd, wantedThreads } from './simd/backend.js';
 import { registerTensorFlowKernels, type TensorFlowBackend } from './tensorflow/register.js';
-import { BackendUnavailable } from './unavailable.js';
+import { BackendUnavailable, setUpTensorFlow } from './unavailable.js';
 import { openWebGpu } from './webgpu/device.js';
 import { registerWebGpuKernels } from './webgpu/register.js';
 
@@ -206,9 +206,6 @@ async function activate(name: BackendName, options: BackendOptions): Promise<Sta
   return started;
 }
 
-/** The one platform that the set-up script is for. */
-const setUpTensorFlow = process.platform === 'linux' && process.arch === 'x64' ? 'npm run setup:tensorflow' : undefined;
-
 /** The package is an optional dependency: where its binary could not be downloaded it is not there. */
 async function startTensorFlow({ threads }: BackendOptions): Promise<Started> {
   restoreUtilFunctions();
@@ -217,9 +214,9 @@ async function startTensorFlow({ threads }: BackendOptions): Promise<Started> {
   process.env.TF_NUM_INTEROP_THREADS ??= '1'; // one operation follows the other here
   const packageName: string = '@tensorflow/tfjs-node-gpu'; // not a literal: the compiler shall not look for its types
   await import(packageName).catch((error: NodeJS.ErrnoException) => {
-    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? '')) throw new BackendUnavailable('not installed', setUpTensorFlow);
+    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? '')) throw new BackendUnavailable('not installed', setUpTensorFlow());
     const reason = firstLine(error).replace(/ at path: .*/, ''); // a path says nothing to a reader
-    throw new BackendUnavailable(`installed, but does not load: ${reason}`, setUpTensorFlow);
+    throw new BackendUnavailable(`installed, but does not load: ${reason}`, setUpTensorFlow());
   });
   await tf.setBackend('tensorflow');
   const backend = tf.backend() as unknown as TensorFlowBackend;

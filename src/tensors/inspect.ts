@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { cpus, freemem, totalmem } from 'node:os';
 import { type BackendName, type BackendReport, backendNames, startBackend } from './backend.js';
 import { type BackendSpeed, measureSpeed } from './measure.js';
-import { BackendUnavailable } from './unavailable.js';
+import { BackendUnavailable, setUpTensorFlow } from './unavailable.js';
 import { webGpuDevice } from './webgpu/device.js';
 
 /** What 32-bit addresses reach: the simd backend's memory. */
@@ -83,7 +83,7 @@ async function inspect(name: BackendName, cards: readonly GraphicsCard[], memory
         ...state,
         memory,
         reason: 'computes on the CPU, though there is an NVIDIA card',
-        remedy: 'npm run setup:tensorflow -- --cuda',
+        remedy: setUpTensorFlow('-- --cuda'),
       };
     if (report.device === 'gpu')
       return { ...state, memory: card, largestTensor: name === 'webgpu' ? webGpuDevice()?.maxBufferSize : undefined };

@@ -46,3 +46,24 @@ describe('modelFits', () => {
     expect(modelFits(onCard(largestWeight), { '7b': qwen25Configs['7b'] })[0]).toMatchObject({ writing: true, adapter: true });
   });
 });
+
+describe('how fast a model is', () => {
+  const slow = (gigaflops: number): Inspection => ({
+    ...onCard(80 * GIB),
+    backends: [{ name: 'cpu', speed: { gigaflops, n: 256, gigabytes: 10 }, memory: 128 * GIB }],
+  });
+
+  it('counts with its usefulness: what fits but takes a minute a token is too slow, not a yes', () => {
+    const [fit] = modelFits(slow(0.9), { '3b': qwen25Configs['3b'] });
+    expect(fit).toMatchObject({ writing: true, adapter: true });
+    // By hand: 3,085,938,688 weights, 2 operations each for a token of 8 sequences, at 0.9e9 a second.
+    expect(fit.seconds?.writing).toBeCloseTo((3_085_938_688 * 2 * 8) / 0.9e9, 6);
+    expect(machineText(slow(0.9), [fit])).toMatch(/^3b +3\.09 billion +cpu +too slow \([\d.]+ GiB, 55 s\)/m);
+  });
+
+  it('is a yes at a hundred times the speed, and waits for memory where reading the weights takes longer than multiplying', () => {
+    const [fit] = modelFits(slow(90), { '3b': qwen25Configs['3b'] });
+    expect(machineText(slow(90), [fit])).toMatch(/^3b +3\.09 billion +cpu +yes \(/m);
+    expect(fit.seconds?.writing).toBeCloseTo((3_085_938_688 * 4) / 10e9, 6);
+  });
+});

@@ -157,6 +157,12 @@ export type Displays = keyof typeof display;
     expect(() => check('bad.ts', `${good}export const wrong: number = parseAction('x');\n`)).toThrow(/bad\.ts\(6,14\): error TS2322/);
   });
 
+  it('is told of no script that only a clone has', () => {
+    const program = `import { startBackend } from 'search-e1';
+      startBackend({ backend: 'tensorflow' }).catch(({ message, remedy }) => console.log(JSON.stringify([message, remedy ?? null])));`;
+    expect(JSON.parse(node(write('remedy.mjs', program)))).toEqual(['not installed', null]);
+  });
+
   it('runs the command', () => {
     const command = join(project, 'node_modules', '.bin', process.platform === 'win32' ? 'search-e1.cmd' : 'search-e1');
     expect(existsSync(command)).toBe(true);
