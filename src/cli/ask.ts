@@ -131,14 +131,13 @@ async function samplingOf(flags: Flags, command: Command, io: Io): Promise<Gener
     if (!temperature) refuseWithoutEffect(command, ofDrawing, NOTHING_DRAWN);
     return { temperature: temperature ?? 0, ...given };
   }
-  const { settings, ignored } = await givenBy('--model', () => readGenerationSettings(model));
+  const { settings } = await givenBy('--model', () => readGenerationSettings(model));
   const sampling = { ...settings, ...given, temperature: temperature ?? settings.temperature };
   if (sampling.temperature === 0) refuseWithoutEffect(command, ofDrawing, NOTHING_DRAWN);
   const { repetition_penalty, ...drawn } = inTheirNames(sampling);
   const limits = Object.entries(sampling.temperature === 0 ? { repetition_penalty } : { ...drawn, repetition_penalty });
   const said = limits.map(([name, value]) => `${name} ${value}`).join(', ');
   io.stderr.write(`sampling: ${sampling.temperature === 0 ? 'greedy, ' : ''}${said}\n`);
-  if (ignored.length) io.stderr.write(`  not computed, though generation_config.json asks for it: ${printable(ignored.join(', '))}\n`);
   return sampling;
 }
 

@@ -14,10 +14,10 @@ import { ensureBackend } from '../tensors/backend.js';
 import { assertFinite, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../tensors/finite.js';
 import { type HalfFormat, halfFormat, narrowToHalves, widenHalves } from '../tensors/half.js';
 import { ADAPTER_FILES } from './adapter-files.js';
-import { configToJson, type PolicyConfig, parseConfig, weightShapes } from './config.js';
+import { configToJson, endProblems, type PolicyConfig, parseConfig, weightShapes } from './config.js';
 import { loadOptimizer, OPTIMIZER_FILE, writeOptimizer } from './optimizer-files.js';
 import { Policy, type PolicyOrigin } from './policy.js';
-import { BYTES_OF, NOT_SAVED, type StoredTensor, writeSafetensors } from './safetensors.js';
+import { BYTES_OF, listed, NOT_SAVED, type StoredTensor, writeSafetensors } from './safetensors.js';
 import { type LoadOptions, openShards, readJson, type Shards } from './shards.js';
 import { tokenizerFiles } from './tokenizer-files.js';
 
@@ -259,5 +259,8 @@ async function readConfigs(folder: string): Promise<{ config: PolicyConfig; orig
   if (!(await stat(path).catch(() => null))) throw new Error(`${folder} holds no config.json: expected a Hugging Face checkpoint folder`);
   const json = await readJson(path);
   const config = parseConfig(json, path);
-  return { config, origin: { config: json as Record<string, unknown>, generation: await readGenerationConfig(folder) } };
+  const generation = await readGenerationConfig(folder);
+  const problems = endProblems(generation ?? {}, config.vocabSize);
+  if (problems.length) throw new Error(`${join(folder, GENERATION)} does not fit its ${CONFIG}:\n${listed(problems)}`);
+  return { config, origin: { config: json as Record<string, unknown>, generation } };
 }

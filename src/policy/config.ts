@@ -58,7 +58,7 @@ const schema = z.looseObject({
   intermediate_size: positive,
   num_hidden_layers: positive.max(10_000), // more would only fill the memory with names of weights
   num_attention_heads: positive,
-  num_key_value_heads: positive.optional(),
+  num_key_value_heads: positive.nullish(),
   head_dim: positive.nullish(),
   max_position_embeddings: positive.default(32768),
   rms_norm_eps: z.number().positive().default(1e-6),
@@ -71,6 +71,7 @@ const schema = z.looseObject({
   max_window_layers: z.number().int().nonnegative().nullish(),
   layer_types: z.array(z.string()).nullish(),
   hidden_act: z.literal('silu').default('silu'),
+  architectures: z.array(z.string()).nullish(),
   eos_token_id: ids,
   pad_token_id: z.number().int().nullish(),
 });
@@ -95,6 +96,7 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
   if (c.num_attention_heads % kvHeads !== 0)
     problems.push(`${c.num_attention_heads} query heads do not divide among ${kvHeads} key/value heads`);
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) problems.push(`head size ${headDim}: rotary embeddings need an even whole number`);
+  problems.push(...otherModels(c), ...endProblems(c, c.vocab_size));
   if (problems.length) throw new Error(`${source} asks for what this decoder does not do:\n${problems.map((p) => `  ${p}`).join('\n')}`);
   return {
     vocabSize: c.vocab_size,
@@ -113,6 +115,47 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
     endIds: c.eos_token_id == null ? [] : [c.eos_token_id].flat(),
     padId: c.pad_token_id ?? null,
   };
+}
+
+/** Fields that only models which compute otherwise set, with the value that is computed; Qwen2's own have none of them. */
+const FIXED: Readonly<Record<string, unknown>> = {
+  attention_bias: true,
+  qkv_bias: true,
+  mlp_bias: false,
+  use_qk_norm: false,
+  use_mrope: false,
+  is_causal: true,
+  is_encoder_decoder: false,
+  add_cross_attention: false,
+  tie_encoder_decoder: false,
+};
+
+/** What makes it another model than Qwen2ForCausalLM with plain weights. */
+function otherModels(c: z.infer<typeof schema>): string[] {
+  const problems: string[] = [];
+  if (c.architectures?.length && !c.architectures.includes('Qwen2ForCausalLM'))
+    problems.push(`architectures ${c.architectures.join(', ')}: only Qwen2ForCausalLM is computed, which has a head over the vocabulary`);
+  for (const field of ['quantization_config', 'compression_config'])
+    if (holdsAnything(c[field]))
+      problems.push(`${field}: quantised weights are not read; take the checkpoint in bfloat16, float16 or float32`);
+  for (const field of ['auto_map', 'pruned_heads'])
+    if (holdsAnything(c[field])) problems.push(`${field} ${JSON.stringify(c[field])}: code and shapes of its own are not computed`);
+  for (const [field, computed] of Object.entries(FIXED))
+    if (c[field] != null && c[field] !== computed) problems.push(`${field} is ${JSON.stringify(c[field])}, computed is ${computed}`);
+  return problems;
+}
+
+const holdsAnything = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null ? Object.keys(value).length > 0 : Boolean(value);
+
+/** End and padding tokens, of a config or a generation config, that the vocabulary does not hold. */
+export function endProblems(fields: { readonly eos_token_id?: unknown; readonly pad_token_id?: unknown }, vocabSize: number): string[] {
+  return (['eos_token_id', 'pad_token_id'] as const).flatMap((field) =>
+    [fields[field] ?? []]
+      .flat()
+      .filter((id) => !Number.isInteger(id) || (id as number) < 0 || (id as number) >= vocabSize)
+      .map((id) => `${field} ${JSON.stringify(id)} is none of the vocabulary's ${vocabSize} tokens`),
+  );
 }
 
 /** As Transformers' Qwen2Config: 4,096 tokens where no window is named, and without `layer_types` the layers from `max_window_layers` (28) on. */
@@ -146,7 +189,20 @@ function yarnOf(places: readonly (RopeFields | null | undefined)[], maxPositions
       problems.push(`partial_rotary_factor ${fields.partial_rotary_factor}: only whole heads are rotated`);
   for (const type of new Set(scaled.map(({ type }) => type)))
     if (type !== 'yarn') problems.push(`rope type "${type}": only "default" and "yarn" are computed`);
-  const found = scaled.find(({ type }) => type === 'yarn')?.fields;
+  const asked = scaled.filter(({ type }) => type === 'yarn');
+  const found = asked[0]?.fields;
+  for (const field of [
+    'factor',
+    'original_max_position_embeddings',
+    'attention_factor',
+    'beta_fast',
+    'beta_slow',
+    'mscale',
+    'mscale_all_dim',
+    'truncate',
+  ])
+    if (new Set(asked.map(({ fields }) => fields[field] ?? null)).size > 1)
+      problems.push(`rope_parameters and rope_scaling differ in ${field}: ${asked.map(({ fields }) => fields[field]).join(' and ')}`);
   if (!found) return undefined;
   const originalMaxPositions = found.original_max_position_embeddings ?? maxPositions;
   if (found.factor == null && found.original_max_position_embeddings == null)

@@ -11,7 +11,7 @@ import { unwritten } from '../tensors/filled.js';
 import { firstNonFinite, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../tensors/finite.js';
 import { type HalfFormat, markHalf, widenHalves } from '../tensors/half.js';
 import { type PolicyConfig, weightShapes } from './config.js';
-import { BYTES_OF, openSafetensors, type SafetensorsFile, SLICE, type StoredType, type TensorRecord } from './safetensors.js';
+import { BYTES_OF, listed, openSafetensors, type SafetensorsFile, SLICE, type StoredType, type TensorRecord } from './safetensors.js';
 
 const EMBEDDING = 'model.embed_tokens.weight';
 const TIED_HEAD = 'lm_head.weight';
@@ -55,7 +55,7 @@ export interface Shards {
  * @throws Error listing what is missing, unknown, doubled or of another shape
  */
 export async function openShards(folder: string, config: PolicyConfig): Promise<Shards> {
-  const files = await openFiles(folder);
+  const { files, index } = await openFiles(folder);
   try {
     const where = new Map<string, SafetensorsFile>();
     const expected = weightShapes(config);
@@ -78,7 +78,8 @@ export async function openShards(folder: string, config: PolicyConfig): Promise<
       if (!expected.has(name) && !(config.tiedEmbeddings && name === TIED_HEAD) && !COMPUTED.test(name))
         problems.push(`${name} is not a weight of this architecture`);
     }
-    if (problems.length) throw new Error(`${folder} does not fit its config.json:\n${problems.map((p) => `  ${p}`).join('\n')}`);
+    if (index) problems.push(...indexProblems(index, files));
+    if (problems.length) throw new Error(`${folder} does not fit its config.json:\n${listed(problems, 50)}`);
     if (config.tiedEmbeddings && where.has(TIED_HEAD) && !(await sameValues(where, TIED_HEAD, EMBEDDING))) {
       throw new Error(
         `${folder} holds an ${TIED_HEAD} of its own, but its config.json ties the head to the embedding: set tie_word_embeddings to false`,
@@ -96,7 +97,7 @@ export async function openShards(folder: string, config: PolicyConfig): Promise<
           await inSlices(record, async (from, count) => {
             const bytes = slice.subarray(0, count);
             await file.readBytes(name, bytes, from);
-            assertFiniteBytes(file, name, record, bytes, from);
+            assertFiniteBytes(file, name, record.dtype, bytes, from);
           });
         }
       },
@@ -140,10 +141,10 @@ async function readTensor(
     await inSlices(record, async (from, count) => {
       if (!slice) {
         await file.readBytes(name, place.viewOf(from, count), from);
-        assertFiniteBytes(file, name, record, place.viewOf(from, count), from);
+        assertFiniteBytes(file, name, record.dtype, place.viewOf(from, count), from);
       } else {
         await file.readBytes(name, slice.subarray(0, count), from);
-        assertFiniteBytes(file, name, record, slice.subarray(0, count), from);
+        assertFiniteBytes(file, name, record.dtype, slice.subarray(0, count), from);
         const wide = place.viewOf(2 * from, 2 * count);
         widenHalves(
           new Uint16Array(slice.buffer, 0, count / 2),
@@ -162,7 +163,7 @@ async function readTensor(
 }
 
 /** Throws a NonFiniteError for the first number of a slice of stored bytes that is NaN or infinite. */
-function assertFiniteBytes({ path }: SafetensorsFile, name: string, { dtype }: TensorRecord, bytes: Uint8Array, from: number): void {
+function assertFiniteBytes({ path }: SafetensorsFile, name: string, dtype: StoredType, bytes: Uint8Array, from: number): void {
   const count = bytes.length / BYTES_OF[dtype];
   const values =
     dtype === 'F32' ? new Float32Array(bytes.buffer, bytes.byteOffset, count) : new Uint16Array(bytes.buffer, bytes.byteOffset, count);
@@ -203,15 +204,30 @@ async function sameValues(where: ReadonlyMap<string, SafetensorsFile>, a: string
 async function readNumbers(file: SafetensorsFile, name: string, dtype: StoredType, from: number, count: number): Promise<Float32Array> {
   const bytes = new Uint8Array(count * BYTES_OF[dtype]);
   await file.readBytes(name, bytes, from * BYTES_OF[dtype]);
+  assertFiniteBytes(file, name, dtype, bytes, from * BYTES_OF[dtype]); // a NaN is no other head
   if (dtype === 'F32') return new Float32Array(bytes.buffer);
   const values = new Float32Array(count);
   widenHalves(new Uint16Array(bytes.buffer), dtype, values);
   return values;
 }
 
-async function openFiles(folder: string): Promise<SafetensorsFile[]> {
+/** File by name of weight, as `model.safetensors.index.json` maps them. */
+type WeightIndex = ReadonlyMap<string, string>;
+
+/** Where an index and the shards do not say the same: one of them is not of this checkpoint. */
+function indexProblems(index: WeightIndex, files: readonly SafetensorsFile[]): string[] {
+  const problems: string[] = [];
+  const shards = new Map(files.map((file) => [basename(file.path), file]));
+  for (const [name, file] of index)
+    if (!shards.get(file)?.records.has(name)) problems.push(`${name} is not in ${file}, where the index has it`);
+  for (const [file, { records }] of shards)
+    for (const name of records.keys()) if (!index.has(name)) problems.push(`${name} is in ${file}, but not in the index`);
+  return problems;
+}
+
+async function openFiles(folder: string): Promise<{ files: SafetensorsFile[]; index?: WeightIndex }> {
   const single = join(folder, 'model.safetensors');
-  if (await stat(single).catch(() => null)) return [await openSafetensors(single)];
+  if (await stat(single).catch(() => null)) return { files: [await openSafetensors(single)] };
   const indexPath = join(folder, 'model.safetensors.index.json');
   if (!(await stat(indexPath).catch(() => null))) {
     const found = (await readdir(folder)).filter((name) => /\.(safetensors|bin|gguf)$/.test(name));
@@ -221,7 +237,8 @@ async function openFiles(folder: string): Promise<SafetensorsFile[]> {
   }
   const map = ((await readJson(indexPath)) as { weight_map?: unknown } | null)?.weight_map;
   if (typeof map !== 'object' || map === null) throw new Error(`${indexPath} has no weight_map`);
-  const names = [...new Set(Object.values(map).map(String))].sort();
+  const index = new Map(Object.entries(map).map(([name, file]) => [name, String(file)]));
+  const names = [...new Set(index.values())].sort();
   const outside = names.filter((name) => name === '' || name === '.' || name === '..' || /[\\/]/.test(name));
   if (outside.length) throw new Error(`${indexPath} names files outside its folder: ${outside.join(', ')}`);
   const found = new Set(await readdir(folder));
@@ -234,7 +251,7 @@ async function openFiles(folder: string): Promise<SafetensorsFile[]> {
     await closeAll(files);
     throw error;
   }
-  return files;
+  return { files, index };
 }
 
 /** The JSON of a file; its name is in the error where it is none. */

@@ -560,6 +560,56 @@ describe('a folder that does not fit is refused with its name', () => {
     await expect(loadPolicy(folder)).rejects.toThrow(/model\.norm\.weight is in model-1\.safetensors and in model-2\.safetensors/);
   });
 
+  test.each([
+    [
+      'names a weight that its shard lacks',
+      (map: Record<string, string>, other: string) => (map['model.norm.weight'] = other),
+      /model\.norm\.weight is not in model-\S+, where the index has it/,
+    ],
+    [
+      'names a weight that there is not',
+      (map: Record<string, string>, other: string) => (map['model.extra'] = other),
+      /model\.extra is not in model-/,
+    ],
+    [
+      'leaves a weight out that a shard holds',
+      (map: Record<string, string>) => delete map['model.norm.weight'],
+      /model\.norm\.weight is in model-\S+, but not in the index/,
+    ],
+  ])('whose index %s', async (_, change, message) => {
+    const sharded = fixtureFolder('xs_untied', 'sharded');
+    for (const name of readdirSync(sharded)) copyFileSync(join(sharded, name), join(folder, name));
+    const { weight_map: map } = readFixture('xs_untied', 'sharded', 'model.safetensors.index.json');
+    const other = Object.values<string>(map).find((each) => each !== map['model.norm.weight']) as string;
+    change(map, other);
+    index({ weight_map: map });
+    await expect(loadPolicy(folder)).rejects.toThrow(message);
+  });
+
+  test('whose generation_config ends at a token that the vocabulary does not hold', async () => {
+    config();
+    copyFileSync(xs('model.safetensors'), join(folder, 'model.safetensors'));
+    put('generation_config.json', JSON.stringify({ eos_token_id: [255, 256] }));
+    await expect(loadPolicy(folder)).rejects.toThrow(
+      /generation_config\.json does not fit[\s\S]*eos_token_id 256 is none of the vocabulary's 256/,
+    );
+    put('generation_config.json', '[]');
+    await expect(loadPolicy(folder)).rejects.toThrow(/generation_config\.json should hold a JSON object/);
+  });
+
+  test('whose tied head, stored a second time, holds a NaN: that is said, not that it is another head', async () => {
+    const file = await openSafetensors(fixtureFolder('xs_tied', 'model.safetensors'));
+    const tensors = new Map<string, StoredTensor>();
+    for (const [name, { shape }] of file.records) tensors.set(name, { values: await file.read(name), shape });
+    await file.close();
+    const table = tensors.get('model.embed_tokens.weight') as StoredTensor & { values: Float32Array };
+    table.values[70] = Number.NaN;
+    tensors.set('lm_head.weight', table);
+    await writeSafetensors(join(folder, 'model.safetensors'), tensors);
+    copyFileSync(fixtureFolder('xs_tied', 'config.json'), join(folder, 'config.json'));
+    await expect(loadPolicy(folder)).rejects.toThrow(/element 70 is NaN/);
+  });
+
   test('nothing stays on the backend after a refusal', async () => {
     const before = tf.memory().numTensors;
     config();

@@ -62,6 +62,13 @@ describe('config.json', () => {
     expect(parseConfig({ ...published, eos_token_id: null }).endIds).toEqual([]);
   });
 
+  test('may say in so many words what Qwen2 is anyway', () => {
+    const said = { use_mrope: false, attention_bias: true, mlp_bias: false, quantization_config: null, auto_map: {}, is_causal: true };
+    expect(parseConfig({ ...published, ...said })).toEqual(parseConfig(published));
+    const all = { ...published, num_key_value_heads: null, architectures: null };
+    expect(parseConfig(all).kvHeads).toBe(14); // Qwen2Config: as many as query heads
+  });
+
   test('survives being written and read', () => {
     for (const json of [published, readFixture('xs_tied', 'config.json'), { ...published, eos_token_id: [3, 4], head_dim: 32 }]) {
       const config = parseConfig(json);
@@ -159,6 +166,34 @@ describe('config.json', () => {
       /"sliding_attention" without a window/,
     ],
     ['other layer types', { num_hidden_layers: 1, layer_types: ['chunked_attention'] }, /layer type "chunked_attention"/],
+    [
+      'a classifier',
+      { architectures: ['Qwen2ForSequenceClassification'] },
+      /architectures Qwen2ForSequenceClassification: only Qwen2ForCausalLM/,
+    ],
+    ['a model without a head', { architectures: ['Qwen2Model'] }, /architectures Qwen2Model/],
+    ['quantised weights', { quantization_config: { quant_method: 'awq', bits: 4 } }, /quantization_config: quantised weights are not read/],
+    ['compressed weights', { compression_config: { format: 'pack-quantized' } }, /compression_config/],
+    [
+      'an end token beyond the vocabulary',
+      { eos_token_id: [151645, 151936] },
+      /eos_token_id 151936 is none of the vocabulary's 151936 tokens/,
+    ],
+    ['an end token below 0', { eos_token_id: -1 }, /eos_token_id -1 is none/],
+    ['a padding token beyond the vocabulary', { pad_token_id: 151936 }, /pad_token_id 151936 is none/],
+    ['projections without biases', { attention_bias: false }, /attention_bias is false, computed is true/],
+    ['biases in the inner layers', { mlp_bias: true }, /mlp_bias is true/],
+    ['positions of pictures', { use_mrope: true }, /use_mrope is true/],
+    ['attention to what comes after', { is_causal: false }, /is_causal is false/],
+    ['code of its own', { auto_map: { AutoModel: 'modeling.X' } }, /auto_map/],
+    [
+      'YaRN by two factors',
+      {
+        rope_parameters: { rope_type: 'yarn', factor: 2, original_max_position_embeddings: 32768 },
+        rope_scaling: { type: 'yarn', factor: 4, original_max_position_embeddings: 32768 },
+      },
+      /differ in factor: 2 and 4/,
+    ],
     ['a billion layers', { num_hidden_layers: 1e9 }, /num_hidden_layers/],
     ['heads that do not divide the width', { num_attention_heads: 13, num_key_value_heads: 13 }, /head size/],
   ])('refuses %s', (_, change, message) => {

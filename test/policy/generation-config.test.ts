@@ -26,7 +26,6 @@ test('Qwen2.5-0.5B-Instruct samples as its file says', async () => {
   };
   expect(await read(published)).toEqual({
     settings: { temperature: 0.7, topK: 20, topP: 0.8, minP: 0, repetitionPenalty: 1.1 },
-    ignored: [],
   });
 });
 
@@ -47,9 +46,31 @@ test('a folder without one is greedy', async () => {
   expect((await readGenerationSettings(join(folder, 'nowhere'))).settings.temperature).toBe(0);
 });
 
-test('names what it asks for and is not computed', async () => {
-  const asked = { num_beams: 4, no_repeat_ngram_size: 0, typical_p: 0.9, suppress_tokens: [1], bad_words_ids: null };
-  expect((await read(asked)).ignored).toEqual(['num_beams', 'typical_p', 'suppress_tokens']);
+test('a greedy file may hold zeros that sampling could not use, as Transformers lets it', async () => {
+  for (const unused of [{ temperature: 0.0 }, { temperature: 0, top_p: 0 }, { typical_p: 0.9 }])
+    expect((await read({ do_sample: false, ...unused })).settings).toMatchObject({ temperature: 0, topP: 1, minP: 0 });
+  expect((await read({ do_sample: false, temperature: 0.6, top_p: 0.9 })).settings).toMatchObject({ temperature: 0, topP: 0.9 });
+});
+
+test('values that change nothing, and fields that choose nothing, are no hindrance', async () => {
+  const idle = { num_beams: 1, no_repeat_ngram_size: 0, typical_p: 1.0, bad_words_ids: null, sequence_bias: {}, top_k: 0, my_note: 'x' };
+  const { settings } = await read({
+    do_sample: true,
+    ...idle,
+    use_cache: true,
+    max_new_tokens: 9,
+    min_length: 0,
+    remove_invalid_values: false,
+  });
+  expect(settings).toEqual({ temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 });
+});
+
+test('what it asks for and is not computed is refused, all of it named', async () => {
+  const asked = { do_sample: true, num_beams: 4, no_repeat_ngram_size: 0, typical_p: 0.9, suppress_tokens: [1], bad_words_ids: null };
+  await expect(read(asked)).rejects.toThrow(/num_beams: 4 is not computed here[\s\S]*typical_p: 0\.9[\s\S]*suppress_tokens: \[1\]/);
+  await expect(read(asked)).rejects.not.toThrow(/ngram|bad_words/);
+  for (const field of ['presence_penalty', 'dry_multiplier', 'top_n_sigma', 'stop_strings', 'min_new_tokens', 'penalty_alpha'])
+    await expect(read({ [field]: 0.5 })).rejects.toThrow(`${field}: 0.5 is not computed here`);
 });
 
 test.each([
