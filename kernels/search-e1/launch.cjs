@@ -1,15 +1,16 @@
 /**
- * Starts the tslab kernel at the project's root, so that a notebook in any folder imports the package by its own name.
+ * Starts the tslab kernel in the notebook's folder, with this project's packages beneath the notebook's own.
  *
  *     node launch.cjs <connection file>
  *
- * tslab takes its working directory as TypeScript's `rootDir` and resolves packages from there; Jupyter starts a kernel in the notebook's
- * folder. Four things are done first: find the root, make sure that `node_modules/search-e1` is the root itself, say clearly what is missing, and
- * let no request come before the kernel can answer it.
+ * Jupyter starts a kernel in the notebook's folder, and there it stays: `data.txt`, `./helper` and `node_modules` are the notebook's. What is not
+ * found there comes from the clone. The files beside this one mend what tslab 1.0.22 leaves open: `modules.cjs` where imports come from,
+ * `cells.cjs` what cells share and how their errors read, `sending.cjs` that all output arrives, `watch-parent.cjs` that the kernel ends with its parent.
  */
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
+const { Worker } = require('node:worker_threads');
 
 const connectionFile = process.argv[2];
 if (!connectionFile)
@@ -17,8 +18,6 @@ if (!connectionFile)
 
 const root = findRoot();
 const connection = path.resolve(connectionFile);
-process.chdir(root);
-
 const tslab = path.join(root, 'node_modules', 'tslab', 'dist', 'main.js');
 if (!fs.existsSync(tslab)) stop(`tslab is not installed in ${root}.`, 'Run "npm start" (or "npm install") there.');
 linkPackage();
@@ -26,7 +25,11 @@ if (!fs.existsSync(path.join(root, require(path.join(root, 'package.json')).main
   stop(`The package is not built in ${root}.`, 'Run "npm start" (or "npm run build") there.');
 }
 exitWithParent();
-bindAtOnce();
+const dist = path.dirname(tslab);
+const { mendCells, writtenOut } = require('./cells.cjs');
+require('./modules.cjs').fallBackTo(root, dist, writtenOut);
+mendCells(dist);
+require('./sending.cjs').mendSending(dist);
 require(tslab).startKernel({ configPath: connection, enableFindLocal: false, jsKernel: false, globalVersion: '' });
 
 /** An explicit root, else the clone this spec lies in, else the clone the notebook lies in, else the one that installed this copy. */
@@ -89,24 +92,8 @@ function linkPackage() {
 function exitWithParent() {
   const parent = Number(process.env.JPY_PARENT_PID);
   if (!Number.isInteger(parent) || parent <= 1) return;
-  setInterval(() => {
-    try {
-      process.kill(parent, 0);
-    } catch (error) {
-      if (error.code === 'ESRCH') process.exit(1);
-    }
-  }, 2000).unref();
-}
-
-/**
- * tslab reads from its first socket while threads still bind the others, and zeromq throws on any use of a socket that is being bound: a request
- * that comes in between is never answered. Bound in one turn of the event loop, all sockets are ready before the first request is read.
- */
-function bindAtOnce() {
-  const { ZmqServer } = require(path.join(path.dirname(tslab), 'jupyter.js'));
-  ZmqServer.prototype.bindSocket = async function (socket, port) {
-    socket.bindSync(`${this.connInfo.transport}://${this.connInfo.ip}:${port}`);
-  };
+  // In a thread of its own: a cell that computes without a pause lets no timer of this one run.
+  new Worker(path.join(__dirname, 'watch-parent.cjs'), { workerData: { parent } }).unref();
 }
 
 function stop(problem, remedy) {

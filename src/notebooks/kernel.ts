@@ -85,7 +85,8 @@ export async function startKernel(spec: string, options: KernelOptions): Promise
   remember(child);
 
   const shell = new zmq.Dealer({ linger: 0 });
-  const iopub = new zmq.Subscriber({ linger: 0 });
+  // Without a limit: zeromq drops what it cannot keep.
+  const iopub = new zmq.Subscriber({ linger: 0, receiveHighWaterMark: 0 });
   const replies = new Map<string, (message: Message) => void>();
   const idles = new Map<string, () => void>();
   let published = () => {};

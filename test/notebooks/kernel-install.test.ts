@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -33,7 +33,7 @@ describe('the installed kernel', () => {
     );
     const notebook = await runNotebook(path, { kernelSpec: join(elsewhere, 'share', 'jupyter', 'kernels', 'search-e1') });
     const [output] = (notebook.cells[0] as CodeCell).outputs;
-    expect(output.output_type === 'stream' && joinText(output.text)).toBe(`from the package ${root}\n`);
+    expect(output.output_type === 'stream' && joinText(output.text)).toBe(`from the package ${realpathSync(elsewhere)}\n`);
   });
 
   it('lies where Jupyter looks, can be installed twice, and goes away', () => {

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import ts from 'typescript';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -76,9 +77,164 @@ describe('a good notebook', () => {
     expect([nameA, nameB]).toEqual(['a', 'b']);
     expect(pidA).not.toBe(pidB);
   });
+});
 
-  it('gets its working directory and TypeScript root from the launcher, whatever folder it lies in', { timeout: TIMEOUT }, async () => {
-    expect(stdout(await run(['process.cwd()']), 0).trim()).toBe(root);
+describe('a notebook’s own folder comes first', () => {
+  it('for files, modules beside and above it, and packages; then comes the clone', { timeout: TIMEOUT }, async () => {
+    const place = realpathSync(mkdtempSync(join(tmpdir(), 'elsewhere-')));
+    const write = (name: string, text: string) => {
+      mkdirSync(dirname(join(place, name)), { recursive: true });
+      writeFileSync(join(place, name), text);
+    };
+    write('lib/above.ts', "import { mark } from '../work/helper';\nexport const above = mark('above');");
+    write('work/helper.ts', 'export interface Marked { text: string }\nexport const mark = (text: string): Marked => ({ text });');
+    write('work/data.txt', 'the data');
+    for (const name of ['own', 'simple-statistics']) {
+      write(`work/node_modules/${name}/package.json`, JSON.stringify({ name, main: 'index.js', types: 'index.d.ts' }));
+      write(`work/node_modules/${name}/index.js`, `exports.whose = 'the notebook';`);
+      write(`work/node_modules/${name}/index.d.ts`, 'export declare const whose: string;');
+    }
+    const cells = [
+      "import { mark } from './helper';\nimport { above } from '../lib/above';\nconst marked = mark('beside');\nconsole.log(marked.text, above.text);",
+      "import { readFileSync } from 'node:fs';\nconsole.log(readFileSync('data.txt', 'utf8'), process.cwd() === process.env.NOTEBOOK_FOLDER);",
+      "import { whose } from 'own';\nimport { whose as other } from 'simple-statistics';\nconsole.log(whose, other);",
+      // The type of what is inferred here is named by a path into the clone.
+      "import { greeting } from 'search-e1';\nimport MiniSearch from 'minisearch';\nconst index = new MiniSearch({ fields: ['a'] });\nconsole.log(greeting);",
+      "const same = index;\nconst again = marked;\nconsole.log((await import('./helper')).mark('later').text, process.env.NODE_PATH ?? 'unset');",
+      "/** @module virtual */\nimport { mark } from './helper';\nexport const inside = mark('a cell as a module').text;",
+      "import { inside } from './virtual';\nconsole.log(inside);",
+      { source: "import './nowhere';", tags: ['raises-exception'] },
+    ];
+    const path = writeCells(root, 'moved', cells);
+    renameSync(path, join(place, 'work', 'moved.ipynb'));
+    const env = { SEARCH_E1_ROOT: root, NOTEBOOK_FOLDER: join(place, 'work') };
+    const notebook = await runNotebook(join(place, 'work', 'moved.ipynb'), { kernelSpec, env });
+    expect([0, 1, 2, 3, 4, 6].map((cell) => stdout(notebook, cell).trim())).toEqual([
+      'beside above',
+      'the data true',
+      'the notebook the notebook',
+      'from the package',
+      'later unset',
+      'a cell as a module',
+    ]);
+    expect(JSON.stringify(outputs(notebook, 7))).toContain("Cannot find module './nowhere'");
+  });
+
+  it('in the clone too', { timeout: TIMEOUT }, async () => {
+    expect(stdout(await run(["import { greeting } from 'search-e1';\nprocess.cwd()"]), 0).trim()).toBe(join(root, 'notebooks'));
+  });
+});
+
+describe('all output arrives in order', () => {
+  const lines = (text: string) => text.trimEnd().split('\n');
+  const counted = (count: number) => Array.from({ length: count }, (_, index) => String(index));
+
+  it('thousands of lines of one cell, in one turn of the event loop, in many, and beside displays', { timeout: TIMEOUT }, async () => {
+    const count = 3000;
+    const loop = (body: string) => `for (let i = 0; i < ${count}; i++) { ${body} }`;
+    const notebook = await run(
+      [
+        loop('console.log(i)'),
+        loop('console.log(i)'),
+        loop('await null; console.log(i)'),
+        loop('await new Promise(setImmediate); console.log(i)'),
+        loop('console.log(i); if (i % 2) console.error(i)'),
+        `import { display } from 'tslab';\n${loop('console.log(i); display.text("d" + i)')}`,
+        `for (let i = 0; i < 500; i++) console.log('x'.repeat(3000))`,
+      ],
+      { timeoutPerCell: 30 },
+    );
+    for (const cell of [0, 1, 2, 3, 4, 5]) expect(lines(stdout(notebook, cell)), `cell ${cell + 1}`).toEqual(counted(count));
+    expect(stdout(notebook, 6)).toHaveLength(500 * 3001);
+    expect(outputs(notebook, 0)).toHaveLength(1);
+    // One after the other: a line, its display, the next line.
+    const order = outputs(notebook, 5).flatMap((output) =>
+      'data' in output ? output.data['text/plain'] : 'text' in output ? output.text : '',
+    );
+    expect(order.slice(0, 6).map((text) => String(text).trim())).toEqual(['0', 'd0', '1', 'd1', '2', 'd2']);
+  });
+
+  it('travels together: no server of Jupyter’s takes more than 1,000 messages a second', { timeout: TIMEOUT }, async () => {
+    const messages: string[] = [];
+    const env = { SEARCH_E1_ROOT: root };
+    const kernel = await startKernel(kernelSpec, { cwd: root, onMessage: ({ header }) => messages.push(header.msg_type), env });
+    const started = performance.now();
+    await kernel.execute('for (let i = 0; i < 5000; i++) { await new Promise(setImmediate); console.log(i) }', () => {});
+    const seconds = (performance.now() - started) / 1000;
+    await kernel.stop();
+    const streams = messages.filter((type) => type === 'stream').length;
+    expect(streams).toBeGreaterThan(0);
+    expect(streams).toBeLessThanOrEqual(Math.ceil(seconds * 50) + 52); // Fifty at once, then one in 20 ms.
+  });
+
+  it('while a cell computes without a pause, and what was said before the kernel’s own end', { timeout: TIMEOUT }, async () => {
+    const seen: string[] = [];
+    const busy = "console.log('one'); console.log('two'); const until = Date.now() + 1000; while (Date.now() < until);";
+    const error = await failure(
+      run([busy, "console.log('last words'); process.exit(3)"], {
+        onCell: ({ cell, state, seconds }) => cell === 0 && seen.push(`${state} ${seconds}`),
+      }),
+    );
+    const at = (index: number) => Number(seen[index].split(' ')[1]);
+    expect(seen.map((line) => line.split(' ')[0])).toEqual(['running', 'output', 'output', 'done']);
+    expect(at(3) - at(2)).toBeGreaterThan(0.5);
+    expect(stdout(error.notebook, 1)).toBe('last words\n');
+  });
+});
+
+describe('cells share variables', () => {
+  it('which are the ones that their functions see', { timeout: TIMEOUT }, async () => {
+    const notebook = await run([
+      'let x = 1; const f = () => x; let count = 0; const inc = () => { count++; return count; };\nlet { a, b: [c] } = { a: 1, b: [2] }; const g = () => a + c; var v = 3; class K { n = x } function twice() { return x * 2 }',
+      'x = 5; count = 10; a = 10; c = 20; v = 30;\nconsole.log(f(), twice(), new K().n, inc(), count, g(), v);',
+      // Another variable of the same name is another variable.
+      'let count = 100; const k = 2;\nconsole.log(inc(), count);',
+      { source: "let x = 7; throw new Error('what this cell declares does not come to be')", tags: ['raises-exception'] },
+      'console.log(x, f()); x++; x += 1; [x, a] = [x * 2, 0]; console.log(x, f(), g());',
+      'const both = { x, a }; ({ x, a = 3 } = { x: 77 } as any); const later = () => ({ x, f });\nconsole.log(both, x, a, f(), later().x);',
+      'let value = 1; const read = () => value;',
+      'value = 4; console.log(read());',
+      'const text = () => x;',
+      "let x = 'another';\nconsole.log(text(), f());",
+      '// Only a comment',
+      'const last = 1 // and a comment at the end',
+      'console.log(last)',
+    ]);
+    const said = [1, 2, 4, 5, 7, 9, 12].flatMap((cell) => stdout(notebook, cell).trim().split('\n'));
+    expect(said).toEqual(['5 10 5 11 11 30 30', '12 100', '5 5', '14 14 20', '{ x: 14, a: 0 } 77 3 77 77', '4', 'another 77', '1']);
+  });
+
+  it('and wait wherever `await` stands', { timeout: TIMEOUT }, async () => {
+    const notebook = await run([
+      'async function* numbers() { yield 1; yield 2; }\nfor await (const n of numbers()) console.log(n);',
+      "if (true) { for await (const n of numbers()) console.log('in', n); }",
+      "await (async () => { console.log('called') })()",
+      'const inner = { run: async () => { for await (const n of numbers()) return n } }; await inner.run()',
+      "const not = async () => { for await (const n of numbers()) console.log('never'); };",
+    ]);
+    expect([0, 1, 2, 3, 4].map((cell) => stdout(notebook, cell))).toEqual(['1\n2\n', 'in 1\nin 2\n', 'called\n', '1\n', '']);
+  });
+
+  it('and an error or an interrupt is told without the kernel’s machinery', { timeout: TIMEOUT }, async () => {
+    const tags = ['raises-exception'];
+    const notebook = await run([
+      { source: "function inner() { throw new RangeError('too far') }\ninner()", tags },
+      { source: "await (async () => { await null; throw new Error('outer', { cause: new Error('inner') }) })()", tags },
+      { source: "setTimeout(() => process.kill(process.pid, 'SIGINT'), 100); await new Promise((r) => setTimeout(r, 60_000));", tags },
+      {
+        source: "import { spawn } from 'node:child_process';\nspawn('sh', ['-c', 'sleep 0.5; kill -INT ' + process.pid]); while (true) {}",
+        tags,
+      },
+    ]);
+    const stderr = (cell: number) =>
+      outputs(notebook, cell)
+        .map((output) => ('text' in output ? joinText(output.text) : ''))
+        .join('');
+    expect(stderr(0)).toMatch(/RangeError: too far\n {4}at inner \(evalmachine/);
+    expect(stderr(1)).toMatch(/Error: outer[\s\S]*cause[\s\S]*Error: inner/);
+    for (const cell of [0, 1, 2, 3]) expect(stderr(cell)).not.toMatch(/tslab|node:vm|node_modules/);
+    expect(stderr(2)).toMatch(/^Interrupted\. [^\n]*interruptSignal\(\)\.\n$/);
+    expect(stderr(3)).toBe('Interrupted.\n');
   });
 });
 
@@ -227,7 +383,7 @@ describe('an end leaves no kernel behind', () => {
     }
   };
   const writePid = (name: string) => `require('fs').writeFileSync(${JSON.stringify(name)}, String(process.pid));`;
-  const readPid = (name: string) => Number(readFileSync(join(root, name), 'utf8'));
+  const readPid = (name: string) => Number(readFileSync(join(root, 'notebooks', name), 'utf8'));
 
   it('when a signal aborts it', { timeout: TIMEOUT }, async () => {
     const abort = new AbortController();
@@ -240,22 +396,29 @@ describe('an end leaves no kernel behind', () => {
     await ended(readPid('aborted.pid'));
   });
 
+  const ends = (signal: NodeJS.Signals, work: string) => async () => {
+    const name = `case-${serial++}`;
+    const path = writeCells(root, name, [`${writePid(`${name}.pid`)} ${work}`]);
+    const program = spawn(process.execPath, [compiledRunner(root), path, kernelSpec], {
+      env: { ...process.env, SEARCH_E1_ROOT: root },
+      stdio: 'ignore',
+    });
+    const exit = new Promise((resolve) => program.once('exit', (_, by) => resolve(by)));
+    const started = join(root, 'notebooks', `${name}.pid`);
+    await expect.poll(() => existsSync(started), { timeout: 60_000 }).toBe(true);
+    program.kill(signal);
+    expect(await exit).toBe(signal);
+    await ended(Number(readFileSync(started, 'utf8')));
+  };
   it.skipIf(process.platform === 'win32').each(['SIGINT', 'SIGTERM', 'SIGKILL'] as const)(
     'when %s ends the program that runs it',
     { timeout: TIMEOUT },
-    async (signal) => {
-      // A loop that lets timers run: the launcher's look after its parent, the last resort when the parent is killed, is one.
-      const path = writeCells(root, signal, [`${writePid(`${signal}.pid`)} await new Promise(() => {});`]);
-      const program = spawn(process.execPath, [compiledRunner(root), path, kernelSpec], {
-        env: { ...process.env, SEARCH_E1_ROOT: root },
-        stdio: 'ignore',
-      });
-      const exit = new Promise((resolve) => program.once('exit', (_, by) => resolve(by)));
-      await expect.poll(() => existsSync(join(root, `${signal}.pid`)), { timeout: 60_000 }).toBe(true);
-      program.kill(signal);
-      expect(await exit).toBe(signal);
-      await ended(readPid(`${signal}.pid`));
-    },
+    (signal) => ends(signal, 'await new Promise(() => {});')(),
+  );
+  it.skipIf(process.platform === 'win32')(
+    'when the program is killed while the kernel computes and looks at nothing',
+    { timeout: TIMEOUT },
+    ends('SIGKILL', 'while (true) {}'),
   );
 });
 
