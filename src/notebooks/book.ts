@@ -1,7 +1,7 @@
 /**
  * The book: every notebook executed in its own kernel, some at a time, each left as an executed notebook and as a page, with a table of contents.
  *
- * A notebook that fails still gets its page, with the outputs so far and the reason; the others go on.
+ * A notebook that fails still gets its page, with the outputs so far and the reason, and so does a file that is no notebook; the others go on.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, rename, stat, writeFile } from 'node:fs/promises';
@@ -33,8 +33,9 @@ export interface BookProgress extends CellProgress {
 export interface BookChapter {
   readonly name: string;
   readonly title: string;
-  /** Paths of the executed notebook and of its page. */
-  readonly notebook: string;
+  /** Path of the executed notebook; undefined where the file was none. */
+  readonly notebook?: string;
+  /** Path of its page. */
   readonly page: string;
   readonly seconds: number;
   /** Why its run failed, with the real error text. */
@@ -52,19 +53,16 @@ export async function buildBook({ notebooks, out = 'book', parallel = 2, onProgr
   const paths = await findNotebooks(notebooks);
   const renderer = await markdownRenderer();
   await mkdir(out, { recursive: true });
-  const sources = await Promise.all(paths.map(readNotebook));
-  const titles = sources.map((source, index) => notebookTitle(source) ?? nameOf(paths[index]));
-  const cellsInAll = sources.flatMap(({ cells }) => cells).filter((cell) => cell.cell_type === 'code').length;
+  const sources = await Promise.all(paths.map((path) => readNotebook(path).catch((error: Error) => error)));
+  const titles = sources.map((source, index) => (source instanceof Error ? undefined : notebookTitle(source)) ?? nameOf(paths[index]));
+  const cellsInAll = sources.reduce((count, source) => count + (source instanceof Error ? 0 : codeCells(source)), 0);
   let doneInAll = 0;
 
-  const build = async (index: number): Promise<BookChapter> => {
-    const [path, name] = [paths[index], nameOf(paths[index])];
-    const started = performance.now();
-    let executed: Notebook;
-    let failure: string | undefined;
+  /** The notebook with its outputs, as far as it got, and why not further. */
+  const execute = async (path: string, name: string): Promise<{ executed: Notebook; failure?: string }> => {
     let done = 0;
     try {
-      executed = await runNotebook(path, {
+      const executed = await runNotebook(path, {
         ...run,
         onCell: (progress) => {
           if (progress.state === 'done' || progress.state === 'skipped') {
@@ -74,33 +72,43 @@ export async function buildBook({ notebooks, out = 'book', parallel = 2, onProgr
           onProgress?.({ ...progress, notebook: name, notebooks: paths.length, doneInAll, cellsInAll });
         },
       });
+      return { executed };
     } catch (error) {
       if (!(error instanceof NotebookError)) throw error;
-      executed = error.notebook;
-      failure = error.message;
-      doneInAll += executed.cells.filter((cell) => cell.cell_type === 'code').length - done;
+      doneInAll += codeCells(error.notebook) - done;
+      return { executed: error.notebook, failure: error.message };
     }
-    const chapter = {
-      name,
-      title: titles[index],
-      notebook: join(out, `${name}.ipynb`),
-      page: join(out, `${name}.html`),
-      seconds: (performance.now() - started) / 1000,
-      failure,
-    };
-    await writeNotebook(chapter.notebook, executed);
+  };
+
+  const build = async (index: number): Promise<BookChapter> => {
+    const [path, name, source] = [paths[index], nameOf(paths[index]), sources[index]];
+    const started = performance.now();
+    const broken = source instanceof Error;
+    let { executed, failure } = broken ? { executed: NO_NOTEBOOK, failure: source.message } : await execute(path, name);
+    const notebook = broken ? undefined : join(out, `${name}.ipynb`);
+    if (notebook) await writeNotebook(notebook, executed);
     const neighbour = (at: number) =>
       at >= 0 && at < paths.length ? { title: titles[at], href: `${encodeURIComponent(nameOf(paths[at]))}.html` } : undefined;
-    const page = notebookPage(executed, renderer, {
-      source: `${name}.ipynb`,
-      index: 'index.html',
-      previous: neighbour(index - 1),
-      next: neighbour(index + 1),
-      failure,
-      address: (address, kind) => (kind === 'link' ? pageAddress(address, paths) : embedded(address, dirname(path))),
-    });
+    const pageOf = (shown: Notebook, why: string | undefined) =>
+      notebookPage(shown, renderer, {
+        title: titles[index],
+        source: broken ? undefined : `${encodeURIComponent(name)}.ipynb`,
+        index: 'index.html',
+        previous: neighbour(index - 1),
+        next: neighbour(index + 1),
+        failure: why,
+        address: (address, kind) => (kind === 'link' ? pageAddress(address, paths) : embedded(address, dirname(path))),
+      });
+    let page: string;
+    try {
+      page = pageOf(executed, failure);
+    } catch (error) {
+      failure = `${failure ? `${failure}\n` : ''}${path}: its page could not be made: ${(error as Error).message}`;
+      page = pageOf(NO_NOTEBOOK, failure);
+    }
+    const chapter = { name, title: titles[index], notebook, page: join(out, `${name}.html`), failure };
     await writeWhole(chapter.page, page);
-    return chapter;
+    return { ...chapter, seconds: (performance.now() - started) / 1000 };
   };
 
   const chapters: BookChapter[] = new Array(paths.length);
@@ -116,6 +124,10 @@ export async function buildBook({ notebooks, out = 'book', parallel = 2, onProgr
   await writeWhole(index, tableOfContents(chapters, sources, renderer));
   return { index, chapters };
 }
+
+const NO_NOTEBOOK: Notebook = { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 };
+
+const codeCells = ({ cells }: Notebook) => cells.filter((cell) => cell.cell_type === 'code').length;
 
 async function findNotebooks(given: readonly string[]): Promise<string[]> {
   const found: string[] = [];
@@ -134,11 +146,12 @@ async function findNotebooks(given: readonly string[]): Promise<string[]> {
 
 const nameOf = (path: string) => basename(path, '.ipynb');
 
-function tableOfContents(chapters: readonly BookChapter[], sources: readonly Notebook[], renderer: MarkdownRenderer): string {
+function tableOfContents(chapters: readonly BookChapter[], sources: readonly (Notebook | Error)[], renderer: MarkdownRenderer): string {
   const items = chapters.map(({ name, title, failure }, index) => {
-    const summary = firstParagraph(sources[index]);
+    const source = sources[index];
+    const summary = source instanceof Error ? source.message : firstParagraph(source);
     return `<li><a href="${escapeHtml(encodeURIComponent(name))}.html">${escapeHtml(title)}</a>${failure ? ' <span class="failed">run failed</span>' : ''}
-${summary ? renderer.html(summary) : ''}</li>`;
+${summary ? (source instanceof Error ? `<p>${escapeHtml(summary)}</p>` : summaryHtml(summary, renderer)) : ''}</li>`;
   });
   return htmlPage(
     'Contents',
@@ -152,6 +165,15 @@ ${items.join('\n')}
   );
 }
 
+/** A paragraph that cannot be set (broken mathematics) is shown as it is written: its own page says what is wrong. */
+function summaryHtml(summary: string, renderer: MarkdownRenderer): string {
+  try {
+    return renderer.html(summary);
+  } catch {
+    return `<p>${escapeHtml(summary)}</p>`;
+  }
+}
+
 /** What a notebook says first below its title. */
 function firstParagraph(notebook: Notebook): string | undefined {
   const first = notebook.cells.find((cell) => cell.cell_type === 'markdown');
@@ -162,7 +184,16 @@ function firstParagraph(notebook: Notebook): string | undefined {
 /** A link to another notebook of the book is one to its page. */
 function pageAddress(address: string, paths: readonly string[]): string {
   const [, name, rest] = /^(?:\.\/)?([^/#?]+)\.ipynb(#.*)?$/.exec(address) ?? [];
-  return name && paths.some((path) => nameOf(path) === decodeURIComponent(name)) ? `${name}.html${rest ?? ''}` : address;
+  return name && paths.some((path) => nameOf(path) === decoded(name)) ? `${name}.html${rest ?? ''}` : address;
+}
+
+/** An address without its percent signs; as it is where they mean nothing. */
+function decoded(address: string): string {
+  try {
+    return decodeURIComponent(address);
+  } catch {
+    return address;
+  }
 }
 
 const PICTURES: Readonly<Record<string, string>> = {
@@ -176,9 +207,10 @@ const PICTURES: Readonly<Record<string, string>> = {
 
 /** A picture that lies beside the notebook becomes part of the page. */
 function embedded(address: string, folder: string): string {
-  const path = resolve(folder, decodeURIComponent(address));
+  if (/^[a-z]+:/i.test(address)) return address;
+  const path = resolve(folder, decoded(address));
   const type = PICTURES[extname(path).toLowerCase()];
-  if (!type || /^[a-z]+:/i.test(address) || !existsSync(path)) return address;
+  if (!type || !existsSync(path)) return address;
   return `data:${type};base64,${readFileSync(path).toString('base64')}`;
 }
 

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { escapeHtml } from '../display/bundle.js';
 import { optionalPackage, packageFolder } from '../display/optional-package.js';
+import { htmlCleaner } from './harmless-html.js';
 
 export interface Heading {
   readonly level: number;
@@ -18,7 +19,10 @@ export interface MarkdownOptions {
 }
 
 export interface MarkdownRenderer {
+  /** Markdown as HTML that does nothing by itself: see harmless-html.ts. */
   html(markdown: string, options?: MarkdownOptions): string;
+  /** HTML that somebody wrote, cleaned in the same way. */
+  harmless(html: string): string;
   /** Code in coloured spans; escaped only where the language is unknown. */
   code(source: string, language: string): string;
   /** The style sheet and the fonts, embedded, that the mathematics in `html` needs; empty where it has none. */
@@ -41,7 +45,8 @@ export async function markdownRenderer(): Promise<MarkdownRenderer> {
     highlight.getLanguage(language) ? highlight.highlight(source, { language }).value : escapeHtml(source);
   const math = (tex: string, displayMode: boolean) =>
     katex.renderToString(tex, { displayMode, output: 'htmlAndMathml', throwOnError: true });
-  // The notebooks are the project's own: they may contain HTML.
+  const harmless = await htmlCleaner(purpose);
+  // Markdown may contain HTML, as it may in Jupyter, which is cleaned with the rest.
   const markdown = new MarkdownIt({ html: true, linkify: false, highlight: code });
   addMath(markdown, math);
   markdown.renderer.rules.heading_open = (tokens, index, _, env) => {
@@ -62,7 +67,8 @@ export async function markdownRenderer(): Promise<MarkdownRenderer> {
   markdown.renderer.rules.link_open = rewrite('href', 'link');
   markdown.renderer.rules.image = rewrite('src', 'picture');
   return {
-    html: (text, options = {}) => markdown.render(text, { ...options }),
+    html: (text, options = {}) => harmless(markdown.render(text, { ...options })),
+    harmless,
     code,
     mathStyle: mathStyles(join(packageFolder('katex', purpose), 'dist')),
   };

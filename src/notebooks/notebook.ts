@@ -49,21 +49,64 @@ export interface Notebook {
   readonly nbformat_minor: number;
 }
 
-/** Reads and checks a notebook; throws with the file's name when it is none. */
+/** Reads and checks a notebook; throws with the file's name and what is wrong when it is none. What nbformat lets a cell leave out is filled in. */
 export async function readNotebook(path: string): Promise<Notebook> {
-  const text = await readFile(path, 'utf8');
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    throw new Error(`${path}: expected a notebook, got a file that cannot be read: ${(error as Error).message}`);
+  }
   let notebook: Notebook;
   try {
-    notebook = JSON.parse(text) as Notebook;
+    notebook = JSON.parse(text.replace(/^\ufeff/, '')) as Notebook;
   } catch (error) {
     throw new Error(`${path}: expected a notebook (JSON), got a file that does not parse: ${(error as Error).message}`);
   }
-  if (notebook?.nbformat !== 4 || !Array.isArray(notebook.cells)) {
+  if (notebook?.nbformat !== 4) {
     throw new Error(
-      `${path}: expected nbformat 4 with cells, got nbformat ${notebook?.nbformat}. Open and save it in JupyterLab to convert it.`,
+      `${path}: expected nbformat 4 with cells, got ${notebook?.nbformat === undefined ? 'JSON without nbformat' : `nbformat ${JSON.stringify(notebook.nbformat)}`}. Open and save it in JupyterLab to convert it.`,
     );
   }
-  return notebook;
+  if (!Array.isArray(notebook.cells)) throw new Error(`${path}: expected a notebook with a list of cells, got none.`);
+  return {
+    ...notebook,
+    metadata: notebook.metadata ?? {},
+    cells: notebook.cells.map((cell, index) => checked(cell, `${path}, cell ${index + 1} of all`)),
+  };
+}
+
+function checked(cell: Cell, place: string): Cell {
+  const expect = (holds: boolean, what: string, got: unknown) => {
+    if (!holds) throw new Error(`${place}: expected ${what}, got ${JSON.stringify(got)?.slice(0, 80)}.`);
+  };
+  expect(typeof cell === 'object' && cell !== null, 'a cell', cell);
+  const { cell_type: type, source, metadata = {} } = cell;
+  expect(['code', 'markdown', 'raw'].includes(type), 'cell_type code, markdown or raw', type);
+  expect(isText(source), 'source that is text or lines of text', source);
+  expect(typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata), 'metadata that is an object', metadata);
+  expect(metadata.tags === undefined || isLines(metadata.tags), 'tags that are a list of words', metadata.tags);
+  if (cell.cell_type !== 'code') return { ...cell, metadata };
+  const { outputs = [], execution_count = null } = cell;
+  expect(Array.isArray(outputs) && outputs.every(isOutput), 'outputs of nbformat 4', outputs);
+  return { ...cell, metadata, outputs, execution_count };
+}
+
+const isLines = (value: unknown): boolean => Array.isArray(value) && value.every((line) => typeof line === 'string');
+const isText = (value: unknown): boolean => typeof value === 'string' || isLines(value);
+
+function isOutput(output: Output): boolean {
+  switch (output?.output_type) {
+    case 'stream':
+      return isText(output.text) && typeof output.name === 'string';
+    case 'error':
+      return isLines(output.traceback);
+    case 'display_data':
+    case 'execute_result':
+      return typeof output.data === 'object' && output.data !== null;
+    default:
+      return false;
+  }
 }
 
 /** Writes a notebook as Jupyter does (one space of indent, a newline at the end), so that a re-run shows only real changes. */

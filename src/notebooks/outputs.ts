@@ -1,6 +1,5 @@
 /** What a running cell publishes, gathered as nbformat stores it. */
-import type { MimeBundle, Output } from './notebook.js';
-import { joinText, splitText } from './notebook.js';
+import { type MimeBundle, type Output, splitText } from './notebook.js';
 import type { Message } from './wire.js';
 
 export interface OutputCollector {
@@ -11,14 +10,25 @@ export interface OutputCollector {
   outputs(cell: number): Output[];
 }
 
+/** Characters of each of a cell's streams that are kept: more would fill the memory, and no reader reads it. */
+export const STREAM_LIMIT = 2_000_000;
+
+interface Entry {
+  output: Output;
+  displayId?: string;
+  /** A stream's text in the pieces it came in. */
+  pieces?: string[];
+}
+
 /**
  * Collects outputs by the request they answer, so that what a cell publishes after its reply (timers, un-awaited promises) still counts as its own.
  *
- * Neighbouring texts of one stream are merged; `update_display_data` replaces, in whichever cell, every output of that display id.
+ * Neighbouring texts of one stream are merged, up to `STREAM_LIMIT`; `update_display_data` replaces, in whichever cell, every output of that display id.
  */
 export function outputCollector(): OutputCollector {
   const cellOf = new Map<string, number>();
-  const collected = new Map<number, { output: Output; displayId?: string }[]>();
+  const collected = new Map<number, Entry[]>();
+  const streamed = new Map<string, number>();
   const entries = (cell: number) => {
     const list = collected.get(cell) ?? [];
     collected.set(cell, list);
@@ -38,10 +48,13 @@ export function outputCollector(): OutputCollector {
       switch (header.msg_type) {
         case 'stream': {
           const { name, text } = content as { name: 'stdout' | 'stderr'; text: string };
-          const last = list.at(-1)?.output;
-          if (last?.output_type === 'stream' && last.name === name) {
-            list[list.length - 1] = { output: { ...last, text: splitText(joinText(last.text) + text) } };
-          } else if (text !== '') list.push({ output: { output_type: 'stream', name, text: splitText(text) } });
+          const before = streamed.get(`${cell} ${name}`) ?? 0;
+          streamed.set(`${cell} ${name}`, before + text.length);
+          const kept = text.slice(0, Math.max(0, STREAM_LIMIT - before));
+          if (kept === '') return undefined;
+          const last = list.at(-1);
+          if (last?.pieces && last.output.output_type === 'stream' && last.output.name === name) last.pieces.push(kept);
+          else list.push({ output: { output_type: 'stream', name, text: [] }, pieces: [kept] });
           return cell;
         }
         case 'display_data':
@@ -67,7 +80,16 @@ export function outputCollector(): OutputCollector {
           return undefined;
       }
     },
-    outputs: (cell) => entries(cell).map(({ output }) => output),
+    outputs(cell) {
+      const outputs = entries(cell).map(({ output, pieces }) =>
+        pieces ? ({ ...output, text: splitText(pieces.join('')) } as Output) : output,
+      );
+      for (const name of ['stdout', 'stderr'] as const) {
+        const left = (streamed.get(`${cell} ${name}`) ?? 0) - STREAM_LIMIT;
+        if (left > 0) outputs.push({ output_type: 'stream', name, text: ['\n', `[${left} more characters were left out]\n`] });
+      }
+      return outputs;
+    },
   };
 }
 

@@ -1,13 +1,14 @@
 /**
  * An executed notebook as one HTML page that needs nothing else: styles and pictures inside, no network, light or dark, fit for print.
  *
- * HTML outputs are shown as they are, for they come from the project's own displays, which escape what models and passages say. Should hostile text
- * slip through all the same, the page's content security policy lets no script run but its own switch of colours.
+ * A notebook may be anybody's: its text is escaped, its HTML cleaned (harmless-html.ts), its pictures are pictures or are not shown. Should something slip
+ * through all the same, the page's content security policy lets no script run but its own switch of colours, and sends nothing anywhere.
  */
 import { createHash } from 'node:crypto';
 import { escapeHtml } from '../display/bundle.js';
+import { printable } from '../display/printable.js';
 import type { Heading, MarkdownRenderer } from './markdown.js';
-import { type CodeCell, joinText, type MimeBundle, type MultilineText, type Notebook, notebookTitle, type Output } from './notebook.js';
+import { type CodeCell, joinText, type MimeBundle, type Notebook, notebookTitle, type Output } from './notebook.js';
 import { STYLE } from './style.js';
 
 export interface PageLink {
@@ -16,8 +17,10 @@ export interface PageLink {
 }
 
 export interface PageOptions {
-  /** The notebook itself, beside the page. */
-  readonly source: string;
+  /** What the page is called where the notebook has no heading. */
+  readonly title?: string;
+  /** Address of the notebook itself, beside the page; undefined where there is none. */
+  readonly source?: string;
   readonly index?: string;
   readonly previous?: PageLink;
   readonly next?: PageLink;
@@ -34,23 +37,23 @@ export function notebookPage(notebook: Notebook, renderer: MarkdownRenderer, opt
     if (cell.cell_type === 'code') return codeCell(cell, renderer);
     if (cell.cell_type === 'raw') return `<pre>${escapeHtml(joinText(cell.source))}</pre>`;
     const address = (given: string, kind: 'link' | 'picture') => {
-      const attached = given.startsWith('attachment:') ? cell.attachments?.[decodeURIComponent(given.slice(11))] : undefined;
-      const [type, data] = Object.entries(attached ?? {})[0] ?? [];
-      return type ? `data:${type};base64,${joinText(data as MultilineText)}` : (options.address?.(given, kind) ?? given);
+      if (!given.startsWith('attachment:')) return options.address?.(given, kind) ?? given;
+      const attached = Object.entries(cell.attachments?.[given.slice(11)] ?? cell.attachments?.[decoded(given.slice(11))] ?? {});
+      return attached.map(([type, data]) => pictureAddress(type, textOf(data))).find(Boolean) ?? '#';
     };
     return `<section class="text">${renderer.html(joinText(cell.source), { headings, address })}</section>`;
   });
   const contents = headings
     .filter(({ level }) => level === 2 || level === 3)
     .map(({ level, text, id }) => `<li class="level-${level}"><a href="#${id}">${escapeHtml(text)}</a></li>`);
-  const title = notebookTitle(notebook) ?? options.source;
+  const title = notebookTitle(notebook) ?? options.title ?? 'Notebook';
   const bar = navigation(options);
   return htmlPage(
     title,
     `${bar}
 ${contents.length > 2 ? `<nav class="contents"><details><summary>On this page</summary><ul>${contents.join('')}</ul></details></nav>` : ''}
 <main>
-${options.failure ? `<pre class="failure">This notebook's run failed.\n${escapeHtml(options.failure)}</pre>` : ''}
+${options.failure ? `<pre class="failure">This notebook's run failed.\n${escapeHtml(printable(options.failure))}</pre>` : ''}
 ${cells.join('\n')}
 </main>
 ${bar}`,
@@ -60,7 +63,7 @@ ${bar}`,
 
 /** A page of the book around any content: head, styles, the switch of colours. */
 export function htmlPage(title: string, content: string, style = ''): string {
-  const policy = `default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; script-src 'sha256-${createHash('sha256').update(SWITCH).digest('base64')}'`;
+  const policy = `default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; script-src 'sha256-${createHash('sha256').update(SWITCH).digest('base64')}'; base-uri 'none'; form-action 'none'`;
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -99,50 +102,85 @@ function navigation({ index, previous, next, source }: PageOptions): string {
     to ? `<a href="${escapeHtml(to.href)}">${arrow(escapeHtml(to.title))}</a>` : '';
   return `<nav class="bar"><span>${index ? `<a href="${escapeHtml(index)}">Contents</a>` : ''}</span>
 <span>${link(previous, (title) => `← ${title}`)}</span><span>${link(next, (title) => `${title} →`)}</span>
-<span><a href="${escapeHtml(source)}" download>notebook</a> <button class="colours" type="button" title="Light or dark" hidden>◐</button></span></nav>`;
+<span>${source === undefined ? '' : `<a href="${escapeHtml(source)}" download>notebook</a> `}<button class="colours" type="button" title="Light or dark" hidden>◐</button></span></nav>`;
 }
 
 function codeCell(cell: CodeCell, renderer: MarkdownRenderer): string {
   const source = joinText(cell.source);
   if (source.trim() === '') return '';
-  const count = cell.execution_count === null ? '' : `<span class="count">${cell.execution_count}</span>`;
+  const count = cell.execution_count === null ? '' : `<span class="count">${Number(cell.execution_count)}</span>`;
   const outputs = cell.outputs.map((output) => renderOutput(output, renderer)).join('\n');
-  return `<section class="cell">${count}<pre class="code"><code>${renderer.code(source, 'typescript')}</code></pre>
+  return `<section class="cell">${count}<pre class="code"><code>${renderer.code(printable(source), 'typescript')}</code></pre>
 ${outputs ? `<div class="outputs">${outputs}</div>` : ''}</section>`;
 }
 
 function renderOutput(output: Output, renderer: MarkdownRenderer): string {
   switch (output.output_type) {
     case 'stream':
-      return `<pre class="${output.name}">${escapeHtml(plain(joinText(output.text)))}</pre>`;
+      return `<pre class="${output.name === 'stderr' ? 'stderr' : 'stdout'}">${plainHtml(joinText(output.text))}</pre>`;
     case 'error':
-      return `<pre class="stderr">${escapeHtml(plain(output.traceback.join('\n') || `${output.ename}: ${output.evalue}`))}</pre>`;
+      return `<pre class="stderr">${plainHtml(output.traceback.join('\n') || `${output.ename}: ${output.evalue}`)}</pre>`;
     default:
-      return renderBundle(output.data, output.metadata, renderer);
+      return renderBundle(output.data, output.metadata ?? {}, renderer);
   }
 }
 
 /** The richest form a page can show. */
 function renderBundle(data: MimeBundle, metadata: Readonly<Record<string, unknown>>, renderer: MarkdownRenderer): string {
-  const text = (type: string) => (data[type] === undefined ? undefined : joinText(data[type] as MultilineText));
+  const text = (type: string) => (data[type] === undefined ? undefined : textOf(data[type]));
   const html = text('text/html');
-  if (html !== undefined) return `<div class="html">${html}</div>`;
-  for (const type of ['image/png', 'image/jpeg', 'image/gif']) {
-    const image = text(type);
-    if (image === undefined) continue;
-    const { width } = (metadata[type] ?? {}) as { width?: number };
-    return `<img class="picture" src="data:${type};base64,${image.replace(/\s/g, '')}" alt="${escapeHtml(text('text/plain') ?? 'picture')}"${Number.isFinite(width) ? ` width="${width}"` : ''}>`;
+  if (html !== undefined) return `<div class="html">${renderer.harmless(html)}</div>`;
+  for (const type of ['image/png', 'image/jpeg', 'image/gif', 'image/webp', 'image/svg+xml']) {
+    const picture = text(type);
+    if (picture === undefined) continue;
+    const address = pictureAddress(type, type === 'image/svg+xml' ? Buffer.from(picture).toString('base64') : picture);
+    if (address === undefined) return `<pre class="stderr">${escapeHtml(`${type}: the data are no base64`)}</pre>`;
+    const { width } = (metadata[type] ?? {}) as { width?: unknown };
+    const size = typeof width === 'number' && Number.isFinite(width) ? ` width="${width}"` : '';
+    return `<img class="picture" src="${address}" alt="${escapeHtml(printable(text('text/plain') ?? 'picture'))}"${size}>`;
   }
-  const svg = text('image/svg+xml');
-  if (svg !== undefined)
-    return `<img class="picture" src="data:image/svg+xml;base64,${Buffer.from(svg).toString('base64')}" alt="${escapeHtml(text('text/plain') ?? 'picture')}">`;
   const markdown = text('text/markdown') ?? text('text/latex');
   if (markdown !== undefined) return `<div class="text">${renderer.html(markdown)}</div>`;
-  return `<pre class="stdout">${escapeHtml(plain(text('text/plain') ?? ''))}</pre>`;
+  return `<pre class="stdout">${plainHtml(text('text/plain') ?? '')}</pre>`;
 }
 
-/** Without terminal colours; of a line that was written over, the last state. */
-function plain(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: terminal colours begin with one
-  return text.replace(/\x1b\[[0-9;]*[A-Za-z]/g, '').replace(/^.*\r(?!\n|$)/gm, '');
+const PICTURE_TYPES = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp', 'image/svg+xml']);
+
+/** A picture's data as an address, which no quotation mark can end; undefined where they are none. */
+function pictureAddress(type: string, base64: string): string | undefined {
+  const data = base64.replace(/\s/g, '');
+  return PICTURE_TYPES.has(type) && /^[A-Za-z0-9+/]+={0,2}$/.test(data) ? `data:${type};base64,${data}` : undefined;
 }
+
+/** Data of a mime type as text: lines joined, anything else as JSON. */
+function textOf(data: unknown): string {
+  if (typeof data === 'string') return data;
+  return Array.isArray(data) && data.every((line) => typeof line === 'string') ? data.join('') : (JSON.stringify(data) ?? '');
+}
+
+/** An address without its percent signs; as it is where they mean nothing. */
+function decoded(address: string): string {
+  try {
+    return decodeURIComponent(address);
+  } catch {
+    return address;
+  }
+}
+
+/** More than this of one text makes a page that browsers cannot scroll. */
+const TEXT_LIMIT = 200_000;
+
+/** Terminal output as HTML: without colours and titles; of a line that was written over, the last state. */
+function plainHtml(text: string): string {
+  const shown = text.length > TEXT_LIMIT ? text.slice(0, TEXT_LIMIT) : text;
+  const plain = shown
+    .replace(TERMINAL_SEQUENCE, '')
+    .replace(/\r+(?=\n|$)/g, '')
+    .replace(/^.*\r/gm, '');
+  const rest = text.length - shown.length;
+  return escapeHtml(printable(plain)) + (rest ? `\n[${rest} more characters: see the notebook]` : '');
+}
+
+/** Control sequences (colours, movements) and operating system commands (titles, links) with their texts, as ECMA-48 builds them. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they begin with one
+const TERMINAL_SEQUENCE = /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)|\x1b[ -/]*[0-Z\\^-~]/g;

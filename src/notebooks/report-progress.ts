@@ -1,4 +1,5 @@
 /** The book's progress for people: a line for every cell, with the time it took and the time left. */
+import { printableLine } from '../display/printable.js';
 import { duration } from '../display/progress.js';
 import type { Book, BookProgress } from './book.js';
 
@@ -10,7 +11,9 @@ export function reportProgress(stream: NodeJS.WriteStream = process.stderr): (pr
   const started = performance.now();
   const running = new Map<string, string>();
   const erase = stream.isTTY ? '\r\x1b[K' : '';
-  return ({ notebook, cell, cells, state, label, seconds, doneInAll, cellsInAll }) => {
+  return ({ notebook: name, cell, cells, state, label: line, seconds, doneInAll, cellsInAll }) => {
+    // Names of files and lines of notebooks are whoever's wrote them.
+    const [notebook, label] = [printableLine(name), printableLine(line)];
     const place = `${notebook} ${String(cell + 1).padStart(String(cells).length)}/${cells}`;
     if (state === 'running') running.set(notebook, `${place} ${label}`);
     else if (state !== 'output') {
@@ -19,7 +22,7 @@ export function reportProgress(stream: NodeJS.WriteStream = process.stderr): (pr
       const left = doneInAll < cellsInAll ? ` · about ${duration((elapsed / doneInAll) * (cellsInAll - doneInAll))} left` : '';
       stream.write(`${erase}${place}  ${state === 'skipped' ? 'skipped' : duration(seconds)}  ${label}${left}\n`);
     }
-    if (stream.isTTY) stream.write(`${erase}${[...running.values()].join(' | ').slice(0, (stream.columns ?? 80) - 1)}`);
+    if (stream.isTTY) stream.write(`${erase}${[...running.values()].join(' | ').slice(0, (stream.columns || 80) - 1)}`);
   };
 }
 

@@ -25,7 +25,7 @@ blockquote{margin:1em 0;padding:.1em 1em;border-left:4px solid var(--line);color
 .outputs{padding:0 0 0 12px;border-left:3px solid var(--line);margin-left:1px}
 .outputs pre{max-height:480px;overflow:auto}
 pre.stderr,pre.failure{color:var(--bad);background:var(--bad-ground);padding:8px 12px;border-radius:6px;white-space:pre-wrap}
-.html{overflow-x:auto}
+.html{overflow-x:auto;contain:layout paint}
 img{max-width:100%}
 .picture{display:block;height:auto;background:#fff;border-radius:6px;margin:.6em 0}
 table{border-collapse:collapse;margin:.8em 0;font-size:14.5px;font-variant-numeric:tabular-nums}
