@@ -120,6 +120,44 @@ describe('a summary', () => {
     );
   });
 
+  it('has intervals that hold the true means about as often as they say, in sets of other sizes and difficulties', () => {
+    // Share of hits, and F1 of the others (half of it, or none); a hit takes one search, all else 1 to 3.
+    const kinds = [
+      { set: 'bamboogle', n: 8, p: 0.8 },
+      { set: 'nq', n: 40, p: 0.3 },
+      { set: 'musique', n: 25, p: 0.05 },
+    ];
+    const of = (value: (p: number) => number) => ({
+      macro: kinds.reduce((total, { p }) => total + value(p), 0) / 3,
+      question: kinds.reduce((total, { n, p }) => total + n * value(p), 0) / 73,
+    });
+    const [match, f1, searches] = [of((p) => p), of((p) => p + (1 - p) / 4), of((p) => p + 2 * (1 - p))];
+    const truths = {
+      macroMean: match.macro,
+      questionMean: match.question,
+      macroF1: f1.macro,
+      questionF1: f1.question,
+      macroSearches: searches.macro,
+      questionSearches: searches.question,
+    };
+    const held = Object.fromEntries(Object.keys(truths).map((mean) => [mean, 0]));
+    for (let round = 0; round < 600; round++) {
+      const draw = random(13, 'means', round);
+      const answers = kinds.flatMap(({ set, n, p }) =>
+        Array.from({ length: n }, (_, i) => {
+          const hit = draw.uniform() < p;
+          return record(set, String(i), hit ? 1 : 0, hit ? 1 : 1 + draw.integer(3), hit ? 1 : draw.integer(2) / 2);
+        }),
+      );
+      const found = summarize(answers);
+      for (const [mean, truth] of Object.entries(truths)) {
+        const { low, high } = found[mean as keyof typeof truths];
+        if (low <= truth && truth <= high) held[mean]++;
+      }
+    }
+    for (const [mean, count] of Object.entries(held)) expect(count / 600, mean).toBeGreaterThan(0.93);
+  });
+
   it('has one interval for both means where there is one set', () => {
     const { macroMean, questionMean, macroF1, questionF1, macroSearches, questionSearches } = summarize(scored('nq', [1, 0, 0, 1, 0], 2));
     close(macroMean, questionMean);
