@@ -227,6 +227,13 @@ describe('two systems on the same questions', () => {
     expect(macroSearchDifference.value).toBeCloseTo(-2, 12);
   });
 
+  it('may differ in searches by as many as either of them made', () => {
+    const change = (a: number, b: number) => compareSystems([record('nq', '0', 1, a)], [record('nq', '0', 1, b)]).macroSearchDifference;
+    close(change(9, 0), adjustedWald([-9], [-9, 9]));
+    close(change(0, 9), adjustedWald([9], [-9, 9]));
+    close(change(2, 1), adjustedWald([-1], [-4, 4]));
+  });
+
   it('are not known to be equal because they gave the same answers', () => {
     const { macroDifference, difference, macroF1Difference, macroSearchDifference } = compareSystems(
       everySet([0, 1, 0]),

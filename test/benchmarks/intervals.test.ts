@@ -215,6 +215,7 @@ describe('McNemar’s test', () => {
 
   it('refuses what are no counts', () => {
     expect(() => mcNemar(-1, 2)).toThrow(/two counts, got -1 and 2/);
+    expect(() => mcNemar(2, -1)).toThrow(/two counts, got 2 and -1/);
     expect(() => mcNemar(1, 2.5)).toThrow(/two counts/);
   });
 });
