@@ -5,8 +5,9 @@
  * then on the new files count: what is outdated is taken away and they are renamed into place, by whoever reads or writes next if a kill comes
  * between. The file without which nobody reads the folder goes first and comes last, so that other programs find nothing there rather than half.
  */
-import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { makeFolder } from './make-folder.js';
 
 /** Writes to a temporary name, flushes and renames: a reader never sees half a file. */
 export async function replaceFile(path: string, text: string | Uint8Array): Promise<void> {
@@ -54,7 +55,7 @@ interface Plan {
 
 /** Replaces files of a folder, which is made where it is missing, as one; others in it stay. */
 export async function replaceFiles(folder: string, { marker, outdated, write }: ReplaceFilesOptions): Promise<void> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   await finishReplacing(folder);
   await removeLeftovers(folder, /^\.saving-(\d+)-/);
   const staged = await mkdtemp(join(folder, `.saving-${process.pid}-`));

@@ -1,6 +1,8 @@
 /** The options that set the method, shared by `evolve` and `study`, and the settings they stand for. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { classroomEvolution, type EvolutionSettings, type GateSettings, type SiblingSettings } from '../evolution/settings.js';
+import type { Question } from '../rollout/question.js';
+import { UsageError } from './io.js';
 import { integer, positive } from './options.js';
 
 export interface EvolutionFlags {
@@ -27,6 +29,14 @@ export function addEvolutionOptions(command: Command): Command {
     .option('--attempts <n>', 'pairs: attempts at each of them', integer(2), siblings.attempts)
     .option('--ofsd-learning-rate <rate>', 'self-distillation: peak learning rate', positive(), ofsd.optimizer.learningRate)
     .option('--clamp <nats|none>', 'self-distillation: bound of one vocabulary entry’s contribution', clamp, ofsd.clamp);
+}
+
+/** @throws UsageError where more questions are to be attempted, each once, than there are */
+export function checkSiblingQuestions({ siblingQuestions }: Pick<EvolutionFlags, 'siblingQuestions'>, train: readonly Question[]): void {
+  if (siblingQuestions > train.length)
+    throw new UsageError(
+      `--sibling-questions ${siblingQuestions}: expected at most ${train.length}, as many as there are training questions`,
+    );
 }
 
 /** Which sibling the student is. */

@@ -1,6 +1,7 @@
 /** What a finished run has to show: every stage in one line, and the mini sets before and after. Read from its record, so a resumed run shows it all. */
-import type { Summary } from '../benchmarks/evaluate.js';
+import { compareSystems, type Estimate, type PairedDifference, type Summary } from '../benchmarks/evaluate.js';
 import { tableText } from '../display/table.js';
+import type { GateDecision } from '../evolution/pairs.js';
 import type { RunFolder } from '../evolution/run-folder.js';
 import type { EvolutionSettings } from '../evolution/settings.js';
 import { stagesOf } from '../evolution/stages.js';
@@ -22,7 +23,11 @@ export interface RunSummary {
     readonly pairs: number;
     readonly skipped: Readonly<Record<string, number>>;
     readonly teacher: unknown;
+    /** Whether they were distilled, and why. */
+    readonly gate: GateDecision;
   }[];
+  /** The last stage less the first, question by question; null where there are no two evaluations. */
+  readonly change: { readonly greedy: PairedDifference; readonly sampled: PairedDifference } | null;
 }
 
 export async function summarizeRun(run: RunFolder, { rounds }: EvolutionSettings): Promise<RunSummary> {
@@ -41,19 +46,28 @@ export async function summarizeRun(run: RunFolder, { rounds }: EvolutionSettings
             pairs: line.pairs as number,
             skipped: line.skipped as Record<string, number>,
             teacher: line.teacher,
+            gate: line.gate as GateDecision,
           },
         ]
       : [],
   );
-  return { stages, grpo, pairs };
+  const evaluations = [...(await run.evaluations()).values()];
+  const [first, last] = [evaluations[0], evaluations[evaluations.length - 1]];
+  const change =
+    evaluations.length > 1
+      ? { greedy: compareSystems(first.greedy, last.greedy), sampled: compareSystems(first.sampled, last.sampled) }
+      : null;
+  return { stages, grpo, pairs, change };
 }
 
 /** The summary for people. `questions` were evaluated on. */
 export function describeRun(
-  { stages, grpo, run, policy }: RunSummary & { readonly run: string; readonly policy: string },
+  { stages, grpo, pairs, change, run, policy }: RunSummary & { readonly run: string; readonly policy: string },
   questions: number,
 ): string {
+  const shut = pairs.filter(({ gate }) => !gate.open).map(({ stage, gate }) => `${stage} distilled nothing: ${gate.reason}.`);
   const where = [
+    ...shut,
     `The record is in ${run}, the policy in ${policy}`,
     `Try it: ${shellCommand('ask', '--policy', policy)} "$(${shellCommand('ask', '--example')} | head -n 1)"`,
   ];
@@ -80,8 +94,34 @@ export function describeRun(
       caption: `Before (${stages[0].stage}) → after (${stages[stages.length - 1].stage})`,
     }),
     '',
+    ...(change
+      ? [
+          ...describeChange(
+            change,
+            stages[0].greedy.sets.map(({ n }) => n),
+          ),
+          '',
+        ]
+      : []),
     ...where,
   ].join('\n');
+}
+
+/** Paired, as both policies answered the same questions. */
+function describeChange({ greedy, sampled }: NonNullable<RunSummary['change']>, perSet: readonly number[]): string[] {
+  const change = ({ value, low, high }: Estimate, shown: (value: number) => string) =>
+    `${shown(value)} (95 %: ${shown(low)} to ${shown(high)})`;
+  const signed = (digits: number, scale: number) => (value: number) => `${value < 0 ? '−' : '+'}${Math.abs(scale * value).toFixed(digits)}`;
+  const line = (decoding: string, { macroDifference, macroSearchDifference }: PairedDifference) =>
+    `${decoding}: exact match ${change(macroDifference, signed(1, 100))} points, searches ${change(macroSearchDifference, signed(2, 1))}`;
+  const few = Math.min(...perSet);
+  const half = (100 * (greedy.macroDifference.high - greedy.macroDifference.low)) / 2;
+  return [
+    'After less before, macro mean, question by question:',
+    line('greedy', greedy),
+    line('sampled', sampled),
+    `${few} questions a set tell a change of the mean from chance above some ${half.toFixed(0)} points, and one of a single set only where it is several times that.`,
+  ];
 }
 
 function beforeAndAfter(before: StageSummary, after: StageSummary): Record<string, string>[] {

@@ -51,14 +51,14 @@ export async function interruptible<T>(
   signal: AbortSignal,
   work: () => Promise<T>,
   afterwards: () => string,
-  afterFailure?: () => string,
+  afterFailure?: (error: Error) => string,
 ): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (signal.aborted) throw new Interrupted(afterwards(), { cause: error });
     if (!afterFailure || !(error instanceof Error) || error instanceof UsageError || error instanceof Failed) throw error;
-    throw new Error(`${error.message}\n${afterFailure()}`, { cause: error });
+    throw new Error(`${error.message}\n${afterFailure(error)}`, { cause: error });
   }
 }
 

@@ -11,6 +11,8 @@ export interface StoredStudy extends StudyRecord {
   readonly versions: Readonly<Record<string, string>>;
   readonly backend: BackendReport;
   readonly policy: string;
+  /** Of its files (`policySum`). */
+  readonly policySha256?: string;
   readonly questionsPerSet: number;
   readonly settings: unknown;
 }

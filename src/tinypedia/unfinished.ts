@@ -4,8 +4,9 @@
  * A checkpoint is written whole, into a folder of its own; then the state is replaced, in one rename; then the checkpoint before it goes. A kill at any
  * moment leaves the earlier state with its checkpoint or the later one with its own, and besides them only what the next save clears away.
  */
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeFolder } from '../make-folder.js';
 import { replaceFile } from '../replace-file.js';
 import type { ComputedOn } from '../tensors/backend.js';
 import type { PretrainMetrics, PretrainSettings } from './pretrain.js';
@@ -59,7 +60,7 @@ export async function openUnfinished(out: string): Promise<UnfinishedRun | null>
 export async function keepUnfinished(out: string, run: UnfinishedRun, save: (folder: string) => Promise<void>): Promise<void> {
   const checkpoint = unfinishedCheckpoint(out, run);
   await rm(checkpoint, { recursive: true, force: true }); // half of it may be there, from a process that was killed
-  await mkdir(folderOf(out), { recursive: true });
+  await makeFolder(folderOf(out));
   await save(checkpoint);
   await replaceFile(join(folderOf(out), 'state.json'), `${JSON.stringify(run)}\n`);
   for (const name of await readdir(folderOf(out))) {
@@ -72,7 +73,7 @@ export async function keepUnfinished(out: string, run: UnfinishedRun, save: (fol
 export async function finishUnfinished(out: string, write: (folder: string) => Promise<void>): Promise<void> {
   const finished = join(folderOf(out), 'finished');
   await rm(finished, { recursive: true, force: true });
-  await mkdir(finished, { recursive: true });
+  await makeFolder(finished);
   await write(finished);
   for (const name of await readdir(finished)) await rename(join(finished, name), join(out, name));
   await discardUnfinished(out);

@@ -6,6 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { selectHalf } from '../../src/benchmarks/split.js';
 import { classroomSpelling } from '../../src/cli/ask.js';
+import { loadPolicy } from '../../src/policy/checkpoint.js';
 import { loadTokenizer } from '../../src/policy/tokenizer.js';
 import { searchR1Instruction } from '../../src/rollout/search-r1.js';
 import { basePolicyFolder } from '../../src/tinypedia/base-policy.js';
@@ -47,7 +48,7 @@ const BUDGET = [
 interface Evolved {
   readonly run: string;
   readonly policy: string;
-  readonly stages: readonly { readonly stage: string; readonly greedy: { readonly n: number } }[];
+  readonly stages: readonly { readonly stage: string; readonly greedy: { readonly n: number }; readonly sampled: object }[];
   readonly pairs: readonly { readonly pairs: number }[];
 }
 
@@ -96,8 +97,73 @@ describe('search-e1 evolve', () => {
   it('touches no run that is there without --resume, and resumes with no other settings', async () => {
     const again = await searchE1(['evolve', '--name', 'whole', ...BUDGET]);
     expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('--resume')]);
-    const other = await searchE1(['evolve', '--name', 'whole', '--runs', at('runs'), '--resume', '--rounds', 2]);
-    expect([other.code, other.stderr]).toEqual([2, expect.stringContaining('--rounds 2: the run')]);
+    const other = await searchE1(['evolve', '--name', 'whole', '--runs', at('runs'), '--resume', '--seed', 2]);
+    expect([other.code, other.stderr]).toEqual([2, expect.stringContaining('--seed 2: the run')]);
+  });
+
+  it('extends a finished run by rounds, of which the earlier stay as they were, and shortens none', async () => {
+    const before = record('whole');
+    const extended = await json<Evolved>(['evolve', '--name', 'whole', '--runs', at('runs'), '--resume', '--rounds', 2]);
+    expect(extended.stages.map(({ stage }) => stage)).toEqual(['0-base', '1-grpo', '1-ofsd', '2-grpo', '2-ofsd']);
+    const after = record('whole');
+    expect(after.metrics.slice(0, before.metrics.length)).toEqual(before.metrics);
+    expect(after.trajectories.startsWith(before.trajectories)).toBe(true);
+    expect(after.weights).toBe(before.weights);
+    const fewer = await searchE1(['evolve', '--name', 'whole', '--runs', at('runs'), '--resume', '--rounds', 1]);
+    expect([fewer.code, fewer.stderr]).toEqual([2, expect.stringContaining('it can be given more, not fewer')]);
+  });
+
+  it('keeps what was asked beside every attempt, and its report', async () => {
+    const [first] = record('stopped')
+      .trajectories.split('\n')
+      .map((line) => line && JSON.parse(line));
+    expect(first.question).toMatchObject({ question: expect.stringMatching(/\?$/), golden_answers: [expect.any(String)] });
+    expect(readFileSync(at('runs', 'stopped', 'report.txt'), 'utf8')).toMatch(
+      /^greedy: exact match [+−]\d+\.\d \(95 %: [+−]\d+\.\d to [+−]\d+\.\d\) points, searches [+−]\d\.\d\d \(95 %/m,
+    );
+  });
+
+  it('passes over a torn line of sessions.jsonl, and says so', async () => {
+    const file = at('runs', 'stopped', 'sessions.jsonl');
+    writeFileSync(file, `${readFileSync(file, 'utf8')}{"date":"2026-`);
+    const sessions = readFileSync(file, 'utf8').split('\n').length;
+    const { code, stderr } = await searchE1(['evolve', '--name', 'stopped', '--runs', at('runs'), '--resume']);
+    expect([code, stderr]).toEqual([0, expect.stringContaining(`sessions.jsonl, line ${sessions}, is not whole and is passed over`)]);
+    expect(JSON.parse(readFileSync(file, 'utf8').trim().split('\n').pop() as string)).toHaveProperty('backend');
+  });
+
+  it('refuses to go on with another policy at the same path', async () => {
+    const policy = at('replaced');
+    await writeTinyPolicy(policy);
+    const args = ['--policy', policy, '--name', 'replaced', '--runs', at('runs')];
+    const small = ['--rounds', 1, '--grpo-steps', 1, '--questions-per-step', 1, '--sibling-questions', 1, '--eval-questions', 0];
+    expect((await searchE1(['evolve', ...args, ...small])).code).toBe(0);
+    const weights = readFileSync(join(policy, 'model.safetensors'));
+    weights[weights.length - 1] ^= 1;
+    writeFileSync(join(policy, 'model.safetensors'), weights);
+    const { code, stderr } = await searchE1(['evolve', ...args, '--resume']);
+    expect([code, stderr]).toEqual([2, expect.stringContaining('was begun with another policy')]);
+  });
+
+  it('ends with an error where numbers are no longer finite, and keeps the last step that was', async () => {
+    const { code, stdout, stderr } = await searchE1(['evolve', '--name', 'wild', ...BUDGET, '--grpo-steps', 6, '--learning-rate', 1e20]);
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(/is (NaN|-?Infinity), expected a finite number/);
+    expect(stderr).toMatch(/wild holds everything up to the last whole step .*begin a run with a lower learning rate/);
+    const { checkpoint, finished } = JSON.parse(readFileSync(at('runs', 'wild', 'state.json'), 'utf8'));
+    expect(finished).toEqual(['0-base']);
+    const kept = await loadPolicy(at('runs', 'wild', 'checkpoints', checkpoint)); // which looks at every number
+    kept.dispose();
+  });
+
+  it.each([
+    [['--sibling-questions', 5000], /--sibling-questions 5000: expected at most 800/],
+    [['--seed', '12345678901234567890'], /--seed.*at most 9007199254740991/],
+    [['--gate-search-gap', 'much'], /--gate-search-gap.*finite number/],
+    ...(process.platform === 'linux' ? [[['--runs', '/proc/foo'], /\/proc\/foo\S* cannot be made.*choose another folder/] as const] : []),
+  ] as const)('is refused with %j', async (flags, message) => {
+    const { code, stderr } = await searchE1(['evolve', '--name', 'refused', '--rounds', 1, '--eval-questions', 0, ...flags]);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(message)]);
   });
 
   it('trains a checkpoint made elsewhere within little memory, and evaluates nothing where nothing is asked', async () => {
@@ -383,7 +449,12 @@ describe('search-e1 study', () => {
     1,
   ];
 
-  it('leaves a record a seed with what made it, and measures no seed twice', async () => {
+  const records = () =>
+    readdirSync(at('study'))
+      .filter((name) => !name.startsWith('owner-'))
+      .sort();
+
+  it('leaves a record a seed with what made it, and measures no seed twice where it is to resume', async () => {
     const first = await searchE1([...args, '--seeds', 1]);
     expect([first.code, first.stdout]).toEqual([0, expect.stringContaining('What is claimed')]);
     const record = JSON.parse(readFileSync(at('study', 'seed-1.json'), 'utf8'));
@@ -397,11 +468,53 @@ describe('search-e1 study', () => {
     expect(Date.parse(record.date)).toBeGreaterThan(Date.parse('2026-01-01'));
     expect(Object.keys(record.arms)).toEqual(['ofsd', 'no-reference']);
 
-    const both = await json<{ records: { seed: number; date: string }[]; claims: unknown[] }>([...args, '--seeds', '1,2']);
+    const unasked = await searchE1([...args, '--seeds', '1,2']);
+    expect([unasked.code, unasked.stderr]).toEqual([2, expect.stringContaining('seed-1.json holds a record: take it with --resume')]);
+    expect(records()).toEqual(['seed-1.json']);
+    const both = await json<{ records: { seed: number; date: string }[]; claims: unknown[] }>([...args, '--seeds', '1,2', '--resume']);
     expect(both.records.map(({ seed }) => seed)).toEqual([1, 2]);
     expect(both.records[0].date).toBe(record.date);
     expect(both.claims).toHaveLength(5);
-    expect(readdirSync(at('study')).sort()).toEqual(['seed-1.json', 'seed-2.json']);
+    expect(records()).toEqual(['seed-1.json', 'seed-2.json']);
+    const { stderr } = await searchE1([...args, '--seeds', '1,2', '--resume']);
+    expect(stderr.match(/^seed \d: recorded on .*, not measured now$/gm)).toHaveLength(2);
+  });
+
+  it('is, up to its arms, round one of evolve with the same seed', async () => {
+    const run = [
+      '--name',
+      'as-study',
+      '--runs',
+      at('runs'),
+      '--rounds',
+      1,
+      '--seed',
+      1,
+      '--no-gate',
+      ...args.slice(3, 5),
+      ...args.slice(7),
+    ];
+    const { stages } = await json<Evolved>(['evolve', ...run]);
+    const { base, grpo, arms, grpoSteps } = JSON.parse(readFileSync(at('study', 'seed-1.json'), 'utf8'));
+    expect(stages.map(({ greedy, sampled }) => ({ greedy, sampled }))).toEqual([
+      base,
+      grpo,
+      { greedy: arms.ofsd.greedy, sampled: arms.ofsd.sampled },
+    ]);
+    const timeless = (step: object) => Object.fromEntries(Object.entries(step).filter(([name]) => !/^seconds_|^stage$/.test(name)));
+    const steps = lines(at('runs', 'as-study', 'metrics.jsonl')).filter(({ step }) => step);
+    expect(steps.map(timeless)).toEqual([...grpoSteps, ...arms.ofsd.steps].map(timeless));
+  });
+
+  it('shows records without measuring, and says so', async () => {
+    const shown = await searchE1(['study', '--show', at('study')]);
+    expect([shown.code, shown.stdout]).toEqual([0, expect.stringContaining('Recorded before, not measured now')]);
+    expect(shown.stdout).toMatch(/^seed 2: recorded on \d{4}-\d\d-\d\d with search-e1 \S+ on \w+$/m);
+    expect(shown.stderr).toBe('');
+    const packaged = await json<{ measuredNow: boolean; records: unknown[] }>(['study', '--show', '--seeds', 2]);
+    expect([packaged.measuredNow, packaged.records.length]).toEqual([false, 1]);
+    const measuring = await searchE1(['study', '--show', '--grpo-steps', 3]);
+    expect([measuring.code, measuring.stderr]).toEqual([2, expect.stringContaining('leave --grpo-steps out')]);
   });
 
   it('mixes no records of other settings', async () => {
