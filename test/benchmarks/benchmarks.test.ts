@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -10,7 +10,7 @@ import { loadBenchmark, loadQuestions } from '../../src/benchmarks/load.js';
 import { type PublishedRow, publishedRecall, publishedRows } from '../../src/benchmarks/published.js';
 import { setRows, systemRows, typeRows } from '../../src/benchmarks/report.js';
 import { halfOf, selectHalf } from '../../src/benchmarks/split.js';
-import { datasetPath } from '../../src/datasets.js';
+import { datasetPath, packageRoot } from '../../src/datasets.js';
 import type { Trajectory } from '../../src/rollout/trajectory.js';
 import { loadCorpus } from '../../src/search/corpus.js';
 import { createSearcher } from '../../src/search/minisearch.js';
@@ -20,6 +20,21 @@ describe('the seven benchmarks', () => {
   it('have 51,713 questions together, as Search-E1 evaluates', () => {
     expect(benchmarkNames).toHaveLength(7);
     expect(benchmarkNames.reduce((total, name) => total + benchmarks[name].size, 0)).toBe(51_713);
+  });
+
+  it('are the splits that Search-R1 evaluates, in the papers’ order', () => {
+    // FlashRAG's README (commit 1ee52490): the test split where there is one. Search-R1 trains on NQ and HotpotQA; corpora are shipped where gold passages are known.
+    expect(benchmarkNames.map((name) => Object.values(benchmarks[name]).slice(0, 6))).toEqual([
+      ['nq', 'NQ', 3_610, 'test', true, 'single'],
+      ['triviaqa', 'TriviaQA', 11_313, 'test', false, 'single'],
+      ['popqa', 'PopQA', 14_267, 'test', false, 'single'],
+      ['hotpotqa', 'HotpotQA', 7_405, 'dev', true, 'multi'],
+      ['2wikimultihopqa', '2Wiki', 12_576, 'dev', false, 'multi'],
+      ['musique', 'MuSiQue', 2_417, 'dev', false, 'multi'],
+      ['bamboogle', 'Bamboogle', 125, 'test', false, 'multi'],
+    ]);
+    for (const name of benchmarkNames)
+      expect(existsSync(join(packageRoot(), 'datasets/corpora', `${name}.jsonl.gz`)), name).toBe(benchmarks[name].hasCorpus);
   });
 
   it.each([
@@ -142,6 +157,25 @@ describe('published rows', () => {
       const values = cellsOf(row).flatMap((value) => value ?? []);
       if (values.length > 0) expect(Math.abs(mean(values) - row.average), `${row.system} (${row.model})`).toBeLessThanOrEqual(0.05 + 1e-9);
     }
+  });
+
+  it('name their papers, and say which numbers were not read there', () => {
+    const papers: Record<string, string> = {
+      'Direct answer': '2503.09516',
+      RAG: '2503.09516',
+      'Search-R1 GRPO': '2503.09516',
+      AutoRefine: '2505.11277',
+      GiGPO: '2505.10978',
+      'SD-Search': '2605.18299',
+      'Search-E1': '2605.22511',
+    };
+    for (const { system, source } of publishedRows) expect(source).toContain(`arXiv ${papers[system]}`);
+    const unread = publishedRows.filter(({ status }) => status !== 'published').map(({ system, model, status }) => [system, model, status]);
+    expect(unread).toEqual([
+      ['AutoRefine', 'Qwen2.5-3B', 'partly recalled'],
+      ['Search-E1', 'Qwen2.5-3B-Instruct', 'derived'],
+    ]);
+    for (const [system] of [...unread, ['GiGPO']]) expect(publishedRows.find((row) => row.system === system)?.note, system).toMatch(/\w/);
   });
 
   it('derive Search-E1’s sets from AutoRefine’s and the published differences, and say so', () => {
