@@ -86,6 +86,7 @@ export async function* readLines(
     signal?.throwIfAborted();
     if (gzip && /^Z_/.test((error as NodeJS.ErrnoException).code ?? ''))
       throw new Error(`${path}: ${(error as Error).message}: no gzip file, or a cut or damaged one`, { cause: error });
+    if (error instanceof Error && !error.message.includes(path)) throw new Error(`${path}: ${error.message}`, { cause: error }); // a folder
     throw error;
   } finally {
     signal?.removeEventListener('abort', stop);

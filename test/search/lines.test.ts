@@ -110,6 +110,7 @@ describe('the lines of a file', () => {
   });
 
   it('name the file that is missing, cut or not packed at all', async () => {
+    await expect(all(folder)).rejects.toThrow(`${folder}: EISDIR`);
     await expect(all(join(folder, 'missing.jsonl'))).rejects.toThrow(/ENOENT.*missing\.jsonl/);
     await expect(all(write(gzipSync('x'.repeat(1000)).subarray(0, 15), 'gz'))).rejects.toThrow(
       /\.gz: unexpected end of file: no gzip file, or a cut/,
