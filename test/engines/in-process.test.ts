@@ -345,6 +345,33 @@ describe('on simd', () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
+  test('a gradient that is not finite is an error that names its tensor; nothing is applied, and the next step is as if it had not been', async () => {
+    const step = async () => {
+      await engine.forwardBackward(crossEntropyLoss(data));
+      await engine.optimStep({ learningRate: 0.01 });
+    };
+    await step();
+    const loss = crossEntropyLoss(data);
+    const poisoned = tf.customGrad((x) => ({ value: tf.clone(x as tf.Tensor), gradFunc: (dy: tf.Tensor) => tf.mul(dy, Number.NaN) })) as (
+      x: tf.Tensor1D,
+    ) => tf.Tensor1D;
+    await engine.forwardBackward({ ...loss, perToken: (p: tf.Tensor1D) => ({ loss: poisoned(p) }) });
+    const before = await policy.values();
+    const error: unknown = await engine.optimStep({ learningRate: 0.01, clipNorm: 1 }).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(NonFiniteError);
+    expect((error as Error).message).toMatch(/gradient of model\..*: element \d+ is NaN/);
+    expect(await policy.values()).toEqual(before);
+    await expect(engine.optimStep({ learningRate: 1 })).rejects.toThrow(/forwardBackward first/);
+    await step();
+    const found = await policy.values();
+    engine.dispose();
+    policy = await loadPolicy(fixtureFolder('xs_tied'));
+    engine = inProcessEngine(policy, noTokenizer);
+    await step();
+    await step();
+    expect(found).toEqual(await policy.values());
+  });
+
   test('dropping or merging an adapter forgets its gradients', async () => {
     for (const end of ['dropAdapter', 'mergeAdapter'] as const) {
       engine.addAdapter({ rank: 1, alpha: 1, seed: 1 });

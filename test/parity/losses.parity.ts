@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
-import { grpoTokenLoss } from '../../src/grpo/loss.js';
+import { type AdvantageSettings, stepAdvantages } from '../../src/grpo/advantages.js';
+import { type Aggregation, type GrpoDatum, grpoLoss } from '../../src/grpo/loss.js';
 import { type ChatMessage, chatTemplate } from '../../src/policy/chat-template.js';
 import { limitedDistribution, penalize } from '../../src/policy/sampling.js';
 import { startBackend } from '../../src/tensors/backend.js';
@@ -11,11 +12,16 @@ import { python, report, scratch, seed } from './python.js';
 
 interface Recorded {
   readonly grpo: readonly {
-    readonly loss_type: string;
+    readonly loss_type: Aggregation;
     readonly beta: number;
     readonly epsilon: number;
+    readonly epsilon_high: number;
+    readonly bias_corrected: boolean;
+    readonly scale_rewards: 'group' | 'batch' | 'none';
+    readonly rewards: number[];
     readonly logps: number[][];
-    readonly old: number[][];
+    /** Null on policy. */
+    readonly old: number[][] | null;
     readonly ref: number[][];
     readonly mask: number[][];
     readonly advantages: number[];
@@ -45,38 +51,43 @@ const path = join(scratch('losses'), 'recorded.json');
 python('losses.py', path, String(seed));
 const recorded = JSON.parse(readFileSync(path, 'utf8')) as Recorded;
 
-/** How much each own token counts, by TRL's `loss_type`: the engine's own mean over tokens is bnpo's and, on one process, dapo's. */
-function weights(type: string, mask: readonly (readonly number[])[]): number[][] {
-  const total = mask.flat().reduce((a, b) => a + b, 0);
-  return mask.map((row) => {
-    const own = row.reduce((a, b) => a + b, 0);
-    return row.map((each) => {
-      if (type === 'grpo') return each / Math.max(1, own) / mask.length;
-      if (type === 'dr_grpo') return each / (mask.length * row.length);
-      return each / Math.max(1, total);
-    });
-  });
-}
-
-test.each(['simd', 'cpu'] as const)('on %s the loss and its gradient under each of TRL’s aggregations', async (backend) => {
+test.each(['simd', 'cpu'] as const)('on %s the advantages, the loss and its gradient under each of TRL’s aggregations', async (backend) => {
   await startBackend({ backend });
-  for (const type of ['grpo', 'bnpo', 'dr_grpo', 'dapo']) {
-    let [loss, gradient] = [0, 0];
+  for (const type of ['grpo', 'bnpo', 'dr_grpo', 'dapo'] as const) {
+    let [advantage, loss, gradient] = [0, 0, 0];
     for (const c of recorded.grpo.filter((each) => each.loss_type === type)) {
-      const flat = (rows: readonly (readonly number[])[]) => tf.tensor1d(rows.flat());
-      const inputs = { old: flat(c.old), reference: flat(c.ref), advantages: flat(c.mask.map((row, b) => row.map(() => c.advantages[b]))) };
-      const { value, grad } = tf.valueAndGrad((p) =>
-        tf.sum(tf.mul(grpoTokenLoss(p as tf.Tensor1D, inputs, { clipLow: c.epsilon, clipHigh: c.epsilon, beta: c.beta }).loss, flat(weights(type, c.mask)))),
-      )(flat(c.logps));
+      const scaling: AdvantageSettings =
+        c.scale_rewards === 'none' ? { deviation: 'none' } : { deviationOver: c.scale_rewards, deviationEpsilon: 1e-4 };
+      const advantages = stepAdvantages([c.rewards.slice(0, 4), c.rewards.slice(4)], scaling).flat();
+      advantage = Math.max(advantage, ...advantages.map((a, b) => Math.abs(a - c.advantages[b])));
+      const places = c.mask.map((row) => row.flatMap((own, t) => (own ? [t] : [])));
+      const own = (rows: readonly (readonly number[])[], b: number) => places[b].map((t) => rows[b][t]);
+      const data = c.mask.map((row, b): GrpoDatum => {
+        const logProbs = { ...(c.old && { oldLogProbs: own(c.old, b) }), ...(c.beta > 0 && { referenceLogProbs: own(c.ref, b) }) };
+        return { tokens: [0, ...row], scored: places[b].map((t) => t + 1), advantage: advantages[b], ...logProbs };
+      });
+      const clips = { clipLow: c.epsilon, clipHigh: c.epsilon_high };
+      const settings = {
+        ...clips,
+        beta: c.beta,
+        biasCorrectedKl: c.bias_corrected,
+        aggregation: type,
+        maxCompletionLength: c.mask[0].length,
+      };
+      const ours = grpoLoss(data, settings);
+      const { value, grad } = tf.valueAndGrad((p) => tf.div(tf.sum(ours.perToken(p as tf.Tensor1D, data).loss), ours.divisor as number))(
+        tf.tensor1d(data.flatMap((_, b) => own(c.logps, b))),
+      );
       loss = Math.max(loss, Math.abs(value.dataSync()[0] - c.loss));
-      const expected = c.grad.flat();
+      const expected = data.flatMap((_, b) => own(c.grad, b));
       grad.dataSync().forEach((g, i) => {
         gradient = Math.max(gradient, Math.abs(g - expected[i]));
       });
     }
+    report('GRPO', `${backend}: advantages of TRL's ${type}`, advantage, 1e-5);
     report('GRPO', `${backend}: loss of TRL's ${type}`, loss, 1e-5);
     report('GRPO', `${backend}: gradient of TRL's ${type}`, gradient, 1e-5);
-    expect(Math.max(loss, gradient)).toBeLessThanOrEqual(1e-5);
+    expect(Math.max(advantage, loss, gradient)).toBeLessThanOrEqual(1e-5);
   }
 });
 

@@ -37,19 +37,25 @@ def grpo():
     Qwen2ForCausalLM(Qwen2Config(vocab_size=8, hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)).save_pretrained(folder)
     for loss_type in ("grpo", "bnpo", "dr_grpo", "dapo"):
         for on_policy in (False, True):
-            beta, epsilon = rng.choice([0.0, 0.001, 0.04]), rng.choice([0.1, 0.2, 0.3])
+            beta, epsilon, epsilon_high = rng.choice([0.0, 0.001, 0.04]), rng.choice([0.1, 0.2, 0.3]), rng.choice([0.1, 0.2, 0.28])
+            bias_corrected, scale_rewards = rng.random() < 0.5, rng.choice(["group", "batch", "none"])
             logps = (-2 + 0.7 * torch.randn(B, T, generator=gen)).clamp(max=-0.05)
             old, ref = logps + 0.3 * torch.randn(B, T, generator=gen), logps + 0.4 * torch.randn(B, T, generator=gen)
             lengths = torch.tensor([rng.randrange(2, T + 1) for _ in range(B)])
             mask = (torch.arange(T)[None] < lengths[:, None]).long()
             tools = torch.ones(B, T, dtype=torch.long)
             tools[:, 1] = torch.tensor([rng.randrange(2) for _ in range(B)])
-            advantages = torch.randn(B, generator=gen)
+            rewards = torch.tensor([float(rng.randrange(3)) for _ in range(4)] + [1.0] * 4)  # the second group scored the same
             trainer = Probe(model=Qwen2ForCausalLM.from_pretrained(folder), reward_funcs=lambda completions, **k: [0.0] * len(completions), processing_class=tokenizer,
                             train_dataset=Dataset.from_dict({"prompt": ["a"] * B}),
-                            args=GRPOConfig(output_dir=tempfile.mkdtemp(), per_device_train_batch_size=B, num_generations=4, beta=beta, epsilon=epsilon, loss_type=loss_type,
-                                            use_bias_correction_kl=False, max_completion_length=T, use_cpu=True, bf16=False, report_to="none",
+                            args=GRPOConfig(output_dir=tempfile.mkdtemp(), per_device_train_batch_size=B, num_generations=4, beta=beta, epsilon=epsilon, epsilon_high=epsilon_high, loss_type=loss_type, scale_rewards=scale_rewards,
+                                            use_bias_correction_kl=bias_corrected, max_completion_length=T, use_cpu=True, bf16=False, report_to="none",
                                             gradient_checkpointing=False, gradient_accumulation_steps=1, num_iterations=1))
+            trainer.free = torch.zeros(B, 1)
+            one = [[1]] * B
+            trainer._generate = lambda prompts: (one, one, None, ["a"] * B, None, {}, None, [])
+            trainer._calculate_rewards = lambda *a, **k: rewards.unsqueeze(1)
+            advantages = trainer._generate_and_score_completions([{"prompt": "a"} for _ in range(B)])["advantages"]
             trainer.model.train()
             trainer.current_gradient_accumulation_steps = 1
             trainer.free = logps.clone().requires_grad_()
@@ -59,7 +65,8 @@ def grpo():
                 inputs["old_per_token_logps"] = old
             loss = trainer._compute_loss(trainer.model, inputs)
             loss.backward()
-            cases.append({"loss_type": loss_type, "beta": beta, "epsilon": epsilon, "logps": logps.tolist(), "old": (logps if on_policy else old).tolist(), "ref": ref.tolist(),
+            cases.append({"loss_type": loss_type, "beta": beta, "epsilon": epsilon, "epsilon_high": epsilon_high, "bias_corrected": bias_corrected, "scale_rewards": scale_rewards,
+                          "rewards": rewards.tolist(), "logps": logps.tolist(), "old": None if on_policy else old.tolist(), "ref": ref.tolist(),
                           "mask": (mask * tools).tolist(), "advantages": advantages.tolist(), "loss": float(loss.detach()), "grad": trainer.free.grad.tolist()})
     return cases
 
