@@ -36,12 +36,12 @@ export function stepAdvantages(groups: readonly (readonly number[])[], settings:
     if (rewards.length < 2) throw new RangeError(`a group needs at least 2 rewards to compare, got ${rewards.length}`);
     assertFinite(`rewards of group ${g}`, rewards);
   });
-  const ofAll = deviationOver === 'batch' && deviation !== 'none' ? deviationOf(groups.flat(), deviation) : 0;
+  const ofAll = deviationOver === 'batch' ? deviationOf(groups.flat(), deviation) : undefined;
   return groups.map((rewards) => {
     if (rewards.every((r) => r === rewards[0])) return rewards.map(() => 0); // exactly, whatever rounding would leave of the mean
     const mean = meanOf(rewards);
     if (deviation === 'none') return rewards.map((r) => r - mean);
-    const by = (deviationOver === 'batch' ? ofAll : deviationOf(rewards, deviation)) + deviationEpsilon;
+    const by = (ofAll ?? deviationOf(rewards, deviation)) + deviationEpsilon;
     return rewards.map((r) => (r - mean) / by);
   });
 }
@@ -55,7 +55,7 @@ export function checkAdvantageSettings({ deviation = 'sample', deviationOver = '
 
 const meanOf = (values: readonly number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length;
 
-function deviationOf(values: readonly number[], kind: 'sample' | 'population'): number {
+function deviationOf(values: readonly number[], kind: AdvantageSettings['deviation']): number {
   const mean = meanOf(values);
   const squares = values.reduce((sum, v) => sum + (v - mean) ** 2, 0);
   return Math.sqrt(squares / (kind === 'sample' ? values.length - 1 : values.length));

@@ -117,13 +117,12 @@ export function questionsOfStep(
 ): Question[] {
   if (questions.length === 0) throw new RangeError('GRPO needs at least one question, got none');
   const first = step * questionsPerStep;
-  const epochs = new Map<number, Question[]>();
-  return Array.from({ length: questionsPerStep }, (_, i) => {
-    const epoch = Math.floor((first + i) / questions.length);
-    const shuffled = epochs.get(epoch) ?? random(seed, 'questions', epoch).shuffle(questions);
-    epochs.set(epoch, shuffled);
-    return shuffled[(first + i) % questions.length];
-  });
+  const skipped = first % questions.length; // of the pass that the step begins in
+  const begun = Math.floor(first / questions.length);
+  const passes = Array.from({ length: Math.ceil((skipped + questionsPerStep) / questions.length) }, (_, i) =>
+    random(seed, 'questions', begun + i).shuffle(questions),
+  );
+  return passes.flat().slice(skipped, skipped + questionsPerStep);
 }
 
 /** The training half of a step: what its metrics say is over all groups, weighted as the loss weighs its mini-batches, or by their tokens. */

@@ -41,25 +41,25 @@ export const classroomGrpo: GrpoSettings = {
   seed: 1,
 };
 
-/** Every setting there is: a misspelt one would be passed over. */
-const NAMES: Readonly<Record<keyof GrpoSettings, true>> = {
-  steps: true,
-  questionsPerStep: true,
-  groupSize: true,
-  miniBatches: true,
-  temperature: true,
-  clipLow: true,
-  clipHigh: true,
-  beta: true,
-  aggregation: true,
-  maxCompletionLength: true,
-  biasCorrectedKl: true,
-  deviation: true,
-  deviationOver: true,
-  deviationEpsilon: true,
-  warmUpSteps: true,
-  optimizer: true,
-  seed: true,
+/** The name of every setting: a misspelt one would be passed over. */
+const NAMES: Readonly<Record<keyof GrpoSettings, null>> = {
+  steps: null,
+  questionsPerStep: null,
+  groupSize: null,
+  miniBatches: null,
+  temperature: null,
+  clipLow: null,
+  clipHigh: null,
+  beta: null,
+  aggregation: null,
+  maxCompletionLength: null,
+  biasCorrectedKl: null,
+  deviation: null,
+  deviationOver: null,
+  deviationEpsilon: null,
+  warmUpSteps: null,
+  optimizer: null,
+  seed: null,
 };
 
 /**

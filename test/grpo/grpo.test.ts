@@ -8,6 +8,7 @@ import { type GrpoMetrics, grpo, questionsOfStep, rolloutMetrics } from '../../s
 import { type GrpoDatum, grpoLoss } from '../../src/grpo/loss.js';
 import { classroomGrpo, type GrpoSettings } from '../../src/grpo/settings.js';
 import { Policy } from '../../src/policy/policy.js';
+import { random } from '../../src/random.js';
 import type { Group } from '../../src/rollout/trajectory.js';
 import type { AdamWSettings } from '../../src/tensors/adamW.js';
 import { startBackend } from '../../src/tensors/backend.js';
@@ -40,6 +41,8 @@ test('questions come in passes over the whole set, each shuffled anew', () => {
   expect(questionsOfStep(questions, 0, { questionsPerStep: 15, seed: 1 })).toEqual(drawn.slice(0, 15));
   expect(questionsOfStep(questions, 3, { questionsPerStep: 5, seed: 1 })).toEqual(drawn.slice(15, 20));
   expect(questionsOfStep(questions, 0, { questionsPerStep: 100_000, seed: 1 })).toHaveLength(100_000);
+  // By name, so that a recorded run can be drawn again.
+  expect(drawn.slice(6, 12)).toEqual(random(1, 'questions', 1).shuffle(questions));
   expect(() => questionsOfStep([], 0, { questionsPerStep: 1, seed: 1 })).toThrow(/at least one question/);
 });
 
@@ -135,7 +138,7 @@ describe('training a tiny policy', () => {
     const [first, again, other] = [await seedsOf(1), await seedsOf(1), await seedsOf(2)];
     expect(new Set([...first, ...other]).size).toBe(6);
     expect(again).toEqual(first);
-    for (const seed of first) expect(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31).toBe(true);
+    expect(first).toEqual([0, 1, 2].map((step) => random(1, 'grpo', step).integer(2 ** 31))); // by name, so that a recorded run can be drawn again
   });
 
   test('shuffles the attempts into mini-batches, anew each step', async () => {
@@ -159,6 +162,10 @@ describe('training a tiny policy', () => {
       expect(parts[0]).not.toEqual([0, 2, 4, 6, 8, 10, 12, 14]);
     }
     expect(places[0]).not.toEqual(places[1]);
+    // By name, and dealt out in turn.
+    const texts = groups[1].flatMap(({ trajectories }) => trajectories.map(({ prompt, tokens }) => [...prompt, ...tokens].join()));
+    const order = random(settings.seed, 'mini-batches', 1).shuffle(texts);
+    for (const part of [0, 1]) expect(data[2 + part].map(({ tokens }) => tokens.join())).toEqual(order.filter((_, i) => i % 2 === part));
   });
 
   test('holds every step to the policy of the start, not to the one that the step before left', async () => {
@@ -186,6 +193,46 @@ describe('training a tiny policy', () => {
     expect(Math.abs(history[0].kl as number)).toBeLessThan(1e-6);
     expect(history[2].kl).toBeGreaterThan(1e-6);
     engine.dropAdapter();
+  });
+
+  test('takes no snapshot where a reference is given, and asks it at the temperature of sampling', async () => {
+    const reference = engine.snapshot();
+    const asked: unknown[] = [];
+    const signal = new AbortController().signal;
+    const spy: Engine = {
+      ...engine,
+      snapshot() {
+        throw new Error('there is a reference');
+      },
+      forward(data, weights, temperature) {
+        asked.push([weights === reference, temperature]);
+        return engine.forward(data, weights, temperature);
+      },
+      sample(prompts, options) {
+        asked.push(options.signal === signal);
+        return engine.sample(prompts, options);
+      },
+    };
+    await grpo(spy, tinyEnvironment, tinyQuestions, { ...settings, steps: 1, temperature: 0.8 }, { reference, signal });
+    expect(asked).toEqual([true, [true, 0.8]]);
+    expect(await engine.forward([{ tokens: [1, 2], scored: [1] }], reference)).toHaveLength(1); // it is the caller's still
+    reference.dispose();
+  });
+
+  test('interrupted while the reference reads, learns nothing', async () => {
+    const abort = new AbortController();
+    const refuse = () => {
+      throw new Error('nothing is to be learned');
+    };
+    const spy: Engine = {
+      ...engine,
+      forward(...given) {
+        abort.abort(new Error('enough'));
+        return engine.forward(...given);
+      },
+      forwardBackward: refuse,
+    };
+    await expect(grpo(spy, tinyEnvironment, tinyQuestions, settings, { signal: abort.signal })).rejects.toThrow('enough');
   });
 
   test('with a beta of 0 neither takes nor computes a reference, and reports no divergence, but trains', async () => {
@@ -575,5 +622,26 @@ test('the metrics of rollouts are what their names say (counted by hand)', () =>
     'env/ratio_of_valid_action': 5 / 8,
     'env/finish_ratio': 2 / 4,
     'completions/mean_own_length': 8 / 4,
+  });
+});
+
+test('episodes without a turn have no action that could be valid', () => {
+  const question = tinyQuestions[0];
+  const silent = {
+    question,
+    prompt: [1],
+    tokens: [],
+    own: [],
+    logProbs: [],
+    turns: [],
+    searches: 0,
+    answer: null,
+    finish: 'length' as const,
+    reward: 0,
+  };
+  expect(rolloutMetrics([{ question, trajectories: [silent, silent] as unknown as Group['trajectories'] }])).toMatchObject({
+    'env/ratio_of_valid_action': 0,
+    'completions/mean_own_length': 0,
+    frac_reward_zero_std: 1,
   });
 });
