@@ -22,7 +22,7 @@ export const wordTokenizer: Tokenizer = {
   endIds: [],
   padId: 0,
   encode: (words) =>
-    words
+    `${words}`
       .trim()
       .split(/\s+/)
       .map((word) => {

@@ -58,15 +58,17 @@ function formula(targets: tf.Tensor1D): BothWithGradient {
   };
 }
 
-/** The chosen one of each row of [N, V]; [N]. Not by a product: 0 times the -Infinity of another token is NaN. */
+/** The chosen one of each row of [N, V]; [N]. Not by a product: 0 times the -Infinity of another token is NaN. Arrays as wide as the vocabulary are given back at once. */
 const selected = (logProbs: tf.Tensor, chosen: tf.Tensor): tf.Tensor =>
-  tf.sum(tf.where(tf.greater(chosen, 0), logProbs, tf.zerosLike(logProbs)), 1);
+  tf.tidy(() => tf.sum(tf.where(tf.greater(chosen, 0), logProbs, tf.zerosLike(logProbs)), 1));
 
 /** -sum of p log p over each row of [N, V], where tokens without probability add 0; [N]. */
 function entropyOf(logProbs: tf.Tensor): tf.Tensor {
-  const probabilities = tf.exp(logProbs);
-  const terms = tf.where(tf.equal(probabilities, 0), tf.zerosLike(logProbs), tf.mul(probabilities, logProbs));
-  return tf.neg(tf.sum(terms, 1));
+  return tf.tidy(() => {
+    const probabilities = tf.exp(logProbs);
+    const terms = tf.where(tf.equal(probabilities, 0), tf.zerosLike(logProbs), tf.mul(probabilities, logProbs));
+    return tf.neg(tf.sum(terms, 1));
+  });
 }
 
 /** Logits (32 MB) that live at the same time where the head is packed; some more arrays of their size live beside them. */
