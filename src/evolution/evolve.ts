@@ -177,7 +177,7 @@ async function makeAndKeepPairs(context: Context, stage: string, round: number):
 
 async function evaluateStage(context: Context, { name }: Stage): Promise<void> {
   const { engine, environment, settings, evaluation, run, onEvent, signal } = context;
-  if (!evaluation) return;
+  if (!evaluation?.length) return;
   const progress = rollouts(context, name);
   const result = await evaluateBoth(engine, environment, evaluation, {
     seed: stageSeed(settings.seed, 'evaluation'),

@@ -39,13 +39,14 @@ function recordOf(path: string) {
     Object.fromEntries(Object.entries(line).filter(([name]) => !name.startsWith('seconds_'))),
   );
   const trajectories = lines(gunzipSync(readFileSync(join(path, 'trajectories.jsonl.gz'))).toString());
+  const evaluations = lines(readFileSync(join(path, 'evaluations.jsonl'), 'utf8'));
   const { finished, step, checkpoint } = JSON.parse(readFileSync(join(path, 'state.json'), 'utf8'));
   const checkpoints = Object.fromEntries(
     readdirSync(join(path, 'checkpoints'))
       .sort()
       .map((name) => [name, filesOf(join(path, 'checkpoints', name))]),
   );
-  return { metrics, trajectories, finished, step, checkpoint, checkpoints };
+  return { metrics, evaluations, trajectories, finished, step, checkpoint, checkpoints };
 }
 const filesOf = (path: string) =>
   Object.fromEntries(
@@ -56,7 +57,7 @@ const filesOf = (path: string) =>
 
 test('the uninterrupted run trains: rewards differ, weights move, pairs are found', () => {
   const { metrics, trajectories, finished, checkpoints } = recordOf(whole);
-  expect(finished).toEqual(['0-base', '1-grpo', '1-ofsd']);
+  expect(finished).toEqual(['0-base', '1-grpo', '1-ofsd', '2-grpo', '2-ofsd']);
   expect(Object.keys(checkpoints)).toEqual(finished);
   const steps = metrics.filter(({ stage, step }) => stage === '1-grpo' && step);
   expect(steps.map(({ step }) => step)).toEqual([1, 2, 3]);
@@ -64,9 +65,39 @@ test('the uninterrupted run trains: rewards differ, weights move, pairs are foun
   expect(metrics.some(({ stage, pairs }) => stage === '1-ofsd' && Number(pairs) > 0)).toBe(true);
   expect(metrics.filter(({ evaluation }) => evaluation).map(({ stage }) => stage)).toEqual(finished);
   const weights = finished.map((stage: string) => checkpoints[stage]['model.safetensors']);
-  expect(new Set(weights).size).toBe(3);
+  expect(new Set(weights).size).toBe(5);
   const { grpo, siblings } = tinyEvolution;
-  expect(trajectories).toHaveLength(grpo.steps * grpo.questionsPerStep * grpo.groupSize + siblings.questions * siblings.attempts);
+  expect(trajectories).toHaveLength(2 * (grpo.steps * grpo.questionsPerStep * grpo.groupSize + siblings.questions * siblings.attempts));
+});
+
+test('a run that was killed within self-distillation goes on there: the pairs and the steps before are not made again', async () => {
+  const path = join(folder, 'distilling');
+  const stop = async (kind: string, at: number) => {
+    const abort = new AbortController();
+    let seen = 0;
+    const kinds: string[] = [];
+    await tinyRun(base, path, {
+      signal: abort.signal,
+      onEvent: (event) => {
+        kinds.push(event.kind);
+        if (event.kind === kind && ++seen === at) abort.abort(new Error('stop'));
+      },
+    }).catch((error: Error) => expect(error.message).toBe('stop'));
+    return kinds;
+  };
+  await stop('pairs', 1);
+  expect((await stop('ofsd', 1)).slice(0, 3)).toEqual(['stage', 'pairs', 'ofsd']); // no attempt before
+  expect(JSON.parse(readFileSync(join(path, 'state.json'), 'utf8'))).toMatchObject({
+    step: 1,
+    checkpoint: '1-ofsd-step-1',
+    pairs: '1-ofsd',
+  });
+  const events: number[] = [];
+  await tinyRun(base, path, {
+    onEvent: (event) => void (event.kind === 'ofsd' && event.stage === '1-ofsd' && events.push(event.metrics.step)),
+  });
+  expect(events[0]).toBe(2);
+  expect(recordOf(path)).toEqual(recordOf(whole));
 });
 
 test('resuming a finished run changes nothing', async () => {

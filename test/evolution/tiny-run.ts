@@ -1,4 +1,4 @@
-/** A whole evolution in miniature: one round of GRPO and self-distillation of a tiny policy, with a run on disk. */
+/** A whole evolution in miniature: two rounds of GRPO and self-distillation of a tiny policy, with a run on disk. */
 
 import { inProcessEngine } from '../../src/engines/in-process.js';
 import { type EvolutionEvent, evolve } from '../../src/evolution/evolve.js';
@@ -11,7 +11,7 @@ import { tinyEnvironment, tinyQuestions } from '../rollout/tiny-policy.js';
 const { grpo, ofsd } = classroomEvolution;
 
 export const tinyEvolution: EvolutionSettings = {
-  rounds: 1,
+  rounds: 2,
   grpo: { ...grpo, steps: 3, questionsPerStep: 4, groupSize: 4, warmUpSteps: 1, optimizer: { ...grpo.optimizer, learningRate: 0.01 } },
   siblings: { questions: 4, attempts: 4, prefer: 'wrong' },
   gate: null,

@@ -1,8 +1,14 @@
 /** Offline self-distillation: who reads what, and that an interrupted run leaves no trace. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { batchesOf, classroomOfsd, type OfsdSettings, ofsd, pairedSequences, schedule } from '../../src/ofsd/ofsd.js';
+import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
+import type { Loss, Paired } from '../../src/engines/engine.js';
+import { batchesOf, classroomOfsd, type OfsdSettings, ofsd, pairedSequences, schedule, trainAdapter } from '../../src/ofsd/ofsd.js';
 import { ownText, privilegedPrompt } from '../../src/ofsd/privileged-prompt.js';
+import type { LoraOptions } from '../../src/policy/lora.js';
 import { classroomProtocol } from '../../src/rollout/protocol.js';
 import { rollout, rolloutGroups } from '../../src/rollout/rollout.js';
 import { type Pair, pairSiblings } from '../../src/siblings/siblings.js';
@@ -13,6 +19,8 @@ import { taughtEngine, tinyEnvironment, tinyQuestions, weightsOf } from '../roll
 const question = { id: 'q', dataset: 'nq-mini', question: 'who is the author of Amber Falcon ?', goldenAnswers: ['Ada Stone'] };
 const REFERENCE = '<search> Amber Falcon author</search><answer> Ada Stone</answer>';
 const STUDENT = '<think> a</think><search> Falcon</search></search><answer> Eva</answer>';
+
+const privilegedText = (asked: string, shown: string) => `<question> ${asked}</question><reference>${shown}</reference>`;
 
 async function pairOf(): Promise<Pair> {
   const [reference, student] = await rollout(
@@ -145,6 +153,84 @@ describe('distillation of a tiny policy', () => {
     expect(await over).toMatchObject({ message: 'stop' });
     expect(again.length).toBeGreaterThan(1);
     expect(await weightsOf(engine)).toEqual(before);
+  });
+
+  /** Distils without moving the weights; what the engine was asked for. */
+  async function still(change: Partial<OfsdSettings>) {
+    const losses: Loss[] = [];
+    const adapters: LoraOptions[] = [];
+    const spy = {
+      ...engine,
+      addAdapter(options: LoraOptions) {
+        adapters.push(options);
+        engine.addAdapter(options);
+      },
+      forwardBackward(loss: Loss) {
+        losses.push(loss);
+        return engine.forwardBackward(loss);
+      },
+    };
+    const optimizer = { ...settings.optimizer, learningRate: 0 };
+    const history = await ofsd(spy, tinyEnvironment.protocol, pairs, { ...settings, epochs: 1, optimizer, ...change });
+    return { data: losses.flatMap(({ data }) => data as readonly Paired[]), adapters, history };
+  }
+
+  test('shows every teacher the reference of its own pair', async () => {
+    const { data } = await still({});
+    const shown = ({ tokens, teacher }: Paired) => {
+      const completion = pairs.map(({ student }) => student).find((s) => tokens.join().endsWith([...s.prompt, ...s.tokens].join()));
+      return tokenizer.decode(teacher.tokens.slice(0, teacher.tokens.length - (completion?.tokens.length ?? 0)));
+    };
+    expect(new Set(pairs.map(({ reference }) => ownText(reference, tokenizer))).size).toBeGreaterThan(1);
+    const expected = pairs.map(({ student, reference }) => privilegedText(student.question.question, ownText(reference, tokenizer)));
+    expect(data.map(shown).sort()).toEqual(expected.sort());
+  });
+
+  test('minimises the divergence itself where the clamp is off, and less than it where a clamp binds', async () => {
+    const [off, low] = [await still({ clamp: Number.POSITIVE_INFINITY }), await still({ clamp: 1e-3 })];
+    for (const { loss, kl_unclamped } of off.history) expect(Math.abs(loss - kl_unclamped)).toBeLessThan(1e-6);
+    for (const [i, { loss, kl_unclamped }] of low.history.entries()) {
+      expect(kl_unclamped).toBeCloseTo(off.history[i].kl_unclamped, 6);
+      expect(loss).toBeLessThan(kl_unclamped - 1e-4);
+    }
+  });
+
+  test('adds the adapter that is set: its rank, its alpha, its draw', async () => {
+    expect((await still({ rank: 3, alpha: 7, seed: 11 })).adapters).toEqual([{ rank: 3, alpha: 7, seed: 11 }]);
+  });
+
+  test('goes on after a step that was saved as if never interrupted', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'search-e1-'));
+    const short = { ...settings, epochs: 2 };
+    try {
+      const whole = await ofsd(engine, tinyEnvironment.protocol, pairs, short, {
+        onStep: async ({ step }) => (step < 3 ? engine.save(join(folder, String(step))) : undefined),
+      });
+      const after = await weightsOf(engine);
+      for (const step of [1, 2]) {
+        restore(engine, before);
+        const rest = await ofsd(engine, tinyEnvironment.protocol, pairs, short, { from: { step, folder: join(folder, String(step)) } });
+        expect(rest).toEqual(whole.slice(step));
+        expect(await weightsOf(engine)).toEqual(after);
+      }
+      for (const step of [0, 1.5, whole.length + 1])
+        await expect(ofsd(engine, tinyEnvironment.protocol, pairs, short, { from: { step, folder } })).rejects.toThrow(
+          `from.step: expected a step from 1 to ${whole.length}, got ${step}`,
+        );
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+    restore(engine, before);
+  });
+
+  test('refuses settings that cannot be meant, and no pairs at all', async () => {
+    const refused = (change: Partial<OfsdSettings>, given = pairs) =>
+      ofsd(engine, tinyEnvironment.protocol, given, { ...settings, ...change });
+    await expect(refused({ clamp: -1 })).rejects.toThrow('ofsd.clamp: expected nats above 0');
+    await expect(refused({ seed: 0.5 })).rejects.toThrow('ofsd.seed: expected an integer of at least 0, got 0.5');
+    await expect(refused({}, [])).rejects.toThrow(/at least one pair/);
+    await expect(trainAdapter(engine, [], crossEntropyLoss, settings)).rejects.toThrow(/at least one sequence/);
+    await expect(trainAdapter(engine, [], crossEntropyLoss, { ...settings, rank: 0 })).rejects.toThrow('ofsd.rank');
   });
 
   test('without a reference in the teacher, has nothing to learn', async () => {
