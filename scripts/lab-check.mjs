@@ -1,9 +1,10 @@
 /**
- * Opens a notebook in JupyterLab in a headless Chromium, runs all its cells and takes a picture: the whole way a reader goes. See --help.
+ * Opens a notebook in JupyterLab in a headless Chromium, runs all its cells and takes a picture: the whole way a reader goes. The notebook on the disk
+ * stays as it is. See --help.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import process from 'node:process';
@@ -56,6 +57,8 @@ try {
   const base = `http://localhost:${port}`;
   await answering(`${base}/api?token=${token}`);
   const page = await browser.newPage({ viewport: { width: 1200, height: 3000 } });
+  await page.route(/\/api\/contents(\/|\?|$)/, writeNothing);
+  const before = readFileSync(positionals[0]);
   const path = relative(root, resolve(positionals[0])).split(sep).join('/');
   await page.goto(`${base}/lab/tree/${path}?token=${token}&reset`);
   await page.locator('.jp-Notebook .jp-CodeCell').first().waitFor({ timeout: 120_000 });
@@ -76,9 +79,25 @@ try {
   await page.screenshot({ path: values.out });
   process.stdout.write(`${JSON.stringify(found, null, 2)}\n${values.out}\n`);
   if (found.errors.length > 0) process.exitCode = 1;
+  if (!readFileSync(positionals[0]).equals(before)) throw new Error(`${positionals[0]} was changed by the check.`);
 } finally {
   await browser.close();
   lab.kill('SIGTERM');
+}
+
+/** JupyterLab saves by itself, and keeps checkpoints: it is told that it has, and nothing reaches the disk. */
+async function writeNothing(route) {
+  const request = route.request();
+  const [reads, now] = [request.method() === 'GET', new Date().toISOString()];
+  // Even to ask for checkpoints makes a folder for them.
+  if (/\/checkpoints(\/|\?|$)/.test(request.url()))
+    return route.fulfill(reads ? { status: 200, json: [] } : { status: 201, json: { id: 'checkpoint', last_modified: now } });
+  if (reads) return route.continue();
+  if (request.method() !== 'PUT') return route.abort();
+  const address = new URL(request.url());
+  address.searchParams.set('content', '0');
+  const answer = await route.fetch({ method: 'GET', url: address.href, postData: '' });
+  return route.fulfill({ status: 200, json: { ...(await answer.json()), last_modified: now } });
 }
 
 /** In the page: every code cell has a number, or one has failed and none is at work. */
