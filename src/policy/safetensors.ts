@@ -4,7 +4,7 @@
  * F32, F16 and BF16 are read, in slices, and written. As in Hugging Face's own reader every name occurs once, every offset fits shape, dtype
  * and file, and the tensors cover the data without a gap; all of that is checked before a value is touched: the files are untrusted.
  */
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { syncFolder, temporaryFor } from '../replace-file.js';
 import { widenHalves } from '../tensors/half.js';
@@ -52,14 +52,13 @@ export interface SafetensorsFile {
  * @throws Error naming the file and what is wrong with it (truncated, overlapping, wrong sizes, unknown dtype).
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+  const fail = (what: string): never => {
+    throw new Error(`${path} is not a valid safetensors file: ${what}`);
+  };
+  if (!(await stat(path)).isFile()) fail('it is no regular file'); // opening a pipe would wait for whoever writes to it
   const file = await open(path, 'r');
   try {
-    const stats = await file.stat();
-    const { size } = stats;
-    const fail = (what: string): never => {
-      throw new Error(`${path} is not a valid safetensors file: ${what}`);
-    };
-    if (!stats.isFile()) fail('it is no regular file');
+    const { size } = await file.stat();
     if (size < 8) fail(`${size} bytes, expected at least 8`);
     const prefix = Buffer.alloc(8);
     await readFully(file, prefix, 0, path);
@@ -77,6 +76,8 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     } catch (error) {
       fail(`its header is not JSON (${(error as Error).message})`);
     }
+    if (json !== null && typeof json === 'object' && !text.startsWith('{') && !Array.isArray(json))
+      fail('its header does not begin with {');
     if (typeof json !== 'object' || json === null || Array.isArray(json)) fail('its header is not a JSON object');
     const dataStart = 8 + headerLength;
     const records = new Map<string, TensorRecord>();

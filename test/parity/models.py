@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 torch.set_num_threads(1)
@@ -139,12 +139,33 @@ def draw(folder, rng, gen, i):
     for name, p in trained.named_parameters():
         out[f"trained.{name}"] = p.detach().clone()
     save_file({k: v.detach().float().contiguous() for k, v in out.items()}, folder / "expected.safetensors")
+    # What a checkpoint says beside its weights; after `generate`, which would heed it.
+    said = json.loads((folder / "config.json").read_text()) | {"initializer_range": 0.03, "a_note": {"of": "ours"}}
+    (folder / "config.json").write_text(json.dumps(said))
+    GenerationConfig(do_sample=True, eos_token_id=[1, 2], top_k=7, repetition_penalty=1.1, max_new_tokens=9).save_pretrained(folder)
     (folder / "batch.json").write_text(json.dumps({"rows": rows, "scored": scored, "continuations": continuations, "penalized": penalized, "loss": float(loss), "losses": losses, "half": {2: "BF16", 3: "F16"}.get(i),
                                                    "about": f"{config.num_hidden_layers} layers, {config.num_attention_heads}/{config.num_key_value_heads} heads of {config.head_dim}, width {config.hidden_size}, "
                                                             f"{'tied' if config.tie_word_embeddings else 'untied'}, {config.rope_parameters['rope_type']}, {f'window {config.sliding_window}, ' if config.sliding_window else ''}{'bfloat16' if i == 2 else 'float16' if half else 'float32'}"}))
 
 
+def says_the_same(folder):
+    """What Transformers reads in a saved folder beside the weights, held to what it reads in the first one."""
+    before, after = (AutoConfig.from_pretrained(each).to_dict() for each in (folder, folder / "saved"))
+    # Written anew: how it is stored, that nothing slides or is scaled.
+    anew = {"dtype", "transformers_version", "_name_or_path", "architectures", "max_window_layers", "rope_parameters", "sliding_window", "use_sliding_window"}
+    different = {key for key in before if before[key] != after.get(key)} - anew
+    assert not different, f"{folder}: config.json says otherwise: {different}"
+    assert before["rope_parameters"]["rope_theta"] == after["rope_parameters"]["rope_theta"]
+    before, after = (GenerationConfig.from_pretrained(each).to_dict() for each in (folder, folder / "saved"))
+    own = AutoConfig.from_pretrained(folder)
+    ends = [1, 2] + [end for end in [own.eos_token_id] if isinstance(end, int) and end not in (1, 2)]
+    assert after["eos_token_id"] == ends, f"{folder}: ends at {after['eos_token_id']}, expected {ends}"
+    different = {key for key in before if before[key] != after.get(key)} - {"eos_token_id", "pad_token_id", "transformers_version"}
+    assert not different, f"{folder}: generation_config.json says otherwise: {different}"
+
+
 def opened(folder):
+    says_the_same(folder)
     rows = json.loads((folder / "batch.json").read_text())["rows"]
     model = AutoModelForCausalLM.from_pretrained(folder / "saved", dtype=torch.float32).eval()
     adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder / "saved", dtype=torch.float32), folder / "saved-adapter").eval()

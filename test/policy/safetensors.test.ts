@@ -1,4 +1,5 @@
 /** The safetensors format: what is written comes back bit for bit, and no file, however broken, does worse than an error with its name. */
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -157,6 +158,15 @@ describe('a broken file is refused by name', () => {
     ],
     ['with offsets that run backwards', () => write({ a: record([0], [8, 4]) }, data), /a: -4 bytes/],
     ['with negative offsets', () => write({ a: record([4], [-16, 0]) }, data), /data_offsets \[-16,0\]/],
+    ['with a negative shape', () => write({ a: record([-1, -4], [0, 16]) }, data), /shape \[-1,-4\]/],
+    ['with a shape that is no number', () => write('{"a":{"dtype":"F32","shape":[null],"data_offsets":[0,16]}}', data), /shape \[null\]/],
+    ['with a shape of texts', () => write('{"a":{"dtype":"F32","shape":["4"],"data_offsets":[0,16]}}', data), /shape \["4"\]/],
+    ['with an endless shape', () => write('{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,16]}}', data), /shape \[null\]/],
+    [
+      'whose header begins with blanks, as Hugging Face refuses it',
+      () => write(`  {"a":${JSON.stringify(record([4], [0, 16]))}}`, data),
+      /does not begin with \{/,
+    ],
     ['with fractions in its shape', () => write({ a: record([0.5], [0, 2]) }, data), /shape \[0.5\]/],
     ['with a shape beyond all numbers', () => write({ a: record([2 ** 52, 2 ** 52], [0, 16]) }, data), /a: 16 bytes for shape/],
     ['of another dtype', () => write({ a: record([2], [0, 16], 'I64') }, data), /dtype "I64", expected F32, F16 or BF16/],
@@ -207,6 +217,13 @@ describe('a broken file is refused by name', () => {
   test('naming every problem at once', async () => {
     write({ a: record([4], [0, 12]), b: record([1], [0, 4], 'U8'), c: record([9], [0, 36]) }, data);
     await expect(openSafetensors(path)).rejects.toThrow(/a: .*b: .*c: /);
+  });
+
+  test.skipIf(process.platform === 'win32')('a pipe in its place is refused, not waited for', async () => {
+    const pipe = join(folder, 'pipe'); // a name of its own: to write to a pipe that nobody reads waits as well
+    execFileSync('mkfifo', [pipe]);
+    await expect(openSafetensors(pipe)).rejects.toThrow(/no regular file/);
+    rmSync(pipe);
   });
 
   test('also a folder in its place', async () => {
