@@ -4,8 +4,10 @@
  * A generator is named by a seed and a path of keys, so that the draw for "GRPO step 3, question 7, sibling 2" is the same
  * whatever else was drawn before it, in whatever order and batch. xoroshiro128+ from pure-rand underneath.
  */
+
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import { described } from './arguments.js';
 
 export interface Random {
   /** Uniform in [0, 1), 24 bits: every value is exact in float32. */
@@ -22,8 +24,9 @@ export interface Random {
   fork(...keys: readonly (string | number)[]): Random;
 }
 
-/** A generator for `seed` and any path of keys below it. */
+/** A generator for `seed`, an integer, and any path of keys below it. */
 export function random(seed: number, ...keys: readonly (string | number)[]): Random {
+  if (!Number.isSafeInteger(seed)) throw new RangeError(`random: expected an integer as the seed, got ${described(seed)}`);
   const generator = xoroshiro128plus(hash(seed, keys));
   const uniform = () => (generator.next() >>> 8) / 0x1000000;
   const integer = (bound: number) => {

@@ -5,7 +5,9 @@
  * total is that of the whole batch. Nothing is padded, what sequences begin with in common is computed once
  * (`packing.ts`), and logits exist for scored positions only.
  */
+
 import * as tf from '@tensorflow/tfjs-core';
+import { checkObject, checkOptions } from '../arguments.js';
 import { checkNumber, shown } from '../number-setting.js';
 import type { Pass } from '../policy/activation-memory.js';
 import { attachTraining, holdsAdapter, saveAdapter } from '../policy/adapter-files.js';
@@ -44,6 +46,12 @@ export interface InProcessOptions {
   readonly tokenizerFolder?: string;
 }
 
+export const IN_PROCESS_OPTIONS: readonly string[] = [
+  'memoryBudget',
+  'gradientCheckpointing',
+  'tokenizerFolder',
+] satisfies (keyof InProcessOptions)[];
+
 /** The engine, and the policy it trains. */
 export interface InProcessEngine extends Engine {
   readonly policy: Policy;
@@ -56,6 +64,9 @@ interface FrozenWeights extends Snapshot {
 
 /** The engine over a policy that is already on the backend. The policy belongs to the engine from here on. */
 export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: InProcessOptions = {}): InProcessEngine {
+  checkObject('inProcessEngine', 'policy', policy, ['config', 'weights']);
+  checkObject('inProcessEngine', 'tokenizer', tokenizer, ['encode', 'decode']);
+  checkOptions('inProcessEngine', options, IN_PROCESS_OPTIONS);
   const { memoryBudget, gradientCheckpointing = 'auto', tokenizerFolder } = options;
   if (memoryBudget !== undefined && !(memoryBudget > 0)) throw new RangeError(`memoryBudget: expected bytes above 0, got ${memoryBudget}`);
   let made: AdamW | null = null;

@@ -4,10 +4,12 @@
  * What is written opens in Transformers unchanged; what Transformers writes opens here. Shards, dtypes, names and shapes are all checked, and every
  * mismatch is listed, before a tensor is made.
  */
+
 import { copyFile, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import * as tf from '@tensorflow/tfjs-core';
+import { checkChoice, checkOptions, checkPath } from '../arguments.js';
 import { openWhole, replaceFiles } from '../replace-file.js';
 import type { AdamWState } from '../tensors/adamW.js';
 import { ensureBackend } from '../tensors/backend.js';
@@ -27,6 +29,9 @@ import { tokenizerFiles } from './tokenizer-files.js';
  * @throws Error listing what the folder lacks or what does not fit its config; NonFiniteError for a weight with a NaN or an infinity
  */
 export async function loadPolicy(folder: string, options: LoadOptions = {}): Promise<Policy> {
+  checkPath('loadPolicy', folder);
+  checkOptions('loadPolicy', options, ['storage', 'onProgress', 'signal'] satisfies (keyof LoadOptions)[]);
+  if (options.storage !== undefined) checkChoice('loadPolicy', 'storage', options.storage, ['float32', 'stored']);
   const { config, origin, shards } = await openCheckpoint(folder, async () => {
     const { config, origin } = await readConfigs(folder);
     return { config, origin, shards: await openShards(folder, config) };

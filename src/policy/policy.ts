@@ -21,8 +21,8 @@ export interface PolicyOrigin {
 
 export class Policy {
   readonly config: PolicyConfig;
-  /** By Hugging Face name; variables, so that an optimiser can move them. */
-  readonly weights: ReadonlyMap<string, tf.Variable>;
+  readonly #weights: ReadonlyMap<string, tf.Variable>;
+  #disposed = false;
   adapter: LoraAdapter | null = null;
 
   private constructor(
@@ -34,7 +34,13 @@ export class Policy {
     readonly origin: PolicyOrigin | null,
   ) {
     this.config = config;
-    this.weights = weights;
+    this.#weights = weights;
+  }
+
+  /** By Hugging Face name; variables, so that an optimiser can move them. @throws Error once the policy is disposed */
+  get weights(): ReadonlyMap<string, tf.Variable> {
+    if (this.#disposed) throw new Error('the policy is disposed, and its engine with it: open it again (openPolicy, loadPolicy)');
+    return this.#weights;
   }
 
   /** Takes tensors by Hugging Face name, which the policy owns from here on: float32, or matrices in packed halves (`tensors/half.ts`). */
@@ -169,7 +175,9 @@ export class Policy {
   }
 
   dispose(): void {
+    if (this.#disposed) return;
     this.dropAdapter();
-    for (const variable of this.weights.values()) variable.dispose();
+    for (const variable of this.#weights.values()) variable.dispose();
+    this.#disposed = true;
   }
 }

@@ -4,8 +4,10 @@
  * Normalising, cutting and merging are the library's. Added tokens are found here (`added-tokens.ts`), so that none is found in text from outside; byte-level decoding is
  * done here too, by table, and held to the library's in the tests.
  */
+
 import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+import { checkPath } from '../arguments.js';
 import { type AddedToken, cutAt, type Stretch } from './added-tokens.js';
 import { BYTE_ALPHABET, GPT2_SPLIT } from './bpe-trainer.js';
 import { chatTemplate, type RenderChat } from './chat-template.js';
@@ -52,6 +54,7 @@ export interface TokenizerOptions {
  * @throws Error where a file is missing or broken, or names no end token.
  */
 export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOptions = {}): Tokenizer {
+  checkPath('loadTokenizer', folder);
   const { definition, config, endIds, chatTemplate: template } = readTokenizerFiles(folder);
   let inner: HuggingFaceTokenizer;
   try {

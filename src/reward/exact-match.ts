@@ -3,10 +3,12 @@
  *
  * 1 where the normalised answer equals any normalised gold answer, else 0. No format bonus, no partial credit.
  */
+import { checkText, checkTexts } from '../arguments.js';
 import { normalizeAnswer } from './normalize.js';
 
 /** The reward of an answer; null (no answer) earns 0. */
 export function exactMatch(answer: string | null, goldenAnswers: readonly string[]): 0 | 1 {
+  checkAnswers('exactMatch', answer, goldenAnswers);
   if (answer === null) return 0;
   const normalized = normalizeAnswer(answer);
   return goldenAnswers.some((gold) => normalizeAnswer(gold) === normalized) ? 1 : 0;
@@ -17,8 +19,15 @@ export function exactMatch(answer: string | null, goldenAnswers: readonly string
  * shown beside exact match only where a result in that measure is to be compared.
  */
 export function coverMatch(answer: string | null, goldenAnswers: readonly string[]): 0 | 1 {
+  checkAnswers('coverMatch', answer, goldenAnswers);
   if (answer === null) return 0;
   return goldenAnswers.some((gold) => [gold, gold.toLowerCase(), capitalize(gold)].some((form) => answer.includes(form))) ? 1 : 0;
+}
+
+/** What every scorer is given. @throws TypeError for anything but a text or null, and a list of texts */
+export function checkAnswers(where: string, answer: unknown, goldenAnswers: unknown): void {
+  if (answer !== null) checkText(where, 'the answer (null: none)', answer);
+  checkTexts(where, 'goldenAnswers', goldenAnswers);
 }
 
 /** Python's `capitalize()`: the first character in title case, all others lower. */

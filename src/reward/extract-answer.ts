@@ -4,6 +4,7 @@
  * This project scores the policy's own text alone, so that tags in a question, a passage or the prompt never count. Search-R1 scores the
  * whole sequence, prompt included, and has to skip the prompt's own example.
  */
+import { checkText } from '../arguments.js';
 import { strip } from './normalize.js';
 
 /** The last complete `<answer>` of the policy's own text, stripped; null where there is none. An empty answer is an answer. */
@@ -21,4 +22,7 @@ export function extractAnswerSearchR1(sequence: string): string | null {
   return found.length < 2 ? null : found[found.length - 1];
 }
 
-const answers = (text: string): string[] => [...text.matchAll(/<answer>([\s\S]*?)<\/answer>/g)].map((match) => strip(match[1]));
+function answers(text: string): string[] {
+  checkText('extractAnswer', 'the sequence', text);
+  return [...text.matchAll(/<answer>([\s\S]*?)<\/answer>/g)].map((match) => strip(match[1]));
+}

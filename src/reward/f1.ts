@@ -3,6 +3,8 @@
  *
  *     F1 = 2 P R / (P + R),  P = shared / words of the answer,  R = shared / words of the gold answer  (multisets, normalised)
  */
+import { checkChoice, checkOptions } from '../arguments.js';
+import { checkAnswers } from './exact-match.js';
 import { normalizeAnswer, normalizeTriviaqa } from './normalize.js';
 
 /**
@@ -17,7 +19,11 @@ export interface F1Options {
 }
 
 /** The best F1 over the gold answers, in [0, 1]; null (no answer) scores 0. */
-export function f1(answer: string | null, goldenAnswers: readonly string[], { rule = 'squad' }: F1Options = {}): number {
+export function f1(answer: string | null, goldenAnswers: readonly string[], options: F1Options = {}): number {
+  checkAnswers('f1', answer, goldenAnswers);
+  checkOptions('f1', options, ['rule']);
+  const { rule = 'squad' } = options;
+  checkChoice('f1', 'rule', rule, ['squad', 'hotpotqa', 'triviaqa']);
   if (answer === null) return 0;
   const normalize = rule === 'triviaqa' ? normalizeTriviaqa : normalizeAnswer;
   const normalized = normalize(answer);

@@ -1,3 +1,5 @@
+import { checkObject, checkText, checkTexts, described } from '../arguments.js';
+
 /** A question with its gold answers, as FlashRAG and Search-R1 keep them (`golden_answers` on disk). */
 export interface Question {
   readonly id: string;
@@ -7,4 +9,14 @@ export interface Question {
   /** Any of these is right. */
   readonly goldenAnswers: readonly string[];
   readonly metadata?: Readonly<Record<string, unknown>>;
+}
+
+/** Looks at questions where they come in. @throws TypeError naming the first that is none */
+export function checkQuestions(where: string, questions: unknown): void {
+  if (!Array.isArray(questions)) throw new TypeError(`${where}: questions: expected a list of questions, got ${described(questions)}`);
+  questions.forEach((question, i) => {
+    checkObject(where, `question ${i}`, question, ['id', 'dataset', 'question', 'goldenAnswers']);
+    checkText(where, `question ${i}: question`, question.question);
+    checkTexts(where, `question ${i}: goldenAnswers`, question.goldenAnswers);
+  });
 }

@@ -6,6 +6,7 @@
  * only an answer counts (Search-R1: max_turns steps and one final generation). Token in, token out: the sampled ids are kept as they are, and what the
  * environment put in is marked as not the policy's own. A protocol may ask for Search-R1's own way instead, which cuts a turn's text and tokenises it again.
  */
+import { checkObject, checkOptions } from '../arguments.js';
 import type { Engine, WeightsChoice } from '../engines/engine.js';
 import { settled } from '../engines/update.js';
 import type { Reply, Rewrite } from '../policy/generate.js';
@@ -15,7 +16,7 @@ import type { Tokenizer } from '../policy/tokenizer.js';
 import { exactMatch } from '../reward/exact-match.js';
 import { type ScoredPassage, SearchError, type Searcher } from '../search/passage.js';
 import { endsTurn, type Protocol, SEARCH_FAILED } from './protocol.js';
-import type { Question } from './question.js';
+import { checkQuestions, type Question } from './question.js';
 import { ownTokens } from './scored.js';
 import type { Group, Trajectory, Turn, TurnContent } from './trajectory.js';
 import { writtenText } from './written-text.js';
@@ -44,6 +45,11 @@ export interface RolloutOptions extends SamplingLimits {
   readonly signal?: AbortSignal;
 }
 
+const OPTIONS: Readonly<Record<keyof RolloutOptions, true>> = {
+  ...{ temperature: true, seed: true, maxTokens: true, weights: true, promptOf: true, batchSize: true },
+  ...{ onProgress: true, onTurn: true, signal: true, topK: true, topP: true, minP: true, repetitionPenalty: true },
+};
+
 /** One episode a question, in the order of the questions. */
 export async function rollout(
   engine: Engine,
@@ -51,6 +57,10 @@ export async function rollout(
   questions: readonly Question[],
   options: RolloutOptions = {},
 ): Promise<Trajectory[]> {
+  checkObject('rollout', 'engine', engine, ['sample', 'tokenizer']);
+  checkObject('rollout', 'environment', environment, ['protocol', 'searcher']);
+  checkQuestions('rollout', questions);
+  checkOptions('rollout', options, Object.keys(OPTIONS));
   const {
     temperature = 1,
     seed = 0,

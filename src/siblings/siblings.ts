@@ -7,6 +7,7 @@
  * A question without a correct attempt, or whose attempts are all the same, gives no pair and is counted. Ties are settled by fewer own tokens, then by
  * the token ids themselves, never by position: the choice does not depend on the order of the siblings.
  */
+import { checkChoice, checkObject } from '../arguments.js';
 import type { Group, Trajectory } from '../rollout/trajectory.js';
 import { distance } from './distance.js';
 
@@ -34,7 +35,8 @@ export interface Pairing {
 }
 
 /** The pair of one group, or why there is none. */
-export function choosePair({ trajectories }: Group, { prefer = 'wrong' }: SiblingOptions = {}): Pair | NoPair {
+export function choosePair({ trajectories }: Group, options: SiblingOptions = {}): Pair | NoPair {
+  const prefer = preferred(options);
   const attempts = trajectories.map((trajectory) => ({ trajectory, own: trajectory.tokens.filter((_, t) => trajectory.own[t]) }));
   const correct = attempts
     .filter(({ trajectory }) => trajectory.reward === 1)
@@ -62,6 +64,7 @@ export function choosePair({ trajectories }: Group, { prefer = 'wrong' }: Siblin
 
 /** Pairs of all groups, with a count of the questions that gave none. */
 export function pairSiblings(groups: readonly Group[], options: SiblingOptions = {}): Pairing {
+  preferred(options); // where there is no group, too
   const skipped: Record<NoPair, number> = { 'no correct attempt': 0, 'nothing different': 0 };
   const pairs: Pair[] = [];
   for (const group of groups) {
@@ -71,6 +74,13 @@ export function pairSiblings(groups: readonly Group[], options: SiblingOptions =
   }
   const searchGap = pairs.reduce((sum, { student, reference }) => sum + student.searches - reference.searches, 0);
   return { pairs, skipped, searchGap };
+}
+
+function preferred(options: SiblingOptions): NonNullable<SiblingOptions['prefer']> {
+  checkObject('siblings', 'options', options);
+  const { prefer = 'wrong' } = options;
+  checkChoice('siblings', 'prefer', prefer, ['wrong', 'correct', 'only-correct']);
+  return prefer;
 }
 
 function shorter(a: readonly number[], b: readonly number[]): number {

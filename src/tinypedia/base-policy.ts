@@ -1,8 +1,10 @@
 /** The committed base policy: how it is opened, and how it was made. */
+
 import { writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { checkObject, checkOptions, checkPath } from '../arguments.js';
 import { datasetPath } from '../datasets.js';
-import { type InProcessEngine, type InProcessOptions, inProcessEngine } from '../engines/in-process.js';
+import { IN_PROCESS_OPTIONS, type InProcessEngine, type InProcessOptions, inProcessEngine } from '../engines/in-process.js';
 import { loadPolicy, savePolicy } from '../policy/checkpoint.js';
 import { Policy } from '../policy/policy.js';
 import { loadTokenizer } from '../policy/tokenizer.js';
@@ -24,6 +26,8 @@ export const basePolicyFolder = (): string => datasetPath('tinypedia', 'base-pol
 
 /** An engine over a checkpoint folder that holds its tokenizer; default the base policy. Starts the best backend where none is active. */
 export async function openPolicy(folder: string = basePolicyFolder(), options: InProcessOptions = {}): Promise<InProcessEngine> {
+  checkPath('openPolicy', folder);
+  checkOptions('openPolicy', options, IN_PROCESS_OPTIONS);
   return inProcessEngine(await loadPolicy(folder), loadTokenizer(folder), { tokenizerFolder: folder, ...options });
 }
 
@@ -68,6 +72,7 @@ export interface TrainingRecord {
  * A run that `out` holds unfinished is given up.
  */
 export async function trainBasePolicy({ from, settings: chosen, ...options }: TrainBasePolicyOptions): Promise<TrainingRecord> {
+  checkRun('trainBasePolicy', options);
   const { out } = options;
   const settings = { ...pretrainSettings, ...chosen };
   const policy = from
@@ -98,6 +103,7 @@ export async function resumeBasePolicy({
   signal,
   stepsBetweenSaves = STEPS_BETWEEN_SAVES,
 }: ResumeBasePolicyOptions): Promise<TrainingRecord> {
+  checkRun('resumeBasePolicy', { out, backend });
   const begun = await openUnfinished(out);
   if (!begun) throw new Error(`${out} holds no unfinished run to go on with: begin one with trainBasePolicy`);
   const { settings, from } = begun;
@@ -143,6 +149,11 @@ export async function resumeBasePolicy({
   } finally {
     engine.dispose();
   }
+}
+
+function checkRun(where: string, { out, backend }: Pick<ResumeBasePolicyOptions, 'out' | 'backend'>): void {
+  checkPath(`${where}: out`, out);
+  checkObject(where, 'backend', backend, ['name', 'description']);
 }
 
 const tokenizerFolder = (): string => datasetPath('tinypedia', 'tokenizer');

@@ -1,4 +1,5 @@
 /** Tinypedia in one call: the encyclopedia, the training questions and the seven mini sets. */
+import { checkOptions } from '../arguments.js';
 import type { SearcherOptions } from '../search/minisearch.js';
 import { MINI_SETS, type MiniSet, makeQuestions, type TinypediaQuestion } from './questions.js';
 import { makeWorld, type World } from './world.js';
@@ -21,7 +22,9 @@ export interface TinypediaOptions {
 }
 
 /** The classroom world. World 1 is the one that lessons and records use; base policies are trained on other worlds (`makePretrainingWorld`). */
-export function tinypedia(seed = 1, { questionsPerSet = 100, trainPerSet = 400 }: TinypediaOptions = {}): Tinypedia {
+export function tinypedia(seed = 1, options: TinypediaOptions = {}): Tinypedia {
+  checkOptions('tinypedia', options, ['questionsPerSet', 'trainPerSet'] satisfies (keyof TinypediaOptions)[]);
+  const { questionsPerSet = 100, trainPerSet = 400 } = options;
   const world = makeWorld(seed);
   const oneHop = makeQuestions(world, 'nq-mini', 'train', trainPerSet);
   const twoHop = makeQuestions(world, 'hotpotqa-mini', 'train', trainPerSet);

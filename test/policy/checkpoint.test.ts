@@ -312,8 +312,8 @@ describe('a saved policy', () => {
     expect(await second.policy.values()).not.toEqual(await first.policy.values());
     first.addAdapter({ rank: 1, alpha: 1, seed: 1 });
     await expect(first.load(folder)).rejects.toThrow(/merge or drop it/);
-    for (const engine of engines) engine.dispose();
     expect(await loadOptimizer(fixtureFolder('xs_tied'), second.policy.weights)).toBeNull();
+    for (const engine of engines) engine.dispose();
   });
 });
 

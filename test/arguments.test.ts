@@ -1,0 +1,166 @@
+/** What JavaScript lets through where TypeScript would not: every door says what it got and what it expects, and never `Cannot read properties of undefined`. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import * as searchE1 from '../src/index.js';
+
+// biome-ignore lint/suspicious/noExplicitAny: what callers without types write is the subject
+const door = searchE1 as any;
+const { classroomProtocol, basePolicyFolder } = searchE1;
+const question = { id: '1', dataset: 'd', question: 'who ?', goldenAnswers: ['Ada'] };
+const environment = { protocol: classroomProtocol, searcher: { search: async () => [] } };
+let engine: searchE1.InProcessEngine;
+beforeAll(async () => {
+  engine = await searchE1.openPolicy();
+});
+afterAll(() => engine.dispose());
+
+type Misuse = readonly [call: string, run: () => unknown, message: string];
+
+const refuses = (misuses: readonly Misuse[]) =>
+  test.each(misuses)('%s', async (_, run, message) => {
+    await expect((async () => run())()).rejects.toThrow(message);
+  });
+
+describe('paths', () => {
+  refuses(
+    (['openPolicy', 'loadPolicy', 'loadTokenizer'] as const).flatMap((name): Misuse[] => [
+      [`${name}(5)`, () => door[name](5), `${name}: expected a path, got 5`],
+      [`${name}(null)`, () => door[name](null), `${name}: expected a path, got null`],
+      [`${name}('')`, () => door[name](''), `${name}: expected a path, got ""`],
+      [`${name}({})`, () => door[name]({ folder: 'x' }), `${name}: expected a path, got an object of folder`],
+    ]),
+  );
+  refuses([
+    ['trainBasePolicy without a folder', () => door.trainBasePolicy({}), 'trainBasePolicy: out: expected a path, got undefined'],
+    [
+      'trainBasePolicy without a backend',
+      () => door.trainBasePolicy({ out: 'x' }),
+      'trainBasePolicy: backend: expected an object with name',
+    ],
+    ['resumeBasePolicy in no folder', () => door.resumeBasePolicy({ out: ' ' }), 'resumeBasePolicy: out: expected a path, got " "'],
+  ]);
+});
+
+describe('options', () => {
+  refuses([
+    [
+      'openPolicy, misspelt',
+      () => door.openPolicy(undefined, { memorybudget: 1 }),
+      'there is no option memorybudget; expected memoryBudget,',
+    ],
+    ['openPolicy, a text', () => door.openPolicy(undefined, 'cpu'), 'openPolicy: options: expected an object, got "cpu"'],
+    ['openPolicy, a list', () => door.openPolicy(undefined, []), 'openPolicy: options: expected an object, got a list of 0'],
+    ['openPolicy, null', () => door.openPolicy(undefined, null), 'openPolicy: options: expected an object, got null'],
+    ['loadPolicy, misspelt', () => door.loadPolicy(basePolicyFolder(), { stroage: 'stored' }), 'loadPolicy: there is no option stroage'],
+    [
+      'loadPolicy, storage',
+      () => door.loadPolicy(basePolicyFolder(), { storage: 'int8' }),
+      'storage: expected float32, stored; got "int8"',
+    ],
+    [
+      'inProcessEngine of nothing',
+      () => door.inProcessEngine(),
+      'inProcessEngine: policy: expected an object with config, weights, got undefined',
+    ],
+    [
+      'inProcessEngine, no tokenizer',
+      () => door.inProcessEngine(engine.policy, {}),
+      'tokenizer: expected an object with encode, decode, got an object of nothing, without encode',
+    ],
+    [
+      'tinypedia, misspelt',
+      () => door.tinypedia(1, { questionsperset: 5 }),
+      'tinypedia: there is no option questionsperset; expected questionsPerSet, trainPerSet',
+    ],
+    ['f1, another rule', () => door.f1('a', ['a'], { rule: 'rouge' }), 'f1: rule: expected squad, hotpotqa, triviaqa; got "rouge"'],
+    ['f1, misspelt', () => door.f1('a', ['a'], { rules: 'squad' }), 'f1: there is no option rules'],
+    [
+      'choosePair',
+      () => door.choosePair({ trajectories: [] }, { prefer: 'right' }),
+      'siblings: prefer: expected wrong, correct, only-correct; got "right"',
+    ],
+    ['choosePair, a text', () => door.choosePair({ trajectories: [] }, 'wrong'), 'siblings: options: expected an object, got "wrong"'],
+    ['pairSiblings of no group', () => door.pairSiblings([], { prefer: 'right' }), 'siblings: prefer'],
+  ]);
+});
+
+describe('a seed', () => {
+  refuses(
+    ['a', undefined, null, Number.NaN, 1.5, 2 ** 53, Number.POSITIVE_INFINITY].map(
+      (seed): Misuse => [`${seed}`, () => door.random(seed), 'random: expected an integer as the seed, got '],
+    ),
+  );
+  refuses([['of a world', () => door.tinypedia('a'), 'random: expected an integer as the seed, got "a"']]);
+});
+
+describe('a rollout', () => {
+  const roll = (...args: unknown[]) => door.rollout(engine, ...args);
+  refuses([
+    [
+      'without an engine',
+      () => door.rollout(undefined, environment, []),
+      'rollout: engine: expected an object with sample, tokenizer, got undefined',
+    ],
+    ['without an environment', () => roll(), 'rollout: environment: expected an object with protocol, searcher, got undefined'],
+    ['without a searcher', () => roll({ protocol: classroomProtocol }, []), 'got an object of protocol, without searcher'],
+    ['of a text', () => roll(environment, 'who ?'), 'rollout: questions: expected a list of questions, got "who ?"'],
+    [
+      'of texts',
+      () => roll(environment, ['who ?']),
+      'rollout: question 0: expected an object with id, dataset, question, goldenAnswers, got "who ?"',
+    ],
+    [
+      'without gold answers',
+      () => roll(environment, [question, { ...question, goldenAnswers: undefined }]),
+      'question 1: expected an object with',
+    ],
+    [
+      'with one gold answer as a text',
+      () => roll(environment, [{ ...question, goldenAnswers: 'Ada' }]),
+      'question 0: goldenAnswers: expected a list of texts, got "Ada"',
+    ],
+    [
+      'with a number as gold answer',
+      () => roll(environment, [{ ...question, goldenAnswers: ['Ada', 5] }]),
+      'goldenAnswers: expected a list of texts, got 5 at 1',
+    ],
+    ['of no text', () => roll(environment, [{ ...question, question: 5 }]), 'question 0: question: expected a text, got 5'],
+    [
+      'with a misspelt option',
+      () => roll(environment, [question], { temprature: 1 }),
+      'rollout: there is no option temprature; expected temperature,',
+    ],
+    [
+      'that evaluates, with a misspelt option',
+      () => door.evaluatePolicy(engine, environment, [question], { limit: 1 }),
+      'there is no option limit',
+    ],
+  ]);
+});
+
+describe('a score', () => {
+  const ofScorers = (['exactMatch', 'coverMatch', 'f1'] as const).flatMap((name): Misuse[] => [
+    [`${name} of a number`, () => door[name](1, ['1']), `${name}: the answer (null: none): expected a text, got 1`],
+    [`${name} of undefined`, () => door[name](undefined, ['1']), `${name}: the answer (null: none)`],
+    [`${name} without gold answers`, () => door[name]('a'), `${name}: goldenAnswers: expected a list of texts, got undefined`],
+    [`${name} against a text`, () => door[name]('a', 'a'), `${name}: goldenAnswers: expected a list of texts, got "a"`],
+    [`${name} of no answer, against a number`, () => door[name](null, [1]), `${name}: goldenAnswers: expected a list of texts, got 1 at 0`],
+  ]);
+  refuses(ofScorers);
+  refuses([
+    ['extractAnswer of nothing', () => door.extractAnswer(), 'extractAnswer: the sequence: expected a text'],
+    ['extractAnswerSearchR1 of tokens', () => door.extractAnswerSearchR1([1, 2]), 'extractAnswer: the sequence: expected a text'],
+  ]);
+});
+
+test('a disposed engine says so, whatever is asked of it, and may be disposed again', async () => {
+  const gone = await searchE1.openPolicy();
+  gone.dispose();
+  gone.dispose();
+  const said = /the policy is disposed, and its engine with it: open it again \(openPolicy, loadPolicy\)/;
+  await expect(searchE1.rollout(gone, environment, [question])).rejects.toThrow(said);
+  await expect(searchE1.evaluatePolicy(gone, environment, [question])).rejects.toThrow(said);
+  await expect(gone.forward([{ tokens: [1, 2], scored: [1] }])).rejects.toThrow(said);
+  await expect(gone.forwardBackward(searchE1.crossEntropyLoss([{ tokens: [1, 2], scored: [1] }]))).rejects.toThrow(said);
+  await expect(gone.save('nowhere')).rejects.toThrow(said);
+  expect(() => gone.snapshot()).toThrow(said);
+});
