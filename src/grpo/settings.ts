@@ -37,7 +37,7 @@ export const classroomGrpo: GrpoSettings = {
   deviationOver: 'group',
   deviationEpsilon: 1e-6,
   warmUpSteps: 5,
-  optimizer: { learningRate: 4e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
+  optimizer: { learningRate: 1e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
   seed: 1,
 };
 

@@ -5,8 +5,8 @@
  * reads the standard prompt. Both score the student trajectory's own tokens; the adapter learns to bring the student's distributions to the teacher's, and is
  * merged at the end. Nothing is sampled: the pairs were made before.
  *
- * Unpublished and therefore named settings: rank, alpha, rate, clamp, epochs. OPSD v3's values are the defaults for real models; Tinypedia's were
- * measured (a 0.4 M policy needs a higher rate and a wider clamp).
+ * Unpublished and therefore named settings: rank, alpha, rate, clamp, epochs. `opsdV3` holds OPSD v3's, for real models: pass them yourself.
+ * Tinypedia's were measured (a 0.4 M policy needs a higher rate and a wider clamp).
  */
 import type { Engine, Loss, LossReport, Paired } from '../engines/engine.js';
 import { settled, update } from '../engines/update.js';
@@ -40,8 +40,8 @@ export interface OfsdSettings {
 export type AdapterSettings = Omit<OfsdSettings, 'clamp' | 'privileged'>;
 
 /**
- * Measured on Tinypedia. A clamp must leave room for the correction that matters: where a policy always looks twice, so that it gives "go on" a probability of 0.03 and
- * its teacher 0.9, that entry contributes 3 nats. At 0.5 its gradient was gone and a policy that had saturated stayed so (searches 3.07 -> 3.05, measured on an earlier base policy); 2 leaves it.
+ * Measured on Tinypedia. An entry above the clamp passes no gradient: a teacher that gives "go on" 0.9 where the student gives it p contributes 0.9 log(0.9 / p), which is above 2 nats
+ * for p below .098, so that the correction of a policy that always looks twice is lost. Distil before GRPO has made it so; a clamp of 4 or 8 did not help those that were (tried).
  */
 export const classroomOfsd: OfsdSettings = {
   epochs: 1,

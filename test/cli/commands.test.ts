@@ -622,7 +622,7 @@ describe('a model that is not of the classroom', () => {
       passages,
     ]);
     expect([result.agent, result.protocol]).toEqual([model, 'search-r1']);
-    expect(result.sets[0].exactMatch.value).toBe(1); // the feedback's own tags are the last ones that Search-R1's scorer finds
+    expect(result.sets[0].exactMatch.value).toBe(0); // it wrote no answer itself: the tags of the feedback, which Search-R1's scorer would find, do not count
   });
 
   it.each([
