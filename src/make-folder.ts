@@ -18,6 +18,7 @@ export async function makeFolder(path: string): Promise<void> {
   for (const folder of missing)
     await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'EEXIST') return; // another process was faster
+      if (error.code === undefined) throw error;
       throw new Error(`${path} cannot be made: ${error.message}; choose another folder`, { cause: error });
     });
 }
