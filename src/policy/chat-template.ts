@@ -1,8 +1,8 @@
 /**
- * Conversations as the text that a chat model was trained on: the folder's own Jinja template, rendered as Transformers' `apply_chat_template` does.
+ * Conversations as the text that a chat model was trained on: the folder's own Jinja template, rendered as Transformers' `apply_chat_template` does (`python-jinja.ts`).
  */
-import { Template } from '@huggingface/jinja';
 import { MarkedText } from './marked-text.js';
+import { compile } from './python-jinja.js';
 
 export interface ChatMessage {
   readonly role: 'system' | 'user' | 'assistant' | 'tool';
@@ -22,17 +22,17 @@ export type RenderChat = (messages: readonly ChatMessage[], options?: ChatOption
  * Compiles a template once.
  *
  * @param specialTokens `bos_token`, `eos_token` and the like, by name
- * @throws Error where the template is none; the returned function throws where it refuses its messages (`raise_exception`, which the library has)
+ * @throws Error where the template is none; the returned function throws where it refuses its messages (`raise_exception`), is not supported, or does not end
  */
 export function chatTemplate(source: string, specialTokens: Readonly<Record<string, string>> = {}): RenderChat {
-  let template: Template;
+  let render: ReturnType<typeof compile>;
   try {
-    template = new Template(source);
+    render = compile(source);
   } catch (error) {
     throw new Error(`the chat template is not valid Jinja: ${(error as Error).message}`);
   }
   return (messages, { addGenerationPrompt = true, variables = {} } = {}) =>
-    template.render({
+    render({
       messages,
       tools: null,
       documents: null,
