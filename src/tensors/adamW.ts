@@ -174,8 +174,8 @@ function checkSettings(settings: Required<AdamWSettings>, rate: number): void {
       'a finite number from 0 on',
     );
   for (const name of ['learningRate', 'epsilon', 'weightDecay'] as const) atLeastZero(name);
-  check('learningRate', Number.isFinite(Math.fround(rate)), 'a rate that float32 can hold');
   for (const name of ['beta1', 'beta2'] as const) check(name, settings[name] >= 0 && settings[name] < 1, 'from 0 up to 1, without 1');
+  check('learningRate', Number.isFinite(Math.fround(rate)), 'a rate that float32 can hold, divided by 1 - beta1^step too');
   check('clipNorm', settings.clipNorm >= 0, '0 (no clipping) or more');
 }
 

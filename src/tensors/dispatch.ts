@@ -4,12 +4,11 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 
-/** Over packed halves, on webgpu alone, whose memory JavaScript does not see: elsewhere the formula widens them where they lie. */
-export type HalfKernelName =
-  | 'SearchE1HalfLinear'
-  | 'SearchE1HalfRows'
-  | 'SearchE1HalfSelectedLogProbs'
-  | 'SearchE1HalfSelectedLogProbsGrad';
+/** Over packed halves, on webgpu alone: elsewhere the formula has products with them at its disposal. */
+export type WebGpuKernelName = 'SearchE1HalfLinear' | 'SearchE1HalfSelectedLogProbs' | 'SearchE1HalfSelectedLogProbsGrad';
+
+/** The same, where JavaScript does not see the memory that they lie in. */
+export type HalfKernelName = WebGpuKernelName | 'SearchE1HalfRows';
 
 /** Kernels of this project; `simd/fused-kernels.ts` holds those of the simd backend. */
 export type KernelName =

@@ -7,7 +7,7 @@
  * A binding without the kernels (the package's own download), or a graphics card, computes the plain formulas.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import type { HalfKernelName, KernelName } from '../dispatch.js';
+import type { KernelName, WebGpuKernelName } from '../dispatch.js';
 import { packedWeights } from './decode-tokens.js';
 
 /** What is used of tfjs-node's backend and its binding; a handle is a tensor of TensorFlow's. */
@@ -32,8 +32,11 @@ type Inputs = Readonly<Record<string, tf.TensorInfo>>; // some may be absent
 type Attributes = any;
 type Run = (operations: Operations, inputs: Inputs, attributes: Attributes) => tf.TensorInfo | tf.TensorInfo[];
 
-/** Segments serve batches of attention too; 16-bit weights have no kernel here yet: their plain formula runs. */
-const KERNELS: Readonly<Record<Exclude<KernelName, HalfKernelName | 'SearchE1HalfMatMul'>, Run>> = {
+/** Segments serve batches of attention too. */
+const KERNELS: Readonly<Record<Exclude<KernelName, WebGpuKernelName>, Run>> = {
+  SearchE1HalfMatMul: (run, { x, halves }, { format, byRows }) =>
+    run.one('SearchE1HalfMatMul', [x, halves], [Number(format === 'BF16'), Number(byRows)]),
+  SearchE1HalfRows: (run, { halves, ids }, { format }) => run.one('SearchE1HalfRows', [halves, ids], [Number(format === 'BF16')]),
   SearchE1Linear: (run, { x, weight, bias, plus }) => run.one('SearchE1Linear', [x, weight, bias, plus]),
   SearchE1AdaptedLinear: (run, { x, weight, a, b, bias, plus }, { scale }) =>
     run.all('SearchE1AdaptedLinear', [x, weight, a, b, bias, plus], 2, [scale]),

@@ -145,12 +145,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     var scores: array<f32, ${TILE}>;
     var highest = top;
+    var read = 0u; // a bit for each key that is read: a comparison would not see a score that is NaN
     for (var j = 0u; j < ${TILE}u; j++) {
       var four = vec4<f32>(0.0);
       for (var i = 0u; i < ${part}u; i++) { four = fma(mine[i], tileK[j * ${vectors}u + first + i], four); }
       let key = key0 + j;
       let score = together(dot(four, vec4<f32>(1.0)));
-      scores[j] = select(-1e30, score, key <= limit && ${readable(variant, 'segment', 'min(key, keys - 1u)')});
+      let reads = key <= limit && ${readable(variant, 'segment', 'min(key, keys - 1u)')};
+      if (reads) { read |= 1u << j; }
+      scores[j] = select(-1e30, score, reads);
       highest = max(highest, scores[j]);
     }
     let shrink = exp(top - highest);
@@ -158,15 +161,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     mass *= shrink;
     for (var i = 0u; i < ${part}u; i++) { sum[i] *= shrink; }
     for (var j = 0u; j < ${TILE}u; j++) {
-      let weight = select(0.0, exp(scores[j] - top), scores[j] > -1e29);
+      let weight = select(0.0, exp(scores[j] - top), (read & (1u << j)) != 0u);
       mass += weight;
       for (var i = 0u; i < ${part}u; i++) { sum[i] = fma(vec4<f32>(weight), tileV[j * ${vectors}u + first + i], sum[i]); }
     }
   }
   if (query < queries) {
-    let scale = select(0.0, 1.0 / mass, mass > 0.0);
+    let scale = select(1.0 / mass, 0.0, mass == 0.0);
     for (var i = 0u; i < ${part}u; i++) { ${write('out', headDim, 'sum[i] * scale')} }
-    if (first == 0u) { lse[head * params.queries + own] = select(0.0, top + log(mass), mass > 0.0); }
+    if (first == 0u) { lse[head * params.queries + own] = select(top + log(mass), 0.0, mass == 0.0); }
   }
 }`,
   );
@@ -219,14 +222,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let key = key0 + index;
     var score = -1e30;
     let row = row_of(segment, min(key, readable - 1u));
-    if (key < readable && open(row)) {
+    let reads = key < readable && open(row);
+    if (reads) {
       let from_ = (row * params.keyHeads + keyHead) * ${headDim}u;
       var four = vec4<f32>(0.0);
       for (var i = 0u; i < ${vectors}u; i++) { four = fma(mine[i], k_four(from_, i), four); }
       score = dot(four, vec4<f32>(1.0));
     }
     let highest = max(top, reduce_max(score, index));
-    let weight = select(0.0, exp(score - highest), score > -1e29);
+    let weight = select(0.0, exp(score - highest), reads);
     weights[index] = weight;
     let shrink = exp(top - highest);
     top = highest;
@@ -245,10 +249,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (index < ${vectors}u) {
     var whole = vec4<f32>(0.0);
     for (var s = 0u; s < keysAtOnce; s++) { whole += partial[s * ${vectors}u + index]; }
-    let scale = select(0.0, 1.0 / mass, mass > 0.0);
+    let scale = select(1.0 / mass, 0.0, mass == 0.0);
     for (var c = 0u; c < 4u; c++) { if (index * 4u + c < ${headDim}u) { out[at + index * 4u + c] = whole[c] * scale; } }
   }
-  if (index == 0u) { lse[head * params.queries + own] = select(0.0, top + log(mass), mass > 0.0); }
+  if (index == 0u) { lse[head * params.queries + own] = select(top + log(mass), 0.0, mass == 0.0); }
 }`,
   );
 });

@@ -41,6 +41,9 @@ const SLOTS = 256;
 /** What is queued keeps its buffers: beyond this much it is submitted, so that they can be used again. */
 const UNSUBMITTED_BYTES = 2 ** 28;
 
+/** A buffer without bytes cannot be bound, and what is queued with it is lost: tensors without elements get one vector. */
+const LEAST_BYTES = 16;
+
 /** Bind groups that are kept: making one takes longer than the rest of a dispatch, and a loop binds the same buffers again. */
 const BIND_GROUPS = 4096;
 
@@ -84,9 +87,10 @@ export class ShaderQueue {
     bufferManager.acquireBuffer = (size, ...rest) => {
       if (this.#made >= UNSUBMITTED_BYTES) this.#submit();
       this.#made += size;
-      return acquire(size, ...rest);
+      return acquire(Math.max(size, LEAST_BYTES), ...rest);
     };
     writeSmallUploads(backend);
+    readNothing(backend);
     const { maxBufferSize, maxStorageBufferBindingSize } = backend.device.limits;
     this.maxBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
   }
@@ -225,10 +229,19 @@ function writeSmallUploads(backend: WebGPUBackend): void {
     const data = backend.tensorMap.get(dataId) as unknown as { resource: unknown; dtype: string; values: unknown };
     const { values } = data;
     const plain = (data.dtype === 'int32' && values instanceof Int32Array) || (data.dtype === 'float32' && values instanceof Float32Array);
-    if (data.resource || !plain || values.byteLength > SMALL_UPLOAD || values.byteLength === 0) return upload(dataId);
+    if (data.resource || !plain || values.byteLength > SMALL_UPLOAD) return upload(dataId);
     data.values = null;
     upload(dataId);
-    backend.queue.writeBuffer(data.resource as unknown as GPUBuffer, 0, values);
+    if (values.byteLength > 0) backend.queue.writeBuffer(data.resource as unknown as GPUBuffer, 0, values);
+  };
+}
+
+/** What a tensor without elements reads: nothing, though its buffer has bytes. */
+function readNothing(backend: WebGPUBackend): void {
+  const read = backend.read.bind(backend);
+  backend.read = async (dataId) => {
+    const { shape, dtype } = backend.tensorMap.get(dataId) as unknown as { shape: number[]; dtype: tf.NumericDataType };
+    return shape && tf.util.sizeFromShape(shape) === 0 ? tf.util.getTypedArrayFromDType(dtype, 0) : read(dataId);
   };
 }
 

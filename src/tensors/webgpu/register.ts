@@ -161,17 +161,17 @@ const KERNELS: Readonly<Record<Exclude<KernelName, 'SearchE1DecodeTokens' | 'Sea
     queue.release(statistics);
     return [dq, dk, dv];
   },
-  /** Of a softmax the log-sum-exp is kept and the logits are computed again: for 150,000 tokens a row, keeping them would fill the card. */
+  /** Of a softmax the log-sum-exp is kept, in two parts, and the logits are computed again: for 150,000 tokens a row, keeping them would fill the card. */
   SearchE1SelectedLogProbs: (queue, { hidden, head, targets }) => [...selectedLogProbs(queue, hidden, head, targets), queue.output([1])],
-  SearchE1SelectedLogProbsGrad: (queue, { hidden, head, targets, weights: lse, dy }, { of }) =>
-    of === 'hidden' ? gradientOfHidden(queue, hidden, head, targets, lse, dy) : gradientOfHead(queue, hidden, head, targets, lse, dy),
+  SearchE1SelectedLogProbsGrad: (queue, { hidden, head, targets, weights: sums, dy }, { of }) =>
+    of === 'hidden' ? gradientOfHidden(queue, hidden, head, targets, sums, dy) : gradientOfHead(queue, hidden, head, targets, sums, dy),
   SearchE1HalfSelectedLogProbs: (queue, { hidden, halves, targets }, { format }) =>
     selectedLogProbs(queue, hidden, halves, targets, format),
-  SearchE1HalfSelectedLogProbsGrad: (queue, { hidden, halves, targets, weights: lse, dy }, { format }) =>
-    gradientOfHidden(queue, hidden, halves, targets, lse, dy, format),
+  SearchE1HalfSelectedLogProbsGrad: (queue, { hidden, halves, targets, weights: sums, dy }, { format }) =>
+    gradientOfHidden(queue, hidden, halves, targets, sums, dy, format),
   SearchE1ForwardKl(queue, { teacher, student }, { clamp }) {
     const [rows, width] = student.shape;
-    const [both, saved] = [queue.output([2, rows]), queue.output([rows, 3])];
+    const [both, saved] = [queue.output([2, rows]), queue.output([rows, 5])];
     queue.run(vocabulary.forwardKl, [teacher, student, both, saved], [u32(rows), u32(width), ...clampParams(clamp)], rows);
     return [both, saved];
   },
@@ -233,7 +233,7 @@ function replaceMatMul(queue: ShaderQueue): void {
     const [leading, other] = [a.shape.slice(0, -2), b.shape.slice(0, -2)];
     const [m, k] = transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
     const n = b.shape[b.shape.length - (transposeB ? 2 : 1)];
-    const plain = a.dtype === 'float32' && b.dtype === 'float32' && `${leading}` === `${other}` && m * n * k > 0;
+    const plain = a.dtype === 'float32' && b.dtype === 'float32' && `${leading}` === `${other}`;
     if (!plain) return before(call);
     const batch = tf.util.sizeFromShape(leading);
     const out = queue.output([...leading, m, n]);
@@ -286,7 +286,7 @@ function zeros(queue: ShaderQueue, shape: readonly number[]): tf.TensorInfo {
   return out;
 }
 
-/** Log-probabilities and entropies [2, N], and log-sum-exps [N]. */
+/** Log-probabilities and entropies [2, N]; of each row the largest logit, and the logarithm of the sum of all less it [2, N]. */
 function selectedLogProbs(
   queue: ShaderQueue,
   hidden: tf.TensorInfo,
@@ -296,12 +296,12 @@ function selectedLogProbs(
 ): tf.TensorInfo[] {
   const rows = size(targets);
   checkIds(queue, targets, head.shape[0]);
-  const [both, lse] = [queue.output([2, rows]), queue.output([rows])];
+  const [both, sums] = [queue.output([2, rows]), queue.output([2, rows])];
   for (const { logits, first, count } of logitsInParts(queue, hidden, head, halves)) {
-    queue.run(vocabulary.selected, [logits, targets, both, lse], [count, head.shape[0], first, rows].map(u32), count);
+    queue.run(vocabulary.selected, [logits, targets, both, sums], [count, head.shape[0], first, rows].map(u32), count);
     queue.release(logits);
   }
-  return [both, lse];
+  return [both, sums];
 }
 
 function gradientOfHidden(
@@ -309,14 +309,14 @@ function gradientOfHidden(
   hidden: tf.TensorInfo,
   head: tf.TensorInfo,
   targets: tf.TensorInfo,
-  lse: tf.TensorInfo,
+  sums: tf.TensorInfo,
   dy: tf.TensorInfo,
   halves?: HalfFormat,
 ): tf.TensorInfo {
   const [width, entries] = [last(hidden), head.shape[0]];
   const gradient = queue.output(hidden.shape);
   for (const { logits, first, count } of logitsInParts(queue, hidden, head, halves)) {
-    queue.run(vocabulary.selectedGrad, [logits, targets, lse, dy], [count, entries, first].map(u32), count);
+    queue.run(vocabulary.selectedGrad, [logits, targets, sums, dy], [count, entries, first, size(targets)].map(u32), count);
     matMul(queue, logits, head, gradient, { m: count, n: width, k: entries, offsetC: first * width, halves });
     queue.release(logits);
   }
@@ -328,13 +328,13 @@ function gradientOfHead(
   hidden: tf.TensorInfo,
   head: tf.TensorInfo,
   targets: tf.TensorInfo,
-  lse: tf.TensorInfo,
+  sums: tf.TensorInfo,
   dy: tf.TensorInfo,
 ): tf.TensorInfo {
   const [entries, width] = head.shape;
   const gradient = zeros(queue, head.shape);
   for (const { logits, first, count } of logitsInParts(queue, hidden, head)) {
-    queue.run(vocabulary.selectedGrad, [logits, targets, lse, dy], [count, entries, first].map(u32), count);
+    queue.run(vocabulary.selectedGrad, [logits, targets, sums, dy], [count, entries, first, size(targets)].map(u32), count);
     const shape = { m: entries, n: width, k: count, transposeA: true, offsetB: first * width, accumulate: true };
     matMul(queue, logits, hidden, gradient, shape);
     queue.release(logits);

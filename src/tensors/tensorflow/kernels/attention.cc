@@ -90,7 +90,7 @@ void softmaxes(float* scores, int64_t keys, float scale, float* share, float* ls
     }
   for (int i = 0; i < L * LANES; i++) {
     const float most = best[i / LANES][i % LANES], total = sum[i / LANES][i % LANES];
-    const bool nothing = most < -1e29f;
+    const bool nothing = most < -1e29f && !std::isnan(total); // of a score that is NaN
     share[i] = nothing ? 0 : 1 / total;
     lse[i] = nothing ? NOTHING_READ : most * scale + std::log(total);
   }

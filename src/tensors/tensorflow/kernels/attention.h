@@ -56,7 +56,7 @@ inline void hide(float* row, int64_t limit, int64_t columns, const float* mask) 
 inline float softmax(float* row, int64_t limit, int64_t columns, const float* mask, float scale, float* share) {
   hide(row, limit, columns, mask);
   const float best = largest(row, limit);
-  if (best < -1e29f) {
+  if (best < -1e29f && std::none_of(row, row + limit, [](float score) { return std::isnan(score); })) {
     std::fill(row, row + columns, 0.0f);
     *share = 0;
     return NOTHING_READ;

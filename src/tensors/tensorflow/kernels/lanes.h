@@ -44,6 +44,7 @@ inline void storePart(float* at, Lanes x, int64_t count) {
 #endif
 }
 
+/** The second where one of the two is NaN. */
 inline Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
 inline Lanes smaller(Lanes a, Lanes b) { return a < b ? a : b; }
 
@@ -104,9 +105,9 @@ inline float largestOf(Lanes x) {
   return most;
 }
 
-/** e^x to 2 units in the last place; 0 below -87. (Cephes' expf: x = n ln 2 + r, e^x = 2^n p(r).) */
+/** e^x to 2 units in the last place; 0 below -87, NaN of NaN. (Cephes' expf: x = n ln 2 + r, e^x = 2^n p(r).) */
 inline Lanes exponential(Lanes x) {
-  const Lanes cut = smaller(larger(x, splat(-87.3f)), splat(88.3f));
+  const Lanes cut = smaller(splat(88.3f), larger(splat(-87.3f), x));
   const Lanes magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to an integer
   const Lanes n = (cut * 1.44269504088896341f + magic) - magic;
   const Lanes r = (cut - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -147,9 +148,10 @@ inline double sumOver(int64_t count, F f) {
   return total;
 }
 
+/** Of numbers that are not NaN; a NaN may be what it gives or be passed over, as what is computed from each of them is NaN again. */
 inline float largest(const float* row, int64_t count) {
   Lanes most = splat(row[0]);
-  eachVector(count, [&](int64_t at, int64_t n) { most = larger(most, loadPart(row + at, n, row[0])); });
+  eachVector(count, [&](int64_t at, int64_t n) { most = larger(loadPart(row + at, n, row[0]), most); });
   return largestOf(most);
 }
 

@@ -23,6 +23,7 @@ constexpr int64_t SMALL_SUM = 1 << 17;
 /** f(i0, rows, j0, columns) for the blocks of an [m, n] result that is summed over k, on all threads. */
 template <typename F>
 void eachBlock(int64_t m, int64_t n, int64_t k, F f) {
+  if (m == 0 || n == 0) return;
   const int64_t wanted = 2 * threadCount();
   const int64_t rows = std::clamp((m + 2 * wanted - 1) / (2 * wanted), LEAST_ROWS, MOST_ROWS), across = (m + rows - 1) / rows;
   const int64_t parts = std::max<int64_t>(1, wanted / std::max<int64_t>(1, across)); // few rows: columns are divided too

@@ -28,8 +28,12 @@ struct Tensor {
   }
   /** Length of the last axis. */
   int64_t width() const { return shape.back(); }
-  /** How many times the last axis. */
-  int64_t rows() const { return width() == 0 ? 0 : size() / width(); }
+  /** How many times the last axis, which may be of length 0. */
+  int64_t rows() const {
+    int64_t n = 1;
+    for (size_t axis = 0; axis + 1 < shape.size(); axis++) n *= shape[axis];
+    return n;
+  }
   float* floats() const { return size() == 0 ? nullptr : static_cast<float*>(data); }
   int32_t* integers() const { return static_cast<int32_t*>(data); }
 };

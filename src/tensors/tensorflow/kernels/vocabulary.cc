@@ -10,6 +10,8 @@
 namespace search_e1 {
 namespace {
 
+constexpr float NONE = -std::numeric_limits<float>::infinity();
+
 /** A row of logits, in place e^(logit - largest) -> log p(target) and entropy, and one over the sum of the row. */
 void selectLogProb(float* row, int64_t vocabulary, int64_t targetId, float* logProb, float* entropy, float* inverse) {
   const float target = row[targetId];
@@ -18,7 +20,7 @@ void selectLogProb(float* row, int64_t vocabulary, int64_t targetId, float* logP
   for (int64_t block = 0; block < vocabulary; block += 16 * LANES) {
     Lanes sum{}, product{};
     eachVector(std::min(vocabulary - block, 16 * LANES), [&](int64_t at, int64_t n) {
-      const Lanes below = loadPart(row + block + at, n, best - 1e4f) - best; // e^-10000 is 0
+      const Lanes below = larger(splat(-1e4f), loadPart(row + block + at, n, NONE) - best); // e^-10000 is 0, and times -10000 still
       const Lanes e = exponential(below);
       sum += e;
       product += e * below;
@@ -92,34 +94,46 @@ void finishHidden(Call& call) {
   });
 }
 
-float logSumExp(const float* row, int64_t count) {
-  const float best = largest(row, count);
-  const double total = sumOver(count, [&](int64_t at, int64_t n) { return exponential(loadPart(row + at, n, best - 1e4f) - best); });
-  return best + std::log(total);
-}
+/** Of a row the largest logit and the logarithm of the sum of all below it: apart, so that large logits keep their digits. */
+struct LogSum {
+  float best, log;
 
-/** teacher and student logits [N, V], settings [clamp] -> clipped and unclipped sums [2, N]; both log-sum-exps and the probability kept [N, 3]. */
+  LogSum(const float* row, int64_t count) : best(largest(row, count)) {
+    log = std::log(sumOver(count, [&](int64_t at, int64_t n) { return exponential(loadPart(row + at, n, NONE) - best); }));
+  }
+  LogSum(const float* saved) : best(saved[0]), log(saved[1]) {}
+
+  Lanes logSoftmax(Lanes logits) const { return (logits - best) - log; }
+};
+
+/** p (log p - log q); 0 where p is 0, whatever q. */
+inline Lanes klEntry(Lanes p, Lanes tLog, Lanes sLog) { return p == 0.0f ? Lanes{} : p * (tLog - sLog); }
+
+/**
+ * teacher and student logits [N, V], settings [clamp] -> clipped and unclipped sums [2, N]; of each row the teacher's largest logit and the logarithm of its sum,
+ * the student's, and the probability kept [N, 5].
+ */
 void forwardKl(Call& call) {
   const Tensor teacher = call.input(0), student = call.input(1);
   const Lanes clamp = splat(call.input(2).floats()[0]);
   const int64_t rows = teacher.shape[0], vocabulary = teacher.width();
   float* const both = call.output(0, {2, rows}).floats();
-  float* const saved = call.output(1, {rows, 3}).floats();
+  float* const saved = call.output(1, {rows, 5}).floats();
   parallel(rows, vocabulary * 8, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i++) {
       const float* t = teacher.floats() + i * vocabulary;
       const float* s = student.floats() + i * vocabulary;
-      const float tLse = logSumExp(t, vocabulary), sLse = logSumExp(s, vocabulary);
+      const LogSum tSum(t, vocabulary), sSum(s, vocabulary);
       double clipped = 0, unclipped = 0, kept = 0;
       for (int64_t block = 0; block < vocabulary; block += 16 * LANES) {
         Lanes all{}, cut{}, share{};
         eachVector(std::min(vocabulary - block, 16 * LANES), [&](int64_t at, int64_t n) {
-          const Lanes tLog = loadPart(t + block + at, n, tLse - 1e4f) - tLse;
+          const Lanes tLog = tSum.logSoftmax(loadPart(t + block + at, n, NONE));
           const Lanes p = exponential(tLog);
-          const Lanes entry = p * (tLog - (loadPart(s + block + at, n) - sLse));
+          const Lanes entry = klEntry(p, tLog, sSum.logSoftmax(loadPart(s + block + at, n)));
           all += entry;
-          cut += smaller(entry, clamp);
-          share += entry <= clamp ? p : Lanes{};
+          cut += smaller(clamp, entry);
+          share += entry > clamp ? Lanes{} : p;
         });
         unclipped += sumOf(all);
         clipped += sumOf(cut);
@@ -127,9 +141,8 @@ void forwardKl(Call& call) {
       }
       both[i] = clipped;
       both[rows + i] = unclipped;
-      saved[3 * i] = tLse;
-      saved[3 * i + 1] = sLse;
-      saved[3 * i + 2] = kept;
+      const float of[] = {tSum.best, tSum.log, sSum.best, sSum.log, static_cast<float>(kept)};
+      std::copy_n(of, 5, saved + 5 * i);
     }
   });
 }
@@ -146,18 +159,19 @@ void forwardKlGrad(Call& call) {
     for (int64_t i = from; i < to; i++) {
       const float* t = teacher.floats() + i * vocabulary;
       const float* s = student.floats() + i * vocabulary;
-      const float tLse = saved[3 * i], sLse = saved[3 * i + 1], kept = saved[3 * i + 2];
+      const LogSum tSum(saved + 5 * i), sSum(saved + 5 * i + 2);
+      const float kept = saved[5 * i + 4];
       eachVector(vocabulary, [&](int64_t at, int64_t n) {
-        const Lanes tLog = loadPart(t + at, n) - tLse, sLog = loadPart(s + at, n) - sLse;
+        const Lanes tLog = tSum.logSoftmax(loadPart(t + at, n)), sLog = sSum.logSoftmax(loadPart(s + at, n));
         const Lanes p = exponential(tLog);
-        const Lanes keptHere = p * (tLog - sLog) <= clamp ? p : Lanes{};
+        const Lanes keptHere = klEntry(p, tLog, sLog) > clamp ? Lanes{} : p;
         storePart(dStudent + i * vocabulary + at, (exponential(sLog) * kept - keptHere) * dy[i], n);
       });
     }
   });
 }
 
-/** logits [N, V], uniforms [N], settings [temperature] -> tokens [N], log-probabilities [N]. */
+/** logits [N, V], uniforms [N], settings [temperature] -> tokens [N], log-probabilities [N], NaN where a row has no distribution. */
 void sampleTokens(Call& call) {
   const Tensor logits = call.input(0);
   const float* const uniforms = call.input(1).floats();
@@ -178,7 +192,7 @@ void sampleTokens(Call& call) {
       for (int64_t block = 0; block < blocks; block++) {
         const int64_t start = block * BLOCK;
         sums[block] = total += sumOver(std::min(BLOCK, vocabulary - start), [&](int64_t at, int64_t n) {
-          const Lanes e = exponential((loadPart(row + start + at, n, -std::numeric_limits<float>::infinity()) - best) * factor);
+          const Lanes e = exponential((loadPart(row + start + at, n, NONE) - best) * factor);
           storePart(weights + start + at, e, n);
           return e;
         });
@@ -195,7 +209,7 @@ void sampleTokens(Call& call) {
           token = v;
         }
       } else {
-        while (row[token] != best) token++;
+        while (row[token] != best && token < vocabulary - 1) token++; // a NaN equals nothing
       }
       tokens[i] = static_cast<int32_t>(token);
       logProbs[i] = (row[token] - best) * factor - std::log(total);
