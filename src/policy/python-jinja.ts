@@ -10,6 +10,9 @@ import { cased, equal, floatText, refused, str, strip, type Value, words } from 
 
 /** Expressions evaluated, statements run and items of lists made; published templates take some hundreds a message. */
 const MAX_STEPS = 1_000_000;
+
+/** Nodes within one another, calls of macros included. Templates in use stay below a hundred. */
+const MAX_DEPTH = 500;
 const MAX_LENGTH = 10_000_000;
 
 /** A node of the parsed template, as far as it is looked at here. */
@@ -102,6 +105,7 @@ function printing(node: Node): Node {
 
 class PythonInterpreter extends Interpreter {
   #steps = 0;
+  #depth = 0;
   readonly #paid = new WeakSet<object>();
   /** Lists that are iterators or views in Python, with what makes them: they print as such there. */
   readonly #views = new WeakMap<object, string>();
@@ -109,7 +113,17 @@ class PythonInterpreter extends Interpreter {
   readonly #tuples = new WeakSet<object>();
 
   override evaluate(node: Node | undefined, scope: Scope): Value {
-    const value = this.#value(node, scope) ?? this.#make(undefined);
+    // Of its own, well below the stack: the library takes an exhausted stack for a variable that is not defined, and prints on.
+    if (++this.#depth > MAX_DEPTH) throw new Error(`the chat template goes more than ${MAX_DEPTH} calls deep`);
+    try {
+      return this.#counted(this.#value(node, scope) ?? this.#make(undefined));
+    } finally {
+      this.#depth--; // `break` and `continue` leave by an exception
+    }
+  }
+
+  /** The value, once it is paid for. */
+  #counted(value: Value): Value {
     const { value: held } = value;
     this.#steps++;
     // What is made is paid for too, once: a loop over a long list takes as many steps.

@@ -10,7 +10,7 @@ import { createRequire } from 'node:module';
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import { useKernels } from './dispatch.js';
-import { startSimd, wantedThreads } from './simd/backend.js';
+import { startSimd, wantedThreads } from './simd/start.js';
 import { registerTensorFlowKernels, type TensorFlowBackend } from './tensorflow/register.js';
 import { BackendUnavailable, setUpTensorFlow } from './unavailable.js';
 import { openWebGpu } from './webgpu/device.js';

@@ -7,12 +7,11 @@ import { type GrpoDatum, grpoLoss } from '../../src/grpo/loss.js';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
 import { decode, headOf } from '../../src/policy/decoder.js';
 import { Policy } from '../../src/policy/policy.js';
-import type { Tokenizer } from '../../src/policy/tokenizer.js';
 import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { linear } from '../../src/tensors/linear.js';
 import { webGpuDevice } from '../../src/tensors/webgpu/device.js';
-import { expectArraysClose, fixtureFolder, readFixture, tinyConfig } from '../policy/xs.js';
+import { expectArraysClose, fixtureFolder, noTokenizer, readFixture, tinyConfig } from '../policy/xs.js';
 import { swiftShaderCanRun, useSwiftShader } from '../swiftshader.js';
 
 const prompts = [
@@ -22,7 +21,7 @@ const prompts = [
 ];
 
 const newEngine = (): InProcessEngine =>
-  inProcessEngine(Policy.initialize(tinyConfig, random(1, 'weights'), { scale: 0.3 }), {} as Tokenizer, { memoryBudget: 60_000 });
+  inProcessEngine(Policy.initialize(tinyConfig, random(1, 'weights'), { scale: 0.3 }), noTokenizer, { memoryBudget: 60_000 });
 
 /** Draws greedily, scores, takes one optimiser step. */
 async function step(engine: InProcessEngine) {
@@ -101,7 +100,7 @@ describe.skipIf(!swiftShaderCanRun)('the engine on WebGPU', { timeout: 300_000 }
     expectArraysClose([...(await logits.data())], f.logits_row0.flat(), 2e-5, 'logits');
     logits.dispose();
     expect(held() - before).toBeLessThan(2.2 * policy.parameters); // two bytes each, the vectors four
-    const stored = inProcessEngine(policy, {} as Tokenizer);
+    const stored = inProcessEngine(policy, noTokenizer);
     stored.addAdapter({ rank: 2, alpha: 4, seed: 1 });
     const data = [{ tokens: row, scored: [5, 6, 7, 8, 9] }];
     const { loss } = await stored.forwardBackward(crossEntropyLoss(data));

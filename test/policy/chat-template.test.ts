@@ -71,7 +71,11 @@ describe('a chat template', () => {
       /a text of \d+ characters/,
     );
     expect(refusal('{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}')).toMatch(/steps/);
-    expect(refusal('{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}')).toMatch(/call stack|steps/);
+    expect(refusal('{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}')).toMatch(/more than 500 calls deep/);
+    // What the library would print on with, taking the exhausted stack for a variable that is not defined.
+    const guarded = '{% macro m(n) %}{% if n is defined and m is defined %}{{ m(n) }}{% else %}quiet{% endif %}{% endmacro %}{{ m(1) }}';
+    expect(refusal(guarded)).toMatch(/more than 500 calls deep/);
+    expect(refusal('{% for i in range(2000) %}{% if i < 1999 %}{% continue %}{% endif %}{{ i }}{% endfor %}')).toBe('printed "1999"');
   }, 60_000);
 
   test('tells what came from outside from its own words, and is not steered by it', () => {

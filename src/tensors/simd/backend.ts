@@ -2,19 +2,11 @@
  * The `simd` backend of TensorFlow.js: every float and integer tensor lies in one shared WebAssembly memory, where this project's kernels work on it
  * with several threads; operations without a kernel of ours run as the stock JavaScript kernels of the `cpu` backend, on the same memory.
  */
-import { availableParallelism } from 'node:os';
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import { registerFusedKernels } from './fused-kernels.js';
 import { Heap } from './heap.js';
 import { compileKernels, type KernelBuild, type KernelModule } from './module.js';
-import { registerStandardKernels } from './standard-kernels.js';
-import { MAXIMUM_THREADS, Threads } from './threads.js';
-
-export interface SimdOptions {
-  /** Threads that share the work, the calling one included; 1 starts no workers. Default: one a processor, at most 16. SEARCH_E1_THREADS overrides. */
-  readonly threads?: number;
-}
+import { Threads } from './threads.js';
 
 type DType = 'float32' | 'int32';
 
@@ -140,33 +132,4 @@ export class SimdBackend extends MathBackendCPU {
     this.data.set(dataId, held);
     return held;
   }
-}
-
-/**
- * Registers the backend with its kernels and makes it the active one; called again, it only sets the number of threads.
- *
- * @throws Error where it does not start
- */
-export async function startSimd({ threads }: SimdOptions = {}): Promise<SimdBackend> {
-  if (!tf.engine().registryFactory.simd) {
-    const backend = new SimdBackend();
-    tf.registerBackend('simd', () => backend);
-    tf.copyRegisteredKernels('cpu', 'simd');
-    registerStandardKernels();
-    registerFusedKernels();
-  }
-  await tf.setBackend('simd');
-  const backend = tf.backend() as unknown as SimdBackend;
-  backend.threads.count = wantedThreads(threads);
-  return backend;
-}
-
-/** The number of threads that is asked for. @throws RangeError for what is no number of threads */
-export function wantedThreads(option: number | undefined): number {
-  const text = process.env.SEARCH_E1_THREADS;
-  const wanted = text ? Number(text) : (option ?? Math.min(availableParallelism(), 16));
-  if (Number.isInteger(wanted) && wanted >= 1 && wanted <= MAXIMUM_THREADS) return wanted;
-  throw new RangeError(
-    `${text ? 'SEARCH_E1_THREADS (environment variable)' : 'threads'}: expected an integer from 1 to ${MAXIMUM_THREADS}, got ${text || option}`,
-  );
 }

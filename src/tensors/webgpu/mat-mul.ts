@@ -58,6 +58,7 @@ export function matMul(
   { bias, plus }: Addends = {},
 ): void {
   const { m, n, k, transposeA = false, transposeB = false, batch = 1, strideA = 0, strideB = 0, offsetA = 0, offsetB = 0 } = shape;
+  if (m === 0 || n === 0 || batch === 0) return; // nothing to write
   const { offsetC = 0, factor = 1, accumulate = false, halves } = shape;
   const addends = [...(bias ? [bias] : []), ...(plus ? [plus] : [])];
   const writing = { bias: Boolean(bias), plus: Boolean(plus), accumulate };

@@ -87,7 +87,7 @@ export class ShaderQueue {
     bufferManager.acquireBuffer = (size, ...rest) => {
       if (this.#made >= UNSUBMITTED_BYTES) this.#submit();
       this.#made += size;
-      return acquire(Math.max(size, LEAST_BYTES), ...rest);
+      return acquire(size || LEAST_BYTES, ...rest);
     };
     writeSmallUploads(backend);
     readNothing(backend);
