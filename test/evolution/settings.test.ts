@@ -93,7 +93,7 @@ describe('the gate', () => {
     expect(decideGate(made(-4, 0, 1), classroomEvolution.gate)).toMatchObject({ open: false, searchGap: -1 });
   });
 
-  test('of the classroom parts the rounds that were seen to help from those that harmed (Tinypedia 2: seed, GRPO rate, gain and gap measured)', () => {
+  test('of the classroom lets two measured rounds through that helped and shuts out two that harmed (Tinypedia 2: seed, GRPO rate, gain and gap)', () => {
     const open = (student: number, teacher: number, gap: number) =>
       decideGate(made(4 * gap, student, teacher), classroomEvolution.gate).open;
     expect(open(0.596, 0.872, -0.418)).toBe(true); // seed 11, 1e-4: greedy .530 -> .554, searches 2.91 -> 1.84
