@@ -10,8 +10,8 @@
 namespace search_e1 {
 namespace {
 
-/** Columns of the result, and numbers that are summed, of the part of the weights that is widened at a time. */
-constexpr int64_t PART_COLUMNS = 128, PART_DEPTH = 512;
+/** Columns of the result, and numbers that are summed, of the part of the weights that is widened at a time; rows of its product that are held beside it. */
+constexpr int64_t PART_COLUMNS = 128, PART_DEPTH = 512, PART_ROWS = 240;
 /** Up to so many rows each row of the weights is multiplied as it is widened, as when tokens are written one by one. */
 constexpr int64_t FEW_ROWS = 16;
 
@@ -29,7 +29,8 @@ inline To bitsAs(From from) {
 /** `count` neighbours, widened exactly: bfloat16 is the upper half of a float32, binary16 has 5 bits of exponent and 10 of fraction. */
 inline Lanes widen(const uint16_t* from, int64_t count, bool bfloat16) {
   HalfLanes halves{};
-  std::memcpy(&halves, from, std::min(count, LANES) * sizeof(uint16_t));
+  if (count >= LANES) std::memcpy(&halves, from, sizeof halves); // of a known size: an instruction, not a call
+  else std::memcpy(&halves, from, count * sizeof(uint16_t));
 #ifdef __AVX512F__
   if (!bfloat16) return (Lanes)_mm512_cvtph_ps((__m256i)halves);
 #endif
@@ -93,8 +94,9 @@ void multiplyHalves(Call& call) {
   const int64_t even = (across + 2 * threadCount() - 1) / (2 * threadCount());
   const int64_t columns = std::clamp((even + LANES - 1) / LANES * LANES, 2 * LANES, PART_COLUMNS);
   parallel((across + columns - 1) / columns, static_cast<double>(m + 8) * columns * k / 8, [&](int64_t from, int64_t to) {
-    float* const part = scratch(partFloats(columns, PART_DEPTH) + columns * PART_DEPTH);
+    float* const part = scratch(partFloats(columns, PART_DEPTH) + columns * (PART_DEPTH + PART_ROWS));
     float* const wide = part + partFloats(columns, PART_DEPTH);
+    float* const product = wide + columns * PART_DEPTH;
     for (int64_t j0 = from * columns; j0 < std::min(across, to * columns); j0 += columns) {
       const int64_t width = std::min(columns, across - j0);
       for (int64_t k0 = 0; k0 < std::max<int64_t>(1, k); k0 += PART_DEPTH) {
@@ -104,8 +106,19 @@ void multiplyHalves(Call& call) {
         else
           for (int64_t i = 0; i < depth; i++) widenRow(w.at(k0 + i, j0), wide + i * columns, width, w.bfloat16);
         const Strided b = byRows ? Strided{wide, 1, PART_DEPTH} : Strided{wide, columns, 1};
-        const Start before = k0 == 0 ? Start{} : Start{y + j0, across};
-        multiplyAll({x.floats() + k0, k, 1}, b, before, y + j0, across, m, width, depth, part);
+        if (k0 == 0) {
+          multiplyAll({x.floats(), k, 1}, b, {}, y + j0, across, m, width, depth, part);
+          continue;
+        }
+        // Summed apart, then added: in a sum over a vocabulary, one number after the other, each would lose what it has below the sum's last digit.
+        for (int64_t i0 = 0; i0 < m; i0 += PART_ROWS) {
+          const int64_t rows = std::min(PART_ROWS, m - i0);
+          multiplyAll({x.floats() + i0 * k + k0, k, 1}, b, {}, product, columns, rows, width, depth, part);
+          for (int64_t i = 0; i < rows; i++) {
+            float* const sums = y + (i0 + i) * across + j0;
+            eachVector(width, [&](int64_t at, int64_t n) { storePart(sums + at, loadPart(sums + at, n) + loadPart(product + i * columns + at, n), n); });
+          }
+        }
       }
     }
   });
