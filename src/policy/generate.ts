@@ -17,23 +17,9 @@ import { linear } from '../tensors/linear.js';
 import { nextTurn } from '../tensors/next-turn.js';
 import { type DecoderWeights, decode, headOf, tokenDecoder } from './decoder.js';
 import { drawTokens, type SamplingLimits } from './sampling.js';
+import { answer, hasBegun, type Prompt, type Reply, read, type SampledSequence, type Sequence, writeSampled } from './sequence.js';
 
-/** What the environment does after a sampled token: nothing, end the sequence, put its own tokens in (shown, never scored), or rewrite what was sampled. */
-export type Reply = 'continue' | 'end' | readonly number[] | Rewrite;
-
-/** What Search-R1 does after a turn: its text is cut and tokenised again, and of a long sequence only the end is read on. */
-export interface Rewrite {
-  /** Tokens sampled last that are taken back. */
-  readonly takeBack: number;
-  /** The policy's own in their place. */
-  readonly own: readonly number[];
-  /** The environment's after them. */
-  readonly shown: readonly number[];
-  /** From here on only so many of the last tokens are read, prompt included, as if the sequence began there. Default: as before. */
-  readonly readLast?: number;
-  /** Whether the sequence ends. */
-  readonly end: boolean;
-}
+export type { Reply, Rewrite, SampledSequence } from './sequence.js';
 
 export interface GenerateOptions extends SamplingLimits {
   /** 0 is greedy. Paper and Search-R1: 1 in training, 0 in evaluation. */
@@ -51,44 +37,8 @@ export interface GenerateOptions extends SamplingLimits {
   readonly signal?: AbortSignal;
 }
 
-export interface SampledSequence {
-  /** After the prompt, own and forced. */
-  readonly tokens: number[];
-  readonly own: boolean[];
-  /**
-   * log p of own tokens at the sampling temperature (at temperature 1 when greedy), 0 elsewhere; nats. NaN where a rewrite put in a token that was not sampled,
-   * or had the beginning forgotten before it was.
-   */
-  readonly logProbs: number[];
-  /** True where `maxTokens` cut it. */
-  readonly truncated: boolean;
-}
-
 /** Prompt tokens let in at once: bounds what a step holds beside the cache. A longer prompt goes alone. */
 const PROMPT_TOKENS_PER_STEP = 4096;
-
-/** A prompt and the sequences that begin with it. */
-interface Prompt {
-  readonly tokens: readonly number[];
-  /** Sequences not let in yet. */
-  waiting: number;
-  /** [1, d] hidden state of its last token, kept from when it was read until all its sequences have begun. */
-  last: tf.Tensor2D | null;
-}
-
-interface Sequence {
-  readonly index: number;
-  readonly prompt: Prompt;
-  /** Prompt, then everything written so far. */
-  readonly known: number[];
-  /** How many tokens of that are no longer read. */
-  forgotten: number;
-  readonly own: boolean[];
-  readonly logProbs: number[];
-  readonly uniform: () => number;
-  searching: boolean;
-  truncated: boolean;
-}
 
 /** Writes on from each prompt until the environment ends it; results are in the order of the prompts. */
 export async function generate(
@@ -253,6 +203,7 @@ class Batch {
       pieces.forEach(({ sequence: { prompt }, slot }, i) => {
         if (leaders.get(prompt) !== slot) return;
         rowOf.set(prompt, i);
+        this.#forget(prompt);
         if (prompt.waiting > 0) prompt.last = tf.keep(tf.slice(hidden[0], [i, 0], [1, -1]));
       });
       let rows = pieces.length;
@@ -285,20 +236,20 @@ class Batch {
     return tf.reshape(hidden, [pieces.length, this.model.config.hiddenSize]);
   }
 
-  /** Adds a sampled token; what the environment says to it is added at once or when it comes. */
+  /** Adds a sampled token; what the environment says to it is heeded at once or when it comes. */
   #take(placed: Placed, token: number, logProb: number): void {
     const { sequence } = placed;
-    write(sequence, token, true, sequence.forgotten > 0 ? Number.NaN : logProb);
+    writeSampled(sequence, token, logProb);
     const reply = this.options.onToken(sequence.index, token);
     if (!(reply instanceof Promise)) {
-      this.#answer(placed, reply);
+      this.#heed(placed, reply);
       return;
     }
     sequence.searching = true;
     reply
       .then((late) => {
         sequence.searching = false;
-        if (!this.#over) this.#answer(placed, late);
+        if (!this.#over) this.#heed(placed, late);
       })
       .catch((error: unknown) => {
         this.#failure ??= { error };
@@ -306,47 +257,18 @@ class Batch {
       .finally(() => this.#wake());
   }
 
-  #answer(placed: Placed, reply: Reply): void {
-    const { sequence, slot } = placed;
+  /** Goes on reading where what was read no longer stands, or frees the slot. */
+  #heed({ sequence, slot }: Placed, reply: Reply): void {
     const { maxTokens, onProgress } = this.options;
-    const rewrites = typeof reply === 'object' && 'takeBack' in reply;
-    if (rewrites) this.#rewrite(placed, reply);
-    else if (typeof reply === 'object') for (const token of reply) write(sequence, token, false, 0);
-    const ended = rewrites ? reply.end : reply === 'end';
-    const truncated = !ended && sequence.own.length >= maxTokens;
-    if (truncated) {
-      sequence.truncated = true;
-      sequence.own.length = maxTokens;
-      sequence.logProbs.length = maxTokens;
-      sequence.known.length = sequence.prompt.tokens.length + maxTokens;
+    const { over, standing } = answer(sequence, reply, maxTokens);
+    if (over) {
+      this.#inSlot[slot] = null;
+      this.#finished++;
+      onProgress?.(this.#finished, this.#total);
+      return;
     }
-    if (!ended && !truncated) return;
-    this.#inSlot[slot] = null;
-    this.#finished++;
-    onProgress?.(this.#finished, this.#total);
-  }
-
-  /** What the new tokens have in common with the sampled ones stays as it was sampled and read. */
-  #rewrite({ sequence, slot }: Placed, { takeBack, own, shown, readLast = Number.POSITIVE_INFINITY }: Rewrite): void {
-    const { known } = sequence;
-    const start = known.length - takeBack;
-    let same = start;
-    while (same < known.length && known[same] === own[same - start]) same++;
-    const written = same - sequence.prompt.tokens.length;
-    known.length = same;
-    sequence.own.length = written;
-    sequence.logProbs.length = written;
-    for (const token of own.slice(same - start)) write(sequence, token, true, Number.NaN);
-    for (const token of shown) write(sequence, token, false, 0);
-    const forgotten = Math.max(sequence.forgotten, known.length - readLast);
-    const read = this.#cache.length(slot);
-    // The last token is always read again: what comes next is predicted from it.
-    if (forgotten === sequence.forgotten) this.#cache.truncate(slot, Math.min(read, same - forgotten, known.length - forgotten - 1));
-    else {
-      this.#cache.truncate(slot, 0);
-      this.#promptInSlot[slot] = null;
-    }
-    sequence.forgotten = forgotten;
+    if (standing < this.#cache.length(slot)) this.#cache.truncate(slot, standing);
+    if (standing < sequence.prompt.tokens.length) this.#promptInSlot[slot] = null; // no sibling finds the whole prompt there
   }
 
   /** All sequences are waiting for the environment: until one hears from it, or the signal fires. */
@@ -360,16 +282,4 @@ class Batch {
     prompt.last?.dispose();
     prompt.last = null;
   }
-}
-
-/** What of a sequence is read. */
-const read = ({ known, forgotten }: Sequence): readonly number[] => known.slice(forgotten);
-
-/** Whether anything follows its prompt. */
-const hasBegun = ({ known, prompt }: Sequence): boolean => known.length > prompt.tokens.length;
-
-function write(sequence: Sequence, token: number, own: boolean, logProb: number): void {
-  sequence.known.push(token);
-  sequence.own.push(own);
-  sequence.logProbs.push(logProb);
 }

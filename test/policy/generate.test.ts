@@ -321,5 +321,33 @@ describe('on simd', () => {
       const marks = sampled.flatMap(({ logProbs }) => logProbs.map(Number.isNaN));
       expect(new Set(marks)).toEqual(new Set([true, false]));
     });
+
+    test.each([1, 2, 40])(
+      'leaves nothing of a first turn, and its siblings still begin with the whole prompt, %i at a time',
+      async (batchSize) => {
+        const before = tf.memory().numTensors;
+        const options = { ...defaults, temperature: 0, maxTokens: 60, batchSize };
+        const asked = [...prompts.slice(0, 1), ...prompts.slice(0, 1), ...prompts.slice(0, 1), ...prompts.slice(1, 3)];
+        const emptied = (ends: (sequence: number) => boolean) => {
+          const turns = asked.map(() => 0);
+          return (sequence: number): Reply => {
+            const nothing = { takeBack: 1, own: [], shown: [], end: ends(sequence) };
+            return turns[sequence]++ === 0 ? nothing : turns[sequence] === 5 ? 'end' : 'continue';
+          };
+        };
+        const written = await generate(policy, asked, { ...options, onToken: emptied(() => false) });
+        let count = 0;
+        for (const [i, prompt] of asked.entries()) {
+          count = 0;
+          const [alone] = await generate(policy, [prompt], { ...options, onToken: () => (++count === 4 ? 'end' : 'continue') });
+          expect(written[i].tokens).toEqual(alone.tokens);
+        }
+        const half = await generate(policy, asked, { ...options, onToken: emptied((sequence) => sequence % 2 === 0) });
+        half.forEach(({ tokens }, i) => {
+          expect(tokens).toEqual(i % 2 === 0 ? [] : written[i].tokens);
+        });
+        expect(tf.memory().numTensors).toBe(before);
+      },
+    );
   });
 });
