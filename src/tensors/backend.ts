@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 // For its side effect: under Node, tfjs-core alone registers no gradients of its operations.
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
+import { checkSlices } from './checked-slice.js';
 import { useKernels } from './dispatch.js';
 import { startSimd, wantedThreads } from './simd/start.js';
 import { registerTensorFlowKernels, type TensorFlowBackend } from './tensorflow/register.js';
@@ -162,7 +163,7 @@ function wantedBackend(option: 'auto' | BackendName): 'auto' | BackendName {
 
 /**
  * What `auto` tries, in order. Where no graphics card computes, the SIMD kernels come before TensorFlow on the CPU: that takes a second and 300 MB to load,
- * and is the faster of the two from about a million parameters on.
+ * and is the faster of the two once it is there (README.md, Speed).
  */
 const AUTO: readonly { readonly name: BackendName; readonly onCard: boolean }[] = [
   { name: 'tensorflow', onCard: true },
@@ -233,6 +234,7 @@ async function startWebGpu({ compute }: BackendOptions): Promise<Started> {
   const device = await openWebGpu();
   await tf.setBackend('webgpu');
   const queue = registerWebGpuKernels(device);
+  checkSlices('webgpu');
   queue.compute = compute ?? 'float32';
   const products = compute === 'float16' ? ', products rounded to float16' : '';
   return {
@@ -261,6 +263,7 @@ async function startSimdThreads({ threads }: BackendOptions): Promise<Started> {
 async function startCpu(): Promise<Started> {
   const { version_cpu } = await import('@tensorflow/tfjs-backend-cpu');
   await tf.setBackend('cpu');
+  checkSlices('cpu');
   (tf.backend() as unknown as { firstUse: boolean }).firstUse = false; // else it prints an advertisement for tfjs-node on stderr
   return { description: `tfjs-backend-cpu ${version_cpu} (plain JavaScript, slow)`, kernels: 'none', device: 'cpu' };
 }

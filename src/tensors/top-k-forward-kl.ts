@@ -15,7 +15,7 @@ export interface TopKForwardKlOptions {
 
 /**
  * @param teacherLogProbs [N, K], full-vocabulary log-probabilities of the K tokens, a constant; -Infinity is none
- * @param indices int32 [N, K], which tokens they are, in [0, V); the row of one that is not becomes NaN
+ * @param indices int32 [N, K], which tokens they are, in [0, V), in any order; a row with one that is not, or with one twice, becomes NaN
  * @param studentLogits [N, V]
  * @returns the clipped sum of each token, nats; [N]. Differentiable in the student's logits.
  */
@@ -34,7 +34,9 @@ export function topKForwardKl(
   const inside = tf.logicalAnd(tf.greaterEqual(indices, 0), tf.less(indices, vocabulary)); // [N, K]
   const positions = tf.where(inside, tf.add(indices, starts), starts); // [N, K]
   const found = tf.gather(tf.reshape(tf.logSoftmax(studentLogits), [-1]), positions); // [N, K]
-  const studentLogProbs = tf.where(inside, found, tf.fill(found.shape, Number.NaN)); // [N, K]
+  const same = tf.equal(tf.expandDims(indices, 2), tf.expandDims(indices, 1)); // [N, K, K]
+  const once = tf.lessEqual(tf.sum(tf.cast(same, 'int32'), 2), 1); // [N, K]
+  const studentLogProbs = tf.where(tf.logicalAnd(inside, once), found, tf.fill(found.shape, Number.NaN)); // [N, K]
   const conditioned = (logProbs: tf.Tensor) => (renormalise ? tf.logSoftmax(logProbs) : logProbs);
   const teacher = conditioned(teacherLogProbs);
   const probabilities = tf.exp(teacher); // [N, K]

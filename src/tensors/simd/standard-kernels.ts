@@ -3,6 +3,7 @@
  * the stock one.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { checkedSlice } from '../checked-slice.js';
 import type { SimdBackend } from './backend.js';
 import { type Axis, broadcastAxes, joinAxes, rowMajor } from './broadcast.js';
 import { batchMatMul } from './mat-mul.js';
@@ -96,10 +97,7 @@ const KERNELS: Readonly<Record<string, Run>> = {
 
   Slice({ x }, { begin, size }, backend) {
     if (!isHeld(x, backend) || x.shape.length === 0) return undefined;
-    const [start, lengths] = tf.slice_util.parseSliceParams(x as tf.Tensor, begin, size);
-    tf.slice_util.assertParamsValid(x as tf.Tensor, start, lengths);
-    if (start.some((at) => !Number.isInteger(at) || at < 0) || lengths.some((length) => !Number.isInteger(length) || length < 0))
-      throw new RangeError(`slice: from [${start}], [${lengths}] long, of [${x.shape}]: both should be integers from 0 on`);
+    const [start, lengths] = checkedSlice(x, begin, size);
     const y = backend.output(lengths, x.dtype);
     const [from, to] = [rowMajor(x.shape), rowMajor(lengths)];
     const offset = start.reduce((sum, at, i) => sum + at * from[i], 0);
