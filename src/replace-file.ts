@@ -64,7 +64,13 @@ export async function replaceFiles(folder: string, { marker, outdated, write }: 
     const files = await readdir(staged);
     if (!files.includes(marker)) throw new Error(`${folder}: ${marker} is not among the files to write (${files.join(', ')})`);
     for (const name of files) await syncFile(join(staged, name));
-    const gone = (await readdir(folder)).filter((name) => outdated(name) && !files.includes(name));
+    const there = await readdir(folder, { withFileTypes: true });
+    const gone = there.map(({ name }) => name).filter((name) => outdated(name) && !files.includes(name));
+    const inTheWay = there.find((each) => each.isDirectory() && (files.includes(each.name) || gone.includes(each.name)));
+    if (inTheWay)
+      throw new Error(
+        `${join(folder, inTheWay.name)} is a folder where a file is to be: nothing was saved; move it away or save elsewhere`,
+      );
     const plan: Plan = { pid: process.pid, marker, files, outdated: gone };
     await writeFile(join(staged, PLAN), JSON.stringify(plan), { flush: true });
     await syncFolder(staged);

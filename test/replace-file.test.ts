@@ -85,6 +85,15 @@ describe('files of a folder that are replaced together', () => {
     expect(visible()).toEqual(OLD);
   });
 
+  test.each(['both.bin', 'shard-2.bin'])('stay as they are where a folder has the name of a file, %s', async (name) => {
+    const kept = { ...OLD, [name]: undefined };
+    for (const [each, text] of Object.entries(kept)) if (text) put(each, text);
+    mkdirSync(join(folder, name));
+    await expect(replaceFiles(folder, replacement)).rejects.toThrow(`${join(folder, name)} is a folder where a file is to be`);
+    expect(readdirSync(folder).sort()).toEqual(Object.keys(OLD).sort());
+    for (const [each, text] of Object.entries(kept)) if (text) expect(read(each)).toBe(text);
+  });
+
   test('wait for the process that is moving them, and are moved for one that is dead', async () => {
     const plan = (pid: number) => {
       mkdirSync(join(folder, '.saved'));
