@@ -1,10 +1,11 @@
 /** `search-e1 doctor`: what this machine can compute on, how fast, what would make it faster, and which models fit. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { machineText, modelFits } from '../display/machine.js';
 import { printable, printableJson } from '../display/printable.js';
 import { type PolicyConfig, parseConfig } from '../policy/config.js';
+import { readJson } from '../policy/shards.js';
 import { checkBackendOptions } from '../tensors/backend.js';
 import { inspectBackends } from '../tensors/inspect.js';
 import { version } from '../version.js';
@@ -47,5 +48,5 @@ async function runDoctor(flags: Flags, io: Io): Promise<void> {
 
 async function readModel(path: string): Promise<Readonly<Record<string, PolicyConfig>>> {
   const file = (await stat(path)).isDirectory() ? join(path, 'config.json') : path;
-  return { [path]: parseConfig(JSON.parse(await readFile(file, 'utf8')), file) };
+  return { [path]: parseConfig(await readJson(file), file) };
 }

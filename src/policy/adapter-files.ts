@@ -9,6 +9,7 @@ import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
+import { checkOptions, checkPath } from '../arguments.js';
 import { finishReplacing, openWhole, replaceFiles } from '../replace-file.js';
 import type { AdamWState } from '../tensors/adamW.js';
 import { ensureBackend } from '../tensors/backend.js';
@@ -16,7 +17,7 @@ import { assertFinite } from '../tensors/finite.js';
 import { createVariable } from '../tensors/variable.js';
 import { targetedLayers, targetFields, targetsOf } from './adapter-targets.js';
 import { weightShapes } from './config.js';
-import { adapterName, type LoraAdapter } from './lora.js';
+import { adapterName, LARGEST_ALPHA, type LoraAdapter } from './lora.js';
 import { loadOptimizer, OPTIMIZER_FILE, writeOptimizer } from './optimizer-files.js';
 import type { Policy } from './policy.js';
 import { listed, NOT_SAVED, openSafetensors, type SafetensorsFile, type StoredTensor, writeSafetensors } from './safetensors.js';
@@ -31,7 +32,7 @@ const PREFIX = 'base_model.model.';
 const schema = z.looseObject({
   peft_type: z.literal('LORA'),
   r: z.number().int().positive(),
-  lora_alpha: z.number().positive(),
+  lora_alpha: z.number().positive().max(LARGEST_ALPHA),
   bias: z.string().nullish(),
   use_rslora: z.boolean().nullish(),
   task_type: z.string().nullish(),
@@ -74,11 +75,10 @@ export interface SaveAdapterOptions {
  *
  * @throws NonFiniteError, before anything is replaced, for a matrix or moment with a NaN or an infinity
  */
-export async function saveAdapter(
-  policy: Policy,
-  folder: string,
-  { baseModel = '', optimizer = null }: SaveAdapterOptions = {},
-): Promise<void> {
+export async function saveAdapter(policy: Policy, folder: string, options: SaveAdapterOptions = {}): Promise<void> {
+  checkPath('saveAdapter', folder);
+  checkOptions('saveAdapter', options, ['baseModel', 'optimizer'] satisfies (keyof SaveAdapterOptions)[]);
+  const { baseModel = '', optimizer = null } = options;
   const { adapter } = policy;
   if (!adapter) throw new Error('this policy has no adapter to save');
   if (await stat(join(folder, 'config.json')).catch(() => null))
@@ -124,6 +124,7 @@ export async function saveAdapter(
 
 /** Whether a folder holds an adapter, rather than a whole policy. */
 export async function holdsAdapter(folder: string): Promise<boolean> {
+  checkPath('load', folder);
   await finishReplacing(folder);
   const found = async (name: string) => (await stat(join(folder, name)).catch(() => null)) !== null;
   if (!(await found(CONFIG))) return false;
@@ -138,6 +139,7 @@ export async function holdsAdapter(folder: string): Promise<boolean> {
  * @throws Error listing what the adapter asks for that is not computed here, and every tensor that does not fit the policy; NonFiniteError
  */
 export async function loadAdapter(policy: Policy, folder: string): Promise<void> {
+  checkPath('loadAdapter', folder);
   await attach(policy, folder, async () => null);
 }
 

@@ -5,7 +5,7 @@
  * mismatch is listed, before a tensor is made.
  */
 
-import { copyFile, readFile, stat, writeFile } from 'node:fs/promises';
+import { copyFile, lstat, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import * as tf from '@tensorflow/tfjs-core';
@@ -117,13 +117,13 @@ export interface SaveOptions {
  *
  * @throws NonFiniteError, before anything is replaced, for a weight or moment with a NaN or an infinity
  */
-export async function savePolicy(
-  policy: Policy,
-  folder: string,
-  { tokenizerFolder, maxShardSize = 5e9, optimizer = null }: SaveOptions = {},
-): Promise<void> {
+export async function savePolicy(policy: Policy, folder: string, options: SaveOptions = {}): Promise<void> {
+  checkPath('savePolicy', folder);
+  checkOptions('savePolicy', options, ['tokenizerFolder', 'maxShardSize', 'optimizer'] satisfies (keyof SaveOptions)[]);
+  const { tokenizerFolder, maxShardSize = 5e9, optimizer = null } = options;
   if (policy.adapter) throw new Error('the policy has an adapter on: merge or drop it before saving');
-  if (!(maxShardSize > 0)) throw new RangeError(`maxShardSize: expected bytes above 0, got ${maxShardSize}`);
+  if (typeof maxShardSize !== 'number' || !(maxShardSize > 0))
+    throw new RangeError(`maxShardSize: expected bytes above 0, got ${maxShardSize}`);
   const copied = tokenizerFolder ? await tokenizerFiles(tokenizerFolder) : [];
   const generation = await generationConfigOf(policy, tokenizerFolder);
   const { tensors, format } = await storedWeights(policy);
@@ -238,7 +238,7 @@ async function generationConfigOf({ config, origin }: Policy, tokenizerFolder: s
 
 async function readGenerationConfig(folder: string): Promise<Record<string, unknown> | null> {
   const path = join(folder, GENERATION);
-  if (!(await stat(path).catch(() => null))) return null;
+  if (!(await lstat(path).catch(() => null))) return null; // a link that leads nowhere is half a download
   return record(await readJson(path), path);
 }
 

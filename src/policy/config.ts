@@ -96,7 +96,7 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
   if (c.num_attention_heads % kvHeads !== 0)
     problems.push(`${c.num_attention_heads} query heads do not divide among ${kvHeads} key/value heads`);
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) problems.push(`head size ${headDim}: rotary embeddings need an even whole number`);
-  problems.push(...otherModels(c), ...endProblems(c, c.vocab_size));
+  problems.push(...otherModels(c), ...ropeProblems(c), ...endProblems(c, c.vocab_size));
   if (problems.length) throw new Error(`${source} asks for what this decoder does not do:\n${problems.map((p) => `  ${p}`).join('\n')}`);
   return {
     vocabSize: c.vocab_size,
@@ -106,7 +106,7 @@ export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig
     heads: c.num_attention_heads,
     kvHeads,
     headDim,
-    ropeTheta: c.rope_parameters?.rope_theta ?? c.rope_theta ?? 10000,
+    ropeTheta: c.rope_parameters?.rope_theta ?? c.rope_theta ?? c.rope_scaling?.rope_theta ?? 10000,
     ...(yarn && { yarn }),
     ...(slidingWindow && { slidingWindow }),
     rmsNormEpsilon: c.rms_norm_eps,
@@ -129,6 +129,22 @@ const FIXED: Readonly<Record<string, unknown>> = {
   add_cross_attention: false,
   tie_encoder_decoder: false,
 };
+
+/** Rotary settings that newer and older versions of Transformers would read differently, or that are another model's. */
+function ropeProblems({ rope_theta, rope_parameters, rope_scaling }: z.infer<typeof schema>): string[] {
+  const places = Object.entries({ rope_parameters, rope_scaling });
+  const thetas = new Set([rope_theta, rope_parameters?.rope_theta, rope_scaling?.rope_theta].filter((theta) => theta != null));
+  return [
+    ...(thetas.size > 1 ? [`rope_theta is ${[...thetas].join(' and ')}: only one base of the rotations is computed`] : []),
+    ...places.flatMap(([place, fields]) =>
+      Object.keys(fields ?? {})
+        .filter((name) => LAYER_TYPE.test(name))
+        .map((name) => `${place}.${name}: rotations that differ from one type of layer to another are not computed`),
+    ),
+  ];
+}
+
+const LAYER_TYPE = /_attention$/;
 
 /** What makes it another model than Qwen2ForCausalLM with plain weights. */
 function otherModels(c: z.infer<typeof schema>): string[] {

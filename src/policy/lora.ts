@@ -4,6 +4,8 @@
  * Names and initialisation are PEFT's: A is Kaiming-uniform with a = sqrt(5), that is uniform in +-1/sqrt(in); B is 0, so a fresh adapter changes nothing.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { checkOptions } from '../arguments.js';
+import { checkNumber } from '../number-setting.js';
 import { random } from '../random.js';
 import { addToHalves, halfFormat } from '../tensors/half.js';
 import { createVariable } from '../tensors/variable.js';
@@ -23,11 +25,21 @@ export interface LoraAdapter {
   readonly variables: ReadonlyMap<string, tf.Variable>;
 }
 
+/** PEFT's users take 4 to 256; far more than a layer's width would only fill the memory. */
+const LARGEST_RANK = 65_536;
+
+/** What float32 holds, in which the adapter is scaled. */
+export const LARGEST_ALPHA = 3e38;
+
 /** The linear layers that carry an adapter: all of a block, not the embedding and the head (OPSD v3, paper: "LoRA"). */
 export const ADAPTED = /\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)\.weight$/;
 
-export function createAdapter(config: PolicyConfig, { rank, alpha, seed }: LoraOptions): LoraAdapter {
-  if (!Number.isInteger(rank) || rank < 1) throw new RangeError(`LoRA rank: expected a positive integer, got ${rank}`);
+/** @throws TypeError, RangeError for options that are none; alpha is above 0 as in every file of PEFT's */
+export function createAdapter(config: PolicyConfig, options: LoraOptions): LoraAdapter {
+  checkOptions('LoRA', options, ['rank', 'alpha', 'seed'] satisfies (keyof LoraOptions)[]);
+  const { rank, alpha, seed } = options;
+  checkNumber('LoRA rank', rank, { integer: true, min: 1, max: LARGEST_RANK });
+  checkNumber('LoRA alpha', alpha, { above: 0, max: LARGEST_ALPHA });
   const variables = new Map<string, tf.Variable>();
   for (const [name, [out, inputs]] of weightShapes(config)) {
     if (!ADAPTED.test(name)) continue;

@@ -254,11 +254,16 @@ async function openFiles(folder: string): Promise<{ files: SafetensorsFile[]; in
   return { files, index };
 }
 
+/** Bytes of the largest JSON file that is read; an index of a thousand shards takes ten million. */
+const LARGEST_JSON = 1 << 27;
+
 /** The JSON of a file; its name is in the error where it is none. */
 export async function readJson(path: string): Promise<unknown> {
-  const text = await readFile(path, 'utf8');
+  const found = await stat(path);
+  if (!found.isFile()) throw new Error(`${path} is no regular file, expected JSON`); // reading a pipe would wait for whoever writes to it
+  if (found.size > LARGEST_JSON) throw new RangeError(`${path} has ${found.size} bytes, expected JSON of at most ${LARGEST_JSON}`);
   try {
-    return JSON.parse(text);
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(path)));
   } catch (error) {
     throw new Error(`${path} is not JSON: ${(error as Error).message}`);
   }

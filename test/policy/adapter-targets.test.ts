@@ -27,3 +27,9 @@ test.each(recorded.cases.map((each) => [JSON.stringify(each.config), each] as co
     expect(targetedLayers({ target_modules: targetsOf(found, config) }, config, problems)).toEqual(found);
   }
 });
+
+test('a pattern that takes longer than anyone waits is refused, not waited for', () => {
+  const problems: string[] = [];
+  expect(targetedLayers({ target_modules: '(([a-z_.0-9]+)+)+!' }, config, problems)).toEqual([]);
+  expect(problems[0]).toMatch(/^target_modules .* takes too long over model\.layers\.0\.self_attn\.q_proj: name the modules in a list/);
+});

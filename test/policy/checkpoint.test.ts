@@ -1,5 +1,17 @@
 /** Checkpoint folders: Transformers' own, ours, and those that nobody should have written. */
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -317,6 +329,26 @@ describe('a saved policy', () => {
   });
 });
 
+test('a path or options that are none are refused where something is saved or loaded', async () => {
+  const policy = await loadPolicy(fixtureFolder('xs_tied'));
+  const engine = inProcessEngine(policy, noTokenizer);
+  for (const path of [undefined, '', 5] as never[]) {
+    await expect(savePolicy(policy, path)).rejects.toThrow(/^savePolicy: expected a path/);
+    await expect(engine.save(path)).rejects.toThrow(/expected a path/);
+    await expect(engine.load(path)).rejects.toThrow(/expected a path/);
+    await expect(loadAdapter(policy, path)).rejects.toThrow(/^loadAdapter: expected a path/);
+  }
+  await expect(savePolicy(policy, folder, { shardSize: 1 } as never)).rejects.toThrow(/no option shardSize; expected tokenizerFolder/);
+  await expect(savePolicy(policy, folder, { maxShardSize: '1e6' as never })).rejects.toThrow(
+    /maxShardSize: expected bytes above 0, got 1e6/,
+  );
+  policy.addAdapter({ rank: 1, alpha: 1, seed: 1 });
+  await expect(saveAdapter(policy, undefined as never)).rejects.toThrow(/^saveAdapter: expected a path/);
+  await expect(saveAdapter(policy, folder, { base: 'x' } as never)).rejects.toThrow(/no option base; expected baseModel/);
+  expect(readdirSync(folder)).toEqual([]);
+  engine.dispose();
+});
+
 describe('an engine with an adapter on', () => {
   const data = [{ tokens: [1, 2, 3, 4, 5], scored: [1, 2, 3, 4] }];
   const base = () => inProcessEngine(Policy.initialize(tinyConfig, random(1)), noTokenizer);
@@ -509,10 +541,33 @@ describe('a folder that does not fit is refused with its name', () => {
   const put = (name: string, text: string | Buffer) => writeFileSync(join(folder, name), text);
   const index = (map: unknown) => put('model.safetensors.index.json', JSON.stringify(map));
   const config = () => copyFileSync(xs('config.json'), join(folder, 'config.json'));
+  const folderFor = (name: string) => {
+    rmSync(join(folder, name), { force: true });
+    mkdirSync(join(folder, name));
+  };
+  const pipeFor = (name: string) => {
+    rmSync(join(folder, name), { force: true });
+    execFileSync('mkfifo', [join(folder, name)]);
+  };
 
   test.each([
     ['without a config', () => rmSync(join(folder, 'config.json')), /holds no config\.json/],
     ['whose config is not JSON', () => put('config.json', '{'), /config\.json is not JSON/],
+    ['whose config is a folder', () => folderFor('config.json'), /config\.json is no regular file, expected JSON/],
+    ['whose config is a pipe', () => pipeFor('config.json'), /config\.json is no regular file, expected JSON/],
+    [
+      'whose config is larger than any',
+      () => truncateSync(join(folder, 'config.json'), 2 ** 32),
+      /has 4294967296 bytes, expected JSON of at/,
+    ],
+    ['whose config is not UTF-8', () => put('config.json', Buffer.from('{"a":"\xe9"}', 'latin1')), /config\.json is not JSON/],
+    ['whose generation_config is a pipe', () => pipeFor('generation_config.json'), /generation_config\.json is no regular file/],
+    [
+      'whose generation_config leads nowhere',
+      () => symlinkSync('nowhere', join(folder, 'generation_config.json')),
+      /ENOENT.*generation_config\.json/,
+    ],
+    ['whose index is a pipe', () => pipeFor('model.safetensors.index.json'), /index\.json is no regular file, expected JSON/],
     ['without weights', () => undefined, /holds no model\.safetensors and no model\.safetensors\.index\.json/],
     ['with weights of another kind', () => put('pytorch_model.bin', ''), /found pytorch_model\.bin/],
     ['whose index is not JSON', () => put('model.safetensors.index.json', '{'), /index\.json is not JSON/],

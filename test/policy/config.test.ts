@@ -159,6 +159,16 @@ describe('config.json', () => {
     ['rope scaling with contradicting names', { rope_scaling: { rope_type: 'default', type: 'dynamic' } }, /rope type "dynamic"/],
     ['YaRN without a factor', { rope_scaling: { type: 'yarn' } }, /"yarn" without "factor"/],
     ['heads that are rotated in part', { rope_parameters: { partial_rotary_factor: 0.5 } }, /partial_rotary_factor 0\.5/],
+    [
+      'rotations that differ from one type of layer to another',
+      { rope_parameters: { full_attention: { rope_type: 'default', rope_theta: 1e6 } } },
+      /rope_parameters\.full_attention: rotations that differ/,
+    ],
+    [
+      'two bases of the rotations, of which old and new Transformers would take one each',
+      { rope_theta: 1e4, rope_parameters: { rope_type: 'default', rope_theta: 1e6 } },
+      /rope_theta is 10000 and 1000000/,
+    ],
     ['layer types of another number of layers', { layer_types: ['full_attention'] }, /names 1 layers of 24/],
     [
       'sliding layers without a window',

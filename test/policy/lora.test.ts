@@ -150,7 +150,21 @@ describe('a fresh adapter', () => {
     expect(() => policy.addAdapter({ rank: 1, alpha: 1, seed: 1 })).toThrow(/has an adapter already/);
     policy.dropAdapter();
     expect(() => policy.mergeAdapter()).toThrow(/no adapter to merge/);
-    for (const rank of [0, 1.5, -2]) expect(() => policy.addAdapter({ rank, alpha: 1, seed: 1 })).toThrow(/positive integer/);
+    for (const rank of [0, 1.5, -2]) expect(() => policy.addAdapter({ rank, alpha: 1, seed: 1 })).toThrow(/rank: expected a whole number/);
+  });
+
+  test.each<[object | undefined, RegExp]>([
+    [undefined, /^LoRA: options: expected an object/],
+    [{ rank: 2, seed: 1 }, /^LoRA alpha: expected a number above 0.*got undefined/],
+    [{ rank: 2, alpha: Number.NaN, seed: 1 }, /^LoRA alpha: .* got NaN/],
+    [{ rank: 2, alpha: '4', seed: 1 }, /^LoRA alpha: .* got "4"/],
+    [{ rank: 2, alpha: 0, seed: 1 }, /^LoRA alpha: .* got 0/],
+    [{ rank: 2, alpha: 1e300, seed: 1 }, /^LoRA alpha: .* got 1e\+300/],
+    [{ rank: 1e9, alpha: 4, seed: 1 }, /^LoRA rank: .* got 1000000000/],
+    [{ rank: 2, alpha: 4, seed: 1, dropout: 0.1 }, /no option dropout; expected rank, alpha, seed/],
+  ])('is refused with %j', (options, message) => {
+    expect(() => policy.addAdapter(options as never)).toThrow(message);
+    expect(policy.adapter).toBeNull();
   });
 });
 
