@@ -2,6 +2,8 @@
  * What an engine is given, looked at before anything is computed: positions and token ids that do not fit would not fail further down, but give other numbers.
  */
 import { checkNumber, shown } from '../number-setting.js';
+import type { GenerateOptions } from '../policy/generate.js';
+import { checkSampling } from '../policy/sampling.js';
 import type { Loss, Paired, Scored } from './engine.js';
 
 /**
@@ -50,6 +52,14 @@ export function checkPrompts(prompts: readonly (readonly number[])[], vocabSize:
   prompts.forEach((prompt, i) => {
     checkTokens(`sample: prompt ${i}`, prompt, vocabSize);
   });
+}
+
+/** @throws TypeError, RangeError for what says how to write and where to end, and is none */
+export function checkWriting(options: GenerateOptions): void {
+  const { maxTokens, onToken } = options;
+  checkNumber('sample: maxTokens', maxTokens, { integer: true, min: 1 });
+  checkSampling(options);
+  if (typeof onToken !== 'function') throw new TypeError(`sample: onToken: expected a function, got ${shown(onToken)}`);
 }
 
 function checkSequence(where: string, item: Scored, vocabSize: number): void {

@@ -28,7 +28,7 @@ import { linear } from '../tensors/linear.js';
 import { nextTurn } from '../tensors/next-turn.js';
 import { selectedLogProbs } from '../tensors/selected-log-probs.js';
 import type { Engine, Loss, LossReport, Paired, Scored, Snapshot, TokenValues, WeightsChoice } from './engine.js';
-import { checkLoss, checkPaired, checkPrompts, checkScored } from './engine-data.js';
+import { checkLoss, checkPaired, checkPrompts, checkScored, checkWriting } from './engine-data.js';
 import { cutIntoMicroBatches, defaultBudget, type MicroBatch } from './micro-batches.js';
 import { checkOptimizer } from './optimizer-settings.js';
 import { pack } from './packing.js';
@@ -118,8 +118,11 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
     tokenizer,
     updates: new Updates(),
 
-    async sample(prompts, { weights, ...generateOptions }) {
+    async sample(prompts, options) {
+      checkObject('sample', 'options', options);
+      const { weights, ...generateOptions } = options;
       checkPrompts(prompts, vocabSize);
+      checkWriting(generateOptions);
       return generate(model(weights), prompts, generateOptions);
     },
 
@@ -134,10 +137,12 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
           const hidden = warmed(scoredHidden(chosen, chunk), temperature);
           return selectedLogProbs(hidden, headOf(chosen), targetsOf(chunk)).logProbs;
         });
-        splitByItem(await logProbs.data<'float32'>(), chunk).forEach((values, i) => {
+        const values = await logProbs.data<'float32'>();
+        logProbs.dispose();
+        splitByItem(values, chunk).forEach((values, i) => {
+          assertFinite(`forward: log-probabilities of sequence ${indices[i]}`, values, NONE_GIVEN);
           results[indices[i]] = values;
         });
-        logProbs.dispose();
       });
       return results;
     },
@@ -161,6 +166,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
         for (const t of tensors) t.dispose();
         indices.forEach((at, i) => {
           results[at] = { kl: kl[i], teacher: teacher[i], student: student[i] };
+          for (const [name, values] of Object.entries(results[at])) assertFinite(`compare: ${name} of sequence ${at}`, values, NONE_GIVEN);
         });
       });
       return results;
@@ -267,6 +273,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
 /** The advice of a number that is not finite. */
 const UNTOUCHED = { advice: 'the weights are untouched and no gradient is kept' };
+const NONE_GIVEN = { advice: 'the weights, or what they compute, are not finite' };
 
 async function read(tensor: tf.Tensor): Promise<number> {
   const [value] = await tensor.data();

@@ -6,7 +6,7 @@
  * Search-R1: the group's n - 1 deviation (torch's default), 1e-6. TRL: the same with 1e-4 (`scale_rewards: group`), the deviation of the whole step's rewards (`batch`),
  * or no division (`none`; Dr. GRPO 2503.20783).
  */
-import { checkChoice, checkNumber } from '../number-setting.js';
+import { checkChoice, checkNumber, shown } from '../number-setting.js';
 import { assertFinite } from '../tensors/finite.js';
 
 export interface AdvantageSettings {
@@ -33,6 +33,10 @@ export function stepAdvantages(groups: readonly (readonly number[])[], settings:
   checkAdvantageSettings(settings);
   const { deviation = 'sample', deviationOver = 'group', deviationEpsilon = 1e-6 } = settings;
   groups.forEach((rewards, g) => {
+    if (!Array.isArray(rewards)) throw new TypeError(`rewards of group ${g}: expected an array, got ${shown(rewards)}`);
+    rewards.forEach((reward: unknown, i) => {
+      if (typeof reward !== 'number') throw new TypeError(`rewards of group ${g}: element ${i} is ${shown(reward)}, expected a number`); // '1' would be joined, not added
+    });
     if (rewards.length < 2) throw new RangeError(`a group needs at least 2 rewards to compare, got ${rewards.length}`);
     assertFinite(`rewards of group ${g}`, rewards);
   });

@@ -112,6 +112,7 @@ export function grpoLoss(
   if (settings.beta > 0 && !withReference)
     throw new TypeError(`beta ${settings.beta} needs referenceLogProbs in the data; at 0 there is no reference`);
   data.forEach(({ advantage }, i) => {
+    if (typeof advantage !== 'number') throw new TypeError(`GRPO: advantage of sequence ${i}: expected a number, got ${shown(advantage)}`);
     assertFinite(`GRPO: advantage of sequence ${i}`, advantage);
   });
   return {

@@ -10,7 +10,7 @@ import type { Engine, LogProbLoss, Paired, Scored } from '../../src/engines/engi
 import { inProcessEngine } from '../../src/engines/in-process.js';
 import { forwardKlLoss } from '../../src/ofsd/loss.js';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
-import type { Policy } from '../../src/policy/policy.js';
+import { Policy } from '../../src/policy/policy.js';
 import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { NonFiniteError } from '../../src/tensors/finite.js';
@@ -343,6 +343,27 @@ describe('on simd', () => {
     const metric = { ...loss, perToken: (p: tf.Tensor1D) => ({ loss: p, metrics: { kl: tf.mul(p, value) as tf.Tensor1D } }) };
     await expect(cut.forwardBackward(metric)).rejects.toThrow(/^cross_entropy: kl of /);
     expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('log-probabilities and divergences that are not finite are an error that names the sequence', async () => {
+    const values = await policy.values();
+    (values.get('model.norm.weight') as Float32Array)[3] = Number.NaN;
+    const broken = inProcessEngine(Policy.fromValues(policy.config, values), noTokenizer);
+    await expect(broken.forward(data)).rejects.toThrow(/^forward: log-probabilities of sequence \d: element 0 is NaN/);
+    await expect(broken.compare(paired)).rejects.toThrow(/^compare: kl of sequence \d: element 0 is NaN/);
+    broken.dispose();
+  });
+
+  test.each([
+    [undefined, /^sample: options: expected an object, got undefined/],
+    [{ maxTokens: undefined }, /^sample: maxTokens: expected a whole number from 1, got undefined/],
+    [{ maxTokens: '4' }, /^sample: maxTokens: expected a whole number from 1, got "4"/],
+    [{ onToken: undefined }, /^sample: onToken: expected a function, got undefined/],
+    [{ temperature: '1' }, /the temperature should be a number/],
+    [{ topK: -1 }, /topK should be a whole number/],
+  ])('sampling with %j is refused before anything is computed', async (change, message) => {
+    const options = change && { temperature: 1, seed: 1, maxTokens: 1, onToken: () => 'end' as const, ...change };
+    await expect(engine.sample([[1]], options as never)).rejects.toThrow(message);
   });
 
   test('a gradient that is not finite is an error that names its tensor; nothing is applied, and the next step is as if it had not been', async () => {

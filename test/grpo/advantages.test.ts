@@ -140,6 +140,19 @@ test('rewards that are not finite are refused, by the group and the place', () =
   expect(() => groupAdvantages([1, Number.NaN, 0])).toThrow(/^rewards of group 0: element 1 is NaN/);
 });
 
+test('rewards that are no numbers are refused: texts would be joined, not added', () => {
+  for (const [reward, shown] of [
+    ['2', '"2"'],
+    [null, 'null'],
+    [true, 'true'],
+    [undefined, 'undefined'],
+  ])
+    expect(() => groupAdvantages([1, reward as never])).toThrow(
+      new TypeError(`rewards of group 0: element 1 is ${shown}, expected a number`),
+    );
+  expect(() => groupAdvantages(undefined as never)).toThrow(new TypeError('rewards of group 0: expected an array, got undefined'));
+});
+
 test('settings that there are not are refused by name', () => {
   const told = (settings: object) => () => groupAdvantages([0, 1], settings);
   expect(told({ deviation: 'all' })).toThrow(new TypeError(`deviation: expected 'sample' or 'population' or 'none', got "all"`));

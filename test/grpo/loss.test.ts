@@ -293,6 +293,12 @@ describe('refused is', () => {
     expect(make).toThrow(message);
   });
 
+  test.each([undefined, null, '1'])('the advantage %j, which is no number', (advantage) => {
+    expect(() => grpoLoss([datum, { ...datum, advantage: advantage as never }], settings)).toThrow(
+      /^GRPO: advantage of sequence 1: expected a number/,
+    );
+  });
+
   test('a beta without a reference', () => {
     const { referenceLogProbs: _, ...without } = datum;
     expect(() => grpoLoss([without], settings)).toThrow(
