@@ -6,10 +6,11 @@
  * The title is the first line of `contents`, in double quotes in most files. Lines are streamed, so that a corpus larger than memory can be filtered on the way.
  */
 import * as z from 'zod';
+import { checkPath } from '../arguments.js';
 import { type ReadLinesOptions, readLines } from './lines.js';
 import type { Passage } from './passage.js';
 
-const CorpusLine = z.object({ id: z.union([z.string(), z.number()]).transform(String), contents: z.string().min(1) });
+const CorpusLine = z.object({ id: z.union([z.string(), z.int()]).transform(String), contents: z.string().min(1) });
 
 /** One passage a non-empty line of a `.jsonl` or `.jsonl.gz` file. Throws on the first line that is no passage, naming it, and where a limit is exceeded. */
 export async function* readCorpus(path: string, options: ReadLinesOptions = {}): AsyncGenerator<Passage> {
@@ -28,10 +29,12 @@ export async function loadCorpus(
   ...given: readonly string[] | readonly [...paths: string[], options: ReadLinesOptions]
 ): Promise<Passage[]> {
   const last = given[given.length - 1];
+  const paths = typeof last === 'object' && !Array.isArray(last) ? given.slice(0, -1) : given;
+  if (paths.length === 0) throw new TypeError('loadCorpus: expected the path of a file, got none');
+  for (const path of paths) checkPath('loadCorpus', path);
   const options: ReadLinesOptions = { maxBytes: MAX_IN_MEMORY, ...(typeof last === 'object' ? last : {}) };
   const passages: Passage[] = [];
-  for (const path of given) {
-    if (typeof path !== 'string') continue; // the options
+  for (const path of paths as readonly string[]) {
     const before = passages.length;
     for await (const passage of readCorpus(path, options)) passages.push(passage);
     if (passages.length === before) throw new Error(`${path}: no passages in the file`);

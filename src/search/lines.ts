@@ -2,6 +2,7 @@
  * The lines of a text file, plain or gzip, one at a time and within limits: what a file unpacks to is not known before, and a gzip of ten megabytes can hold ten gigabytes.
  */
 import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
 
 export interface ReadLinesOptions {
@@ -32,6 +33,8 @@ export async function* readLines(
   for (const [name, value] of Object.entries({ maxLineBytes, maxBytes, maxRatio }))
     if (!(value > 0)) throw new RangeError(`${name}: expected a positive number, got ${value}`);
   signal?.throwIfAborted();
+  const kind = await stat(path);
+  if (kind.isFIFO() || kind.isSocket()) throw new Error(`${path} is no regular file, expected lines of text: write them to one`); // opening it would wait for whoever writes to it, beyond any signal
   const file = createReadStream(path);
   const gzip = path.endsWith('.gz');
   const bytes = gzip ? file.pipe(createGunzip()) : file;

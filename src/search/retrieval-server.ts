@@ -8,6 +8,8 @@
  * tried again after a while, what will not is said at once. Connections are kept open between requests (Node's `fetch`).
  */
 import { createHash } from 'node:crypto';
+import { checkObject } from '../arguments.js';
+import { shown } from '../number-setting.js';
 import { type Random, random } from '../random.js';
 import { splitContents } from './corpus.js';
 import { checkSearch, type ScoredPassage, SearchError, type Searcher, type SearchOptions } from './passage.js';
@@ -46,6 +48,7 @@ export interface RetrievalServerOptions {
  * @throws SearchError from a search, with the address and the cause, where all attempts failed, the server refuses, sends elsewhere or answers in another shape
  */
 export function retrievalServer(url: string, options: RetrievalServerOptions = {}): Searcher {
+  checkObject('retrievalServer', 'options', options);
   const {
     timeout = 60_000,
     retries = 4,
@@ -59,13 +62,21 @@ export function retrievalServer(url: string, options: RetrievalServerOptions = {
     post = fetch,
     ...unknown
   } = options;
-  if (typeof options !== 'object' || Object.keys(unknown).length > 0)
-    throw new TypeError(
-      `retrievalServer: expected options it knows, got ${typeof options === 'object' ? Object.keys(unknown).join(', ') : `a ${typeof options}`}`,
-    );
+  if (typeof post !== 'function') throw new TypeError(`retrievalServer: post: expected a function such as fetch, got ${shown(post)}`);
+  checkSignal('retrievalServer', ofClient);
+  try {
+    new Headers(headers);
+  } catch (error) {
+    throw new TypeError(`retrievalServer: headers: expected texts by name: ${(error as Error).message}`);
+  }
+  if (Object.keys(unknown).length > 0)
+    throw new TypeError(`retrievalServer: expected options it knows, got ${Object.keys(unknown).join(', ')}`);
   const address = checkAddress(url);
   for (const [name, value] of Object.entries({ timeout, maxReplyBytes, concurrency, batchSize })) checkCount(name, value, 1);
   for (const [name, value] of Object.entries({ retries, backOff, maxWait })) checkCount(name, value, 0);
+  for (const [name, value] of Object.entries({ timeout, maxWait }))
+    if (value > LONGEST_TIMER)
+      throw new RangeError(`retrievalServer: ${name}: expected at most ${LONGEST_TIMER} milliseconds (24 days), got ${value}`);
   const jitter = random(Date.now(), 'retry', process.pid);
   const inTurn = limitTo(concurrency);
 
@@ -124,6 +135,7 @@ export function retrievalServer(url: string, options: RetrievalServerOptions = {
   return {
     async search(queries, topK, { signal }: SearchOptions = {}) {
       checkSearch(queries, topK);
+      checkSignal('search', signal);
       const batches = Array.from({ length: Math.ceil(queries.length / batchSize) }, (_, i) =>
         queries.slice(i * batchSize, (i + 1) * batchSize),
       );
@@ -147,6 +159,9 @@ export function retrievalServer(url: string, options: RetrievalServerOptions = {
   };
 }
 
+/** Node waits for one millisecond where it is told more. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
 /** A failure that may pass. */
 class Passing extends Error {
   readonly retryAfter?: number;
@@ -168,6 +183,11 @@ function checkAddress(url: string): string {
   if (parsed.username || parsed.password)
     throw new TypeError(`retrievalServer: ${parsed.host}: give user and password as an authorization header, not in the address`);
   return `${parsed.origin}${parsed.pathname}`;
+}
+
+function checkSignal(where: string, signal: unknown): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw new TypeError(`${where}: signal: expected an AbortSignal, got ${shown(signal)}`);
 }
 
 function checkCount(name: string, value: number, least: number): void {
@@ -301,8 +321,8 @@ function readReply(text: string, queries: number, topK: number, address: string)
       if (typeof contents !== 'string') return refuse(`no text ${where}${wrapped ? '.document' : ''}.contents`);
       if (!(id === undefined || id === null || typeof id === 'string' || typeof id === 'number'))
         return refuse(`neither text nor number ${where}${wrapped ? '.document' : ''}.id`);
-      if (!(score === undefined || score === null || typeof score === 'number')) return refuse(`no number ${where}.score`);
-      return { id: `${id ?? idOf(contents)}`, ...splitContents(contents), score: score ?? -j };
+      if (!(score === undefined || score === null || Number.isFinite(score))) return refuse(`no finite number ${where}.score`);
+      return { id: `${id ?? idOf(contents)}`, ...splitContents(contents), score: (score as number | null | undefined) ?? -j };
     });
   });
 }

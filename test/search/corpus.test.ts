@@ -38,6 +38,20 @@ describe('a corpus file', () => {
     expect(await loadCorpus(write('a.jsonl', lines), write('a.jsonl.gz', gzipSync(lines)))).toHaveLength(4);
   });
 
+  it('has ids that are kept apart: whole numbers beyond 2^53 would fall together', async () => {
+    const line = (id: string) => `{"id": ${id}, "contents": "text"}`;
+    for (const id of ['12345678901234567891', '1.5', 'null'])
+      await expect(loadCorpus(write('e.jsonl', line(id)))).rejects.toThrow(/e\.jsonl:1: id/);
+    expect((await loadCorpus(write('e.jsonl', line('9007199254740991'))))[0].id).toBe('9007199254740991');
+  });
+
+  it('is named by its path, one at least', async () => {
+    for (const given of [[], [{}]] as never[][])
+      await expect(loadCorpus(...(given as unknown as [string]))).rejects.toThrow(/expected the path of a file, got none/);
+    for (const given of [undefined, '', 3] as never[]) await expect(loadCorpus(given)).rejects.toThrow(/loadCorpus: expected a path/);
+    await expect(loadCorpus(['a.jsonl'] as never)).rejects.toThrow(TypeError);
+  });
+
   it('reports a missing file and a cut archive to the reader', async () => {
     await expect(loadCorpus(join(folder, 'missing.jsonl.gz'))).rejects.toThrow(/ENOENT/);
     const whole = readFileSync(datasetPath('corpora', 'musique.jsonl.gz'));

@@ -1,4 +1,5 @@
 /** What a file of lines may hold, and that reading one stops where it must: no file can take all memory or all time. */
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -117,6 +118,13 @@ describe('the lines of a file', () => {
     );
     await expect(loadCorpus(write(gzipSync(passage), 'jsonl'))).rejects.toThrow(/\.jsonl:1: not UTF-8; it looks like gzip: name it \.gz/);
     await expect(all(write('plain', 'gz'))).rejects.toThrow(/\.gz: incorrect header check: no gzip file/);
+  });
+
+  it('are not waited for where nobody writes them', async () => {
+    const pipe = join(folder, 'pipe.jsonl');
+    execFileSync('mkfifo', [pipe]);
+    await expect(all(pipe)).rejects.toThrow(`${pipe} is no regular file, expected lines of text`);
+    await expect(all(folder)).rejects.toThrow(folder);
   });
 
   it('need limits that are positive', async () => {

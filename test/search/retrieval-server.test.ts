@@ -109,7 +109,7 @@ describe('a reply', () => {
     [{ result: [[{ document: {} }], []] }, /is no retrieval server.*no text result\[0\]\[0\]\.document\.contents/],
     [{ result: [[{ contents: 'x' }, { contents: 7 }], []] }, /no text result\[0\]\[1\]\.contents/],
     [{ result: [[{ id: {}, contents: 'x' }], []] }, /neither text nor number result\[0\]\[0\]\.id/],
-    [{ result: [[{ document: { contents: 'x' }, score: 'high' }], []] }, /no number result\[0\]\[0\]\.score/],
+    [{ result: [[{ document: { contents: 'x' }, score: 'high' }], []] }, /no finite number result\[0\]\[0\]\.score/],
   ])('of another shape is refused at once, and the place named: %j', async (answer, message) => {
     const { url, asked } = await serving(answer);
     const error = await failure(retrievalServer(url, quick).search(['a', 'b'], 3));
@@ -251,6 +251,16 @@ describe('what will not pass', () => {
     for (const name of ['retries', 'backOff', 'maxWait'])
       for (const value of [-1, 0.5, Number.POSITIVE_INFINITY])
         expect(() => retrievalServer('http://x', { [name]: value })).toThrow(`${name}: expected a whole number from 0`);
+  });
+
+  test('and times that no timer waits for, headers, a way to ask and signals that are none', async () => {
+    for (const name of ['timeout', 'maxWait'])
+      expect(() => retrievalServer('http://x', { [name]: 2 ** 31 })).toThrow(`${name}: expected at most 2147483647 milliseconds`);
+    expect(() => retrievalServer('http://x', { headers: { 'a b': '1' } })).toThrow(/headers: expected texts by name/);
+    expect(() => retrievalServer('http://x', { post: 1 as never })).toThrow(/post: expected a function such as fetch, got 1/);
+    expect(() => retrievalServer('http://x', { signal: 1 as never })).toThrow(/signal: expected an AbortSignal, got 1/);
+    await expect(retrievalServer('http://x').search(['a'], 1, { signal: {} as never })).rejects.toThrow(/signal: expected an AbortSignal/);
+    expect(() => retrievalServer('http://x', null as never)).toThrow(/options: expected an object, got null/);
   });
 
   test('and options that it does not know', () => {
