@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import type { Scored } from '../../src/engines/engine.js';
 import { chatTemplate } from '../../src/policy/chat-template.js';
 import type { Tokenizer } from '../../src/policy/tokenizer.js';
+import type { Protocol } from '../../src/rollout/protocol.js';
 import { rollout } from '../../src/rollout/rollout.js';
 import { ownTokens } from '../../src/rollout/scored.js';
 import { cutResponse, searchR1Action, searchR1Instruction, searchR1Observation, searchR1Protocol } from '../../src/rollout/search-r1.js';
@@ -170,6 +171,62 @@ describe('an episode', () => {
     const [t] = await rollout(engine, environment, [question], { temperature: 0 });
     expect(characters.decode(t.tokens)).toBe((SEARCH + searchR1Observation(passages)).slice(0, SEARCH.length + 10));
     expect(t.finish).toBe('length');
+  });
+
+  /** With room for so many tokens after the prompt. */
+  const within = async (maxTokens: number, turns: readonly string[], protocol: Partial<Protocol> = {}) => {
+    const engine = { ...rewritingEngine(turns.map((turn) => characters.encode(turn))), tokenizer: characters };
+    const environment = { protocol: { ...searchR1Protocol(), ...protocol }, searcher: { search: async () => [passages] } };
+    const [t] = await rollout(engine, environment, [question], { temperature: 0, maxTokens });
+    return t;
+  };
+  const OBSERVED = searchR1Observation(passages);
+
+  test.each([
+    // A turn begins only where there is room for a token of it.
+    ['of the passages lacks its last', SEARCH.length + OBSERVED.length - 1, SEARCH + OBSERVED.slice(0, -1), 'length', ['search']],
+    ['of the passages is the last that fits', SEARCH.length + OBSERVED.length, SEARCH + OBSERVED, 'length', ['search']],
+    ['of the next turn alone fits', SEARCH.length + OBSERVED.length + 1, `${SEARCH + OBSERVED}<`, 'length', ['search', 'invalid']],
+    [
+      'of the answer lacks its last',
+      SEARCH.length + OBSERVED.length + ANSWER.length - 1,
+      (SEARCH + OBSERVED + ANSWER).slice(0, -1),
+      'length',
+      ['search', 'invalid'],
+    ],
+    [
+      'of the answer is the last that fits',
+      SEARCH.length + OBSERVED.length + ANSWER.length,
+      SEARCH + OBSERVED + ANSWER,
+      'answer',
+      ['search', 'answer'],
+    ],
+  ])('where the text %s, %i tokens', async (_, maxTokens, text, finish, kinds) => {
+    const t = await within(maxTokens, [SEARCH, `${ANSWER}\0`]);
+    expect([characters.decode(t.tokens), t.finish, t.turns.map(({ kind }) => kind)]).toEqual([text, finish, kinds]);
+    expect([t.answer, t.reward]).toEqual(finish === 'answer' ? ['the Ada Stone.', 1] : [null, 0]);
+    expect(t.own.map((own, i) => (own ? i : -1)).filter((i) => i >= 0)).toEqual(
+      t.turns.flatMap(({ start, end }) => Array.from({ length: end - start }, (_, i) => start + i)),
+    );
+  });
+
+  test('a closing turn that fills the room is spent, not cut', async () => {
+    const t = await within(7, ['no idea\0'], { maxTurns: 0 });
+    expect([t.finish, characters.decode(t.tokens), t.turns.length]).toEqual(['end', 'no idea', 1]);
+    const cut = await within(6, ['no idea\0'], { maxTurns: 0 });
+    expect([cut.finish, characters.decode(cut.tokens)]).toEqual(['length', 'no ide']);
+  });
+
+  test('padding stands neither in what is shown nor in what is kept of a turn', async () => {
+    const padded = await within(4096, ['x\0', `${ANSWER}\0`], { invalidFeedback: 'a\0b\0' });
+    expect(characters.decode(padded.tokens)).toBe(`xab${ANSWER}`);
+    expect(padded.turns.map(({ start, end }) => [start, end])).toEqual([
+      [0, 1],
+      [3, 3 + ANSWER.length],
+    ]);
+    // A protocol may keep other words than were written.
+    const other = await within(4096, ['x\0'], { keptText: () => '\0<answer>\0 Ada Stone</answer>' });
+    expect([characters.decode(other.tokens), other.tokens.length]).toEqual(['<answer> Ada Stone</answer>', 27]);
   });
 
   test('has the log-probabilities of the whole sequence where its tokens were not sampled so', async () => {
