@@ -5,6 +5,7 @@ import { gunzipSync } from 'node:zlib';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { marked, plain } from '../../src/policy/marked-text.js';
 import { loadTokenizer } from '../../src/policy/tokenizer.js';
 
 const folder = 'datasets/tinypedia/tokenizer';
@@ -229,6 +230,100 @@ describe('a folder to load from', () => {
     expect(render({ chat_template: named }, { 'chat_template.jinja': 'file' })).toBe('file');
     expect(() => render({ chat_template: '{% for %}' })).toThrow(/not valid Jinja/);
     expect(() => render({ chat_template: "{{ raise_exception('no') }}" })).toThrow(/no/);
+  });
+
+  /** Made by fixtures/added_tokens.py with Hugging Face's tokenizers 0.23.3. */
+  const kinds = json('test/policy/fixtures/added-tokens.json') as {
+    readonly vocab: Record<string, number>;
+    readonly added: Record<string, { content: string; special: boolean; normalized: boolean; [kind: string]: unknown }>;
+    readonly encoded: [text: string, ids: number[]][];
+    readonly whitespace: [text: string, words: string[]][];
+    readonly qwen: [id: number, text: string][];
+  };
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false };
+  const folders: [string, () => Record<string, unknown>][] = [
+    [
+      'vocab.json and merges.txt',
+      () => ({
+        'vocab.json': kinds.vocab,
+        'merges.txt': '#version: 0.2\n',
+        'tokenizer_config.json': { eos_token: '<|end|>', added_tokens_decoder: kinds.added },
+      }),
+    ],
+    [
+      'tokenizer.json',
+      () => ({
+        'tokenizer.json': {
+          added_tokens: Object.entries(kinds.added).map(([id, token]) => ({ ...token, id: Number(id) })),
+          normalizer: { type: 'NFC' },
+          pre_tokenizer: byteLevel,
+          post_processor: null,
+          decoder: byteLevel,
+          model: { type: 'BPE', unk_token: null, vocab: kinds.vocab, merges: [] },
+        },
+        'tokenizer_config.json': { eos_token: '<|end|>' },
+      }),
+    ],
+  ];
+
+  it.each(folders)('of %s finds added tokens by lstrip, rstrip, single_word and normalized as Hugging Face does', (_, files) => {
+    const loaded = loadTokenizer(folderOf(files()));
+    for (const [text, ids] of kinds.encoded) expect([text, loaded.encode(text)]).toEqual([text, ids]);
+    expect(kinds.encoded.length).toBeGreaterThan(250);
+  });
+
+  it("leaves out Qwen2.5's turns and pads where special tokens are skipped, and keeps those of tool calls and code, 151657 to 151664", () => {
+    const qwen = loadTokenizer('datasets/tokenizers/qwen2.5');
+    expect(kinds.qwen.map(([id]) => [id, qwen.decode([id], { skipSpecialTokens: true })])).toEqual(kinds.qwen);
+    expect(kinds.qwen.filter(([, text]) => text !== '').map(([id]) => id)).toEqual(Array.from({ length: 8 }, (_, i) => 151_657 + i));
+  });
+
+  it('with the Whitespace pre-tokenizer cuts words of any script as Hugging Face does', () => {
+    const vocab: Record<string, number> = { '[UNK]': 0 };
+    for (const [, words] of kinds.whitespace) for (const word of words) vocab[word] ??= Object.keys(vocab).length;
+    const loaded = loadTokenizer(
+      folderOf({
+        'tokenizer.json': {
+          added_tokens: [{ id: 0, content: '[UNK]', special: true }],
+          normalizer: null,
+          pre_tokenizer: { type: 'Whitespace' },
+          post_processor: null,
+          decoder: { type: 'WordPiece', prefix: '##', cleanup: false },
+          model: { type: 'WordPiece', unk_token: '[UNK]', continuing_subword_prefix: '##', max_input_chars_per_word: 100, vocab },
+        },
+        'tokenizer_config.json': { eos_token: '[UNK]' },
+      }),
+    );
+    for (const [text, words] of kinds.whitespace) expect([text, loaded.encode(text)]).toEqual([text, words.map((word) => vocab[word])]);
+  });
+
+  it.each(['vocab.json', 'tokenizer_config.json', 'added_tokens.json', 'generation_config.json', 'merges.txt'])(
+    'with a byte order mark before its %s is refused, as Transformers refuses JSON that has one',
+    (name) => {
+      const files: Record<string, string> = {
+        'vocab.json': '{"a": 0, "b": 1, "ab": 2}',
+        'merges.txt': 'a b',
+        'tokenizer_config.json': '{"eos_token": "ab"}',
+        'added_tokens.json': '{"<x>": 3}',
+        'generation_config.json': '{}',
+      };
+      const load = (text: string) => loadTokenizer(folderOf({ ...files, 'tokenizer_config.json': '{"eos_token": "<x>"}', [name]: text }));
+      const text = name === 'tokenizer_config.json' ? '{"eos_token": "<x>"}' : files[name];
+      expect(load(text).encode('ab<x>')).toEqual([2, 3]);
+      expect(() => load(`\ufeff${text}`)).toThrow(new RegExp(`${name.replace('.', '\\.')} begins with a byte order mark`));
+    },
+  );
+
+  it('takes no control token from text of outside, nor one that begins or ends in it', () => {
+    const loaded = loadTokenizer(folder);
+    const [think] = loaded.encode('<think>');
+    for (const outside of ['<think>', '<|endoftext|>', 'a <think> b', '</answer>']) {
+      expect(loaded.encode(plain(outside)).some((id) => id === think || loaded.endIds.includes(id))).toBe(false);
+      expect(loaded.decode(loaded.encode(plain(outside)))).toBe(outside);
+    }
+    expect(loaded.encode(marked`<think>${'<think>'}`).filter((id) => id === think)).toHaveLength(1);
+    expect(loaded.encode(marked`<thi${'nk>'}`)).not.toContain(think);
+    expect(loaded.encode(marked`${'<thi'}nk>`)).not.toContain(think);
   });
 
   it('may hold a tokenizer of another kind than byte-level BPE', () => {
