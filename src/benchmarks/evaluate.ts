@@ -39,6 +39,8 @@ export interface BenchmarkSummary {
   readonly searches: number;
   /** The same with its interval (`adjustedWald`). */
   readonly searchCount: Estimate;
+  /** Share of exact matches as Search-R1 scores them, where every record tells. */
+  readonly searchR1Score?: Estimate;
 }
 
 export interface Summary {
@@ -56,6 +58,9 @@ export interface Summary {
   /** Plain mean of the sets' searches a question, and searches over all questions alike, with their intervals. */
   readonly macroSearches: Estimate;
   readonly questionSearches: Estimate;
+  /** Plain mean of the sets' `searchR1Score`, and that of all questions alike, where every record tells. */
+  readonly macroSearchR1Score?: Estimate;
+  readonly questionSearchR1Score?: Estimate;
   /** Searches that failed, of all; answers that lack their passages are among the wrong ones. */
   readonly failedSearches: number;
   readonly n: number;
@@ -85,6 +90,10 @@ export function summarize(records: readonly EvaluationRecord[], options: Interva
     );
   const share = (group: readonly EvaluationRecord[], score: 'exactMatch' | 'f1') =>
     wilson(sum(group.map((record) => record[score])), group.length, confidence);
+  const bySearchR1 = (group: readonly EvaluationRecord[]): Estimate | undefined => {
+    const scores = group.flatMap(({ searchR1Score }) => searchR1Score ?? []);
+    return scores.length === group.length ? wilson(sum(scores), group.length, confidence) : undefined;
+  };
   const sets = [...bySet].map(([dataset, group]): BenchmarkSummary => {
     const searchCount = ofSearches(group);
     return {
@@ -94,8 +103,10 @@ export function summarize(records: readonly EvaluationRecord[], options: Interva
       f1: share(group, 'f1'),
       searches: searchCount.value,
       searchCount,
+      searchR1Score: bySearchR1(group),
     };
   });
+  const searchR1Scores = sets.flatMap(({ searchR1Score }) => searchR1Score ?? []);
   const questionSearches = ofSearches(records);
   return {
     sets,
@@ -106,6 +117,8 @@ export function summarize(records: readonly EvaluationRecord[], options: Interva
     searches: questionSearches.value,
     macroSearches: weightedMean(sets.map((set) => set.searchCount)),
     questionSearches,
+    macroSearchR1Score: searchR1Scores.length === sets.length ? weightedMean(searchR1Scores) : undefined,
+    questionSearchR1Score: bySearchR1(records),
     failedSearches: sum(records.map(({ failedSearches = 0 }) => failedSearches)),
     n: records.length,
   };
@@ -211,7 +224,7 @@ function groupBySet(records: readonly EvaluationRecord[]): Map<string, Evaluatio
   return bySet;
 }
 
-function checkScores({ dataset, questionId, exactMatch, f1, searches }: EvaluationRecord): void {
+function checkScores({ dataset, questionId, exactMatch, f1, searches, searchR1Score }: EvaluationRecord): void {
   const wrong =
     exactMatch !== 0 && exactMatch !== 1
       ? `exactMatch ${exactMatch}, expected 0 or 1`
@@ -219,7 +232,9 @@ function checkScores({ dataset, questionId, exactMatch, f1, searches }: Evaluati
         ? `f1 ${f1}, expected 0 to 1`
         : !(Number.isFinite(searches) && searches >= 0)
           ? `searches ${searches}, expected a count`
-          : undefined;
+          : searchR1Score !== undefined && searchR1Score !== 0 && searchR1Score !== 1
+            ? `searchR1Score ${searchR1Score}, expected 0 or 1`
+            : undefined;
   if (wrong) throw new RangeError(`the record of question ${dataset} ${questionId} has ${wrong}`);
 }
 

@@ -18,32 +18,29 @@ export interface SetRow {
   readonly f1: number;
   /** Mean searches a question, two decimals. */
   readonly searches: number;
+  /** Exact match in points as Search-R1 scores it, one decimal; absent where it was not scored so. */
+  readonly searchR1?: number;
 }
 
 /** Our sets, then the macro mean and the question-weighted mean. */
 export function setRows(summary: Summary): SetRow[] {
-  const sets = summary.sets.map((set) => ({
-    set: displayName(set.dataset),
-    n: set.n,
-    em: points(set.exactMatch.value),
-    interval: interval(set.exactMatch),
-    f1: points(set.f1.value),
-    searches: round(set.searches, 2),
-  }));
+  const { n, macroMean, macroF1, macroSearches, macroSearchR1Score, questionMean, questionF1, questionSearches, questionSearchR1Score } =
+    summary;
   return [
-    ...sets,
-    overall('macro mean', summary.n, summary.macroMean, summary.macroF1, summary.macroSearches),
-    overall('question-weighted mean', summary.n, summary.questionMean, summary.questionF1, summary.questionSearches),
+    ...summary.sets.map((set) => setRow(displayName(set.dataset), set.n, set.exactMatch, set.f1, set.searchCount, set.searchR1Score)),
+    setRow('macro mean', n, macroMean, macroF1, macroSearches, macroSearchR1Score),
+    setRow('question-weighted mean', n, questionMean, questionF1, questionSearches, questionSearchR1Score),
   ];
 }
 
-const overall = (set: string, n: number, em: Estimate, f1: Estimate, searches: Estimate): SetRow => ({
+const setRow = (set: string, n: number, em: Estimate, f1: Estimate, searches: Estimate, searchR1: Estimate | undefined): SetRow => ({
   set,
   n,
   em: points(em.value),
   interval: interval(em),
   f1: points(f1.value),
   searches: round(searches.value, 2),
+  ...(searchR1 && { searchR1: points(searchR1.value) }),
 });
 
 /** One line of the table by types of question. */

@@ -19,15 +19,20 @@ export function describeEvaluation(result: EvaluationResult): string {
   const { agent, kind, half, passages, remarks, temperature } = result;
   const how = temperature === undefined ? '' : temperature === 0 ? ', greedy' : `, sampled at temperature ${temperature}`;
   const part = kind === 'tinypedia' ? '' : half === 'both' ? ', both halves' : `, ${half} half`;
-  const sets = setRows(result).map(({ set, n, em, interval, f1, searches }) => ({
+  const sets = setRows(result).map(({ set, n, em, interval, f1, searches, searchR1 }) => ({
     set,
     n,
     EM: em.toFixed(1),
     '95 %': interval,
     F1: f1.toFixed(1),
     searches: searches.toFixed(2),
+    ...(searchR1 !== undefined && { 'Search-R1 score': searchR1.toFixed(1) }),
   }));
   const lines = [tableText(sets, { caption: `${agent}${how}: ${kind}${part}, ${passages} passages; EM and F1 in points` }), ...remarks];
+  if (result.macroSearchR1Score)
+    lines.push(
+      "EM reads the policy's own text; the Search-R1 score is exact match over prompt and passages too, as that project's published rows have it.",
+    );
   if (result.failedSearches)
     lines.push(`${result.failedSearches} searches failed: their answers lack passages that were there to be found.`);
   if (benchmarkNames.some((name) => result.sets.some(({ dataset }) => dataset === name))) lines.push('', published(result));

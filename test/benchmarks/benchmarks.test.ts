@@ -296,6 +296,12 @@ describe('tables', () => {
     ]);
   });
 
+  it('have Search-R1’s score where every question was scored so, and else no such column', () => {
+    const known = records.map((record, i) => ({ ...record, searchR1Score: i === 0 ? 0 : 1 }));
+    expect(setRows(summarize(known)).map(({ searchR1 }) => searchR1)).toEqual([75, 100, 87.5, 83.3]);
+    expect(setRows(summarize(records)).some((row) => 'searchR1' in row)).toBe(false);
+  });
+
   it('show each exact match’s own interval in points', () => {
     const summary = summarize(records);
     const text = ({ low, high }: { low: number; high: number }) => `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`;

@@ -56,6 +56,20 @@ describe('a summary', () => {
     close(summary.questionSearches, adjustedWald([2, 2, 3, 1, 1, 0], [0, 4]));
   });
 
+  it('keeps Search-R1’s score beside the reward, and tells it of no set that it does not know whole', () => {
+    const scores = [1, 1, 0, 0, 1, 0];
+    const known = summarize(records.map((scored, i) => ({ ...scored, searchR1Score: scores[i] })));
+    close(known.sets[0].searchR1Score as never, wilson(2, 4));
+    close(known.sets[1].searchR1Score as never, wilson(1, 2));
+    close(known.questionSearchR1Score as never, wilson(3, 6));
+    expect(known.macroSearchR1Score?.value).toBeCloseTo((2 / 4 + 1 / 2) / 2, 12);
+    expect(known.macroMean).toEqual(summary.macroMean);
+    const half = summarize(records.map((scored, i) => (i < 4 ? { ...scored, searchR1Score: scores[i] } : scored)));
+    expect(half.sets.map(({ searchR1Score }) => searchR1Score?.value)).toEqual([0.5, undefined]);
+    expect([half.macroSearchR1Score, half.questionSearchR1Score, summary.sets[0].searchR1Score]).toEqual([undefined, undefined, undefined]);
+    expect(() => summarize([{ ...records[0], searchR1Score: 0.5 }])).toThrow(/question nq 0 has searchR1Score 0.5, expected 0 or 1/);
+  });
+
   it('gives a macro mean the limits of its sets, added as standard errors', () => {
     const [nq, bamboogle] = [wilson(1, 4), wilson(2, 2)];
     expect(summary.macroMean.low).toBeCloseTo(0.625 - Math.hypot(nq.value - nq.low, bamboogle.value - bamboogle.low) / 2, 12);
