@@ -6,9 +6,21 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import type { Loss, Paired } from '../../src/engines/engine.js';
-import { batchesOf, classroomOfsd, type OfsdSettings, ofsd, pairedSequences, schedule, trainAdapter } from '../../src/ofsd/ofsd.js';
+import { forwardKlLoss } from '../../src/ofsd/loss.js';
+import {
+  batchesOf,
+  checkOfsdSettings,
+  classroomOfsd,
+  type OfsdSettings,
+  ofsd,
+  opsdV3,
+  pairedSequences,
+  schedule,
+  trainAdapter,
+} from '../../src/ofsd/ofsd.js';
 import { ownText, privilegedPrompt } from '../../src/ofsd/privileged-prompt.js';
 import type { LoraOptions } from '../../src/policy/lora.js';
+import { random } from '../../src/random.js';
 import { classroomProtocol } from '../../src/rollout/protocol.js';
 import { rollout, rolloutGroups } from '../../src/rollout/rollout.js';
 import { type Pair, pairSiblings } from '../../src/siblings/siblings.js';
@@ -84,6 +96,47 @@ test('batches hold every pair once an epoch, in an order of their own', () => {
   expect(epochs[0]).not.toEqual(epochs[1]);
   expect(batchesOf(data, { epochs: 3, batchSize: 4, seed: 1 })).toEqual(batches);
   expect(batchesOf(data, { epochs: 1, batchSize: 99, seed: 1 })).toHaveLength(1);
+  // Their draw is named by seed, purpose and epoch, as every draw of a run is.
+  expect(epochs).toEqual([0, 1, 2].map((epoch) => random(1, 'ofsd', epoch).shuffle(data)));
+});
+
+test('OPSD v3 is named with what its authors published: rank, alpha, clip, rate, batch (siyan-zhao/OPSD, March 2026)', () => {
+  expect(opsdV3).toMatchObject({
+    rank: 64,
+    alpha: 128,
+    clamp: 0.05,
+    batchSize: 32,
+    optimizer: { learningRate: 5e-6, beta2: 0.999, clipNorm: 0.1 },
+  });
+  for (const settings of [opsdV3, classroomOfsd]) checkOfsdSettings(settings);
+  expect(forwardKlLoss([], opsdV3).name).toBe('forward_kl');
+});
+
+test.each<[string, Record<string, unknown>, string]>([
+  ['a clamp of 0, which passes no gradient', { clamp: 0 }, 'ofsd.clamp: expected nats above 0, or Infinity for none, got 0'],
+  ['a clamp that is no number', { clamp: Number.NaN }, 'ofsd.clamp'],
+  ['an unknown teacher', { privileged: 'answer' }, `ofsd.privileged: expected 'reference' or 'none', got "answer"`],
+  ['no epoch', { epochs: 0 }, 'ofsd.epochs: expected an integer of at least 1, got 0'],
+  ['empty batches', { batchSize: 0 }, 'ofsd.batchSize: expected an integer of at least 1, got 0'],
+  ['a rank of 0', { rank: 0 }, 'ofsd.rank: expected an integer of at least 1, got 0'],
+  ['a warm-up of less than no step', { warmUpSteps: -1 }, 'ofsd.warmUpSteps: expected an integer of at least 0, got -1'],
+  ['a seed below 0', { seed: -1 }, 'ofsd.seed: expected an integer of at least 0, got -1'],
+  ['an alpha of 0, which is no adapter', { alpha: 0 }, 'ofsd.alpha: expected a number above 0, got 0'],
+  ['an alpha below 0', { alpha: -1 }, 'ofsd.alpha'],
+  ['an alpha without end', { alpha: Number.POSITIVE_INFINITY }, 'ofsd.alpha'],
+  ['an alpha that is no number', { alpha: Number.NaN }, 'ofsd.alpha'],
+  ['a rate below 0', { optimizer: { learningRate: -1 } }, 'ofsd.optimizer.learningRate: expected a number of at least 0, got -1'],
+  ['a rate without end', { optimizer: { learningRate: Number.POSITIVE_INFINITY } }, 'ofsd.optimizer.learningRate'],
+  ['a rate that is no number', { optimizer: { learningRate: Number.NaN } }, 'ofsd.optimizer.learningRate'],
+  ['no optimiser', { optimizer: undefined }, 'ofsd.optimizer.learningRate: expected a number of at least 0, got undefined'],
+])('%s is refused', (_, change, message) => {
+  expect(() => checkOfsdSettings({ ...classroomOfsd, ...change } as OfsdSettings)).toThrow(message);
+});
+
+test('settings at their bounds are let in', () => {
+  const { optimizer } = classroomOfsd;
+  checkOfsdSettings({ ...classroomOfsd, epochs: 1, batchSize: 1, rank: 1, warmUpSteps: 0, seed: 0, clamp: Number.POSITIVE_INFINITY });
+  checkOfsdSettings({ ...classroomOfsd, alpha: 1e-9, optimizer: { ...optimizer, learningRate: 0 }, privileged: 'none' });
 });
 
 describe('distillation of a tiny policy', () => {
@@ -204,10 +257,11 @@ describe('distillation of a tiny policy', () => {
     const short = { ...settings, epochs: 2 };
     try {
       const whole = await ofsd(engine, tinyEnvironment.protocol, pairs, short, {
-        onStep: async ({ step }) => (step < 3 ? engine.save(join(folder, String(step))) : undefined),
+        onStep: ({ step }) => engine.save(join(folder, String(step))),
       });
       const after = await weightsOf(engine);
-      for (const step of [1, 2]) {
+      for (const step of [1, 2, whole.length]) {
+        // after the last step there is only the merging left
         restore(engine, before);
         const rest = await ofsd(engine, tinyEnvironment.protocol, pairs, short, { from: { step, folder: join(folder, String(step)) } });
         expect(rest).toEqual(whole.slice(step));
@@ -221,6 +275,30 @@ describe('distillation of a tiny policy', () => {
       rmSync(folder, { recursive: true, force: true });
     }
     restore(engine, before);
+  });
+
+  test('takes its steps at the rate that is set times the schedule, hands its signal on, and needs nobody who listens', async () => {
+    const signals: unknown[] = [];
+    const rates: unknown[] = [];
+    const spy = {
+      ...engine,
+      forwardBackward(loss: Loss, options?: { readonly signal?: AbortSignal }) {
+        signals.push(options?.signal);
+        return engine.forwardBackward(loss, options);
+      },
+      optimStep(given: Parameters<typeof engine.optimStep>[0]) {
+        rates.push(given.learningRate);
+        return engine.optimStep({ ...given, learningRate: 0 });
+      },
+    };
+    const { signal } = new AbortController();
+    const data = pairs.map((pair) => pairedSequences(engine, tinyEnvironment.protocol, pair));
+    const few = { ...settings, epochs: 2, warmUpSteps: 2 };
+    await trainAdapter(spy, data, (batch) => forwardKlLoss(batch, few), few, { signal });
+    expect(rates.length).toBeGreaterThan(2);
+    expect(rates).toEqual(rates.map((__, i) => 0.02 * schedule(i, rates.length, 2)));
+    expect(signals).toEqual(rates.map(() => signal));
+    expect(await weightsOf(engine)).toEqual(before);
   });
 
   test('refuses settings that cannot be meant, and no pairs at all', async () => {
