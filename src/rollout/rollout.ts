@@ -45,10 +45,10 @@ export interface RolloutOptions extends SamplingLimits {
   readonly signal?: AbortSignal;
 }
 
-const OPTIONS: Readonly<Record<keyof RolloutOptions, true>> = {
-  ...{ temperature: true, seed: true, maxTokens: true, weights: true, promptOf: true, batchSize: true },
-  ...{ onProgress: true, onTurn: true, signal: true, topK: true, topP: true, minP: true, repetitionPenalty: true },
-};
+const OPTIONS: readonly (keyof RolloutOptions)[] = [
+  ...(['temperature', 'seed', 'maxTokens', 'weights', 'promptOf', 'batchSize', 'onProgress', 'onTurn', 'signal'] as const),
+  ...(['topK', 'topP', 'minP', 'repetitionPenalty'] as const),
+];
 
 /** One episode a question, in the order of the questions. */
 export async function rollout(
@@ -60,7 +60,7 @@ export async function rollout(
   checkObject('rollout', 'engine', engine, ['sample', 'tokenizer']);
   checkObject('rollout', 'environment', environment, ['protocol', 'searcher']);
   checkQuestions('rollout', questions);
-  checkOptions('rollout', options, Object.keys(OPTIONS));
+  checkOptions('rollout', options, OPTIONS);
   const {
     temperature = 1,
     seed = 0,
@@ -99,7 +99,7 @@ export async function rollout(
       logProbs: prompts[index].length === read[index].length ? logProbs : logProbs.map((p, t) => (own[t] ? Number.NaN : p)),
       turns,
       searches: turns.filter((turn) => turn.kind === 'search').length,
-      failedSearches: turns.filter((turn) => turn.kind === 'search' && turn.failed !== undefined).length,
+      failedSearches: turns.filter((turn) => 'failed' in turn).length,
       answer,
       finish: truncated ? 'length' : finish,
       reward: exactMatch(answer, goldenAnswers),

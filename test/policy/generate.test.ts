@@ -241,6 +241,16 @@ describe('on simd', () => {
     expect(turns).toBeGreaterThanOrEqual(20);
   });
 
+  test('another seed gives other sequences, the same seed the same', async () => {
+    const [once, again, other] = [
+      await generate(policy, prompts, defaults),
+      await generate(policy, prompts, defaults),
+      await generate(policy, prompts, { ...defaults, seed: 4 }),
+    ];
+    expect(again).toEqual(once);
+    expect(other).not.toEqual(once);
+  });
+
   test('nothing to sample is nothing sampled, an empty prompt is refused', async () => {
     expect(await generate(policy, [], defaults)).toEqual([]);
     await expect(generate(policy, [[1], []], defaults)).rejects.toThrow(/prompt 1 is empty/);
