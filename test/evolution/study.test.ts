@@ -36,6 +36,27 @@ test('a teacher that copies the reference from its prompt is right, the student 
   expect(seen).toEqual(['<question> who ?</question>', '<question> who ?</question>', privileged, privileged]);
 });
 
+test('every teacher that is checked is shown the reference of its own pair', async () => {
+  const names = ['Ada', 'Eva', 'Ada'];
+  const questions = names.map((name, i) => ({ id: `q${i}`, dataset: 'd', question: `who ${i} ?`, goldenAnswers: [name] }));
+  const environment = shelf('a book .');
+  const references = await rollout(scriptedEngine(names.map((name) => `<answer> ${name}</answer>`)), environment, questions);
+  const pairs = references.map((reference): Pair => ({ reference, student: reference, distance: 1, reason: '' }));
+  const copies: Engine = {
+    ...scriptedEngine([]),
+    async sample(prompts, options) {
+      const answers = prompts.map(
+        (prompt) => /<reference>(.*)<\/reference>/.exec(tokenizer.decode(prompt))?.[1] ?? '<answer> Lind</answer>',
+      );
+      return scriptedEngine(answers).sample(prompts, options);
+    },
+  };
+  // Who copies another pair's reference answers one question of three or two wrongly.
+  expect(await checkTeacher(copies, environment, pairs)).toEqual({ questions: 3, student: 0, teacher: 1 });
+  expect(await checkTeacher(copies, environment, pairs, { privileged: 'none' })).toEqual({ questions: 3, student: 0, teacher: 0 });
+  await expect(checkTeacher(copies, environment, [])).rejects.toThrow('checkTeacher: expected at least one pair, got none');
+});
+
 test('every arm of the study starts from the same GRPO policy and pairs; the control without a reference changes nothing', async () => {
   await startBackend({ backend: 'simd' });
   const scratch = mkdtempSync(join(tmpdir(), 'search-e1-'));
