@@ -91,11 +91,11 @@ export function isTrue(test: string, { type, value }: Value): boolean {
     case 'mapping':
       return type === 'ObjectValue';
     case 'sequence':
-      return text !== null || isList || type === 'ObjectValue';
+      return text !== null || isList || type === 'ObjectValue' || type === 'UndefinedValue';
     case 'iterable':
       return text !== null || isList || type === 'ObjectValue' || type === 'UndefinedValue';
     case 'callable':
-      return type === 'FunctionValue';
+      return type === 'FunctionValue' || type === 'UndefinedValue'; // jinja2's Undefined has both methods, which throw
     case 'odd':
     case 'even':
       if (integer === null) throw new Error(`"${test}" is of integers: got ${type}`);

@@ -5,8 +5,9 @@
  * Bounded as a template is untrusted: ranges as in Jinja's sandbox (100,000), and steps and sizes, of which its authors leave the bound to the process.
  */
 import * as library from '@huggingface/jinja';
+import { checkGrammar, type Token } from './jinja-grammar.js';
 import { CONSTANTS, DICTIONARY, FUNCTIONS, isTrue, PYTHON_GLOBALS, PYTHON_NAMES } from './jinja-names.js';
-import { cased, equal, floatText, refused, str, strip, type Value, words } from './python-text.js';
+import { cased, equal, floatText, indented, refused, str, strip, type Value, words } from './python-text.js';
 
 /** Expressions evaluated, statements run and items of lists made; published templates take some hundreds a message. */
 const MAX_STEPS = 1_000_000;
@@ -41,11 +42,6 @@ interface LibraryInterpreter {
   run(program: Node): Value;
 }
 
-interface Token {
-  readonly type: string;
-  readonly value: string;
-}
-
 /**
  * Compiles a template once.
  *
@@ -53,31 +49,15 @@ interface Token {
  */
 export function compile(source: string): (variables: Readonly<Record<string, unknown>>) => string {
   const tokens = tokenize(source.replace(/\r\n?/g, '\n'), { lstrip_blocks: true, trim_blocks: true });
-  tokens.forEach(({ type, value }, i) => {
-    const after = tokens[i + 1];
-    if (
-      type === 'NumericLiteral' &&
-      after?.type === 'Identifier' &&
-      /^(?:[eE_]|[xXbBoO][\da-fA-F])/.test(after.value) &&
-      after.value !== 'else'
-    )
-      throw refused(`the number ${value}${after.value}`);
-    if (after && endsValue(type) && beginsValue(after) && !(type === 'StringLiteral' && after.type === 'StringLiteral'))
-      throw new Error(`expected a comma or an operator between "${value}" and "${after.value}"`);
-  });
+  const joins = checkGrammar(tokens);
   const program = printing(parse(tokens));
   return (variables) => {
     const scope = new Environment();
     const names = { ...CONSTANTS, ...FUNCTIONS, ...variables };
     for (const [name, value] of Object.entries(names)) scope.set(name, value);
-    return new PythonInterpreter(scope).run(program).value as string;
+    return new PythonInterpreter(scope, joins).run(program).value as string;
   };
 }
-
-const endsValue = (type: string): boolean => /^(?:Numeric|String)Literal$|^Close(?:Paren|SquareBracket|CurlyBracket)$/.test(type);
-
-const beginsValue = ({ type, value }: Token): boolean =>
-  /^(?:Numeric|String)Literal$/.test(type) || (type === 'Identifier' && !/^(?:if|else|in|not|is|and|or|recursive)$/.test(value));
 
 /** The template with what is printed marked as such: `{{ none }}` prints None, where a block that says nothing prints nothing. */
 function printing(node: Node): Node {
@@ -109,8 +89,14 @@ class PythonInterpreter extends Interpreter {
   readonly #paid = new WeakSet<object>();
   /** Lists that are iterators or views in Python, with what makes them: they print as such there. */
   readonly #views = new WeakMap<object, string>();
-  /** Lists that are tuples there: pairs of a dictionary. */
-  readonly #tuples = new WeakSet<object>();
+  /** Iterators of these that a name was asked for: they are empty afterwards. */
+  readonly #taken = new WeakSet<object>();
+  readonly #joins: ReadonlySet<object>;
+
+  constructor(scope: Scope, joins: ReadonlySet<object>) {
+    super(scope);
+    this.#joins = joins;
+  }
 
   override evaluate(node: Node | undefined, scope: Scope): Value {
     // Of its own, well below the stack: the library takes an exhausted stack for a variable that is not defined, and prints on.
@@ -146,7 +132,16 @@ class PythonInterpreter extends Interpreter {
       case 'Given':
         return node.value;
       case 'Print':
-        return this.#make(this.#str(this.evaluate(node.printed, scope)));
+        return this.#make(this.#printed(node.printed, scope));
+      case 'Asked':
+        return this.#asked(node.asked, scope);
+      case 'If':
+      case 'SelectExpression':
+        return this.#library({ ...node, test: asked(node.test) }, scope);
+      case 'Ternary':
+        return this.#library({ ...node, condition: asked(node.condition) }, scope);
+      case 'UnaryExpression':
+        return this.#library(node.operator.value === 'not' ? { ...node, argument: asked(node.argument) } : node, scope);
       case 'BinaryExpression':
         return this.#binary(node, scope);
       case 'MemberExpression':
@@ -158,7 +153,10 @@ class PythonInterpreter extends Interpreter {
       case 'FilterStatement':
         throw refused('a filter block');
       case 'TestExpression': {
-        const holds = isTrue(node.test.value, this.evaluate(node.operand, scope));
+        const operand = this.#looked(node.operand, scope);
+        if (this.#views.has(operand) && !/^(?:un)?defined$|^none$/.test(node.test.value))
+          throw refused(`the test "${node.test.value}" of what "${this.#views.get(operand)}" gives`);
+        const holds = isTrue(node.test.value, operand);
         return this.#make(node.negate ? !holds : holds);
       }
       case 'Identifier':
@@ -173,8 +171,34 @@ class PythonInterpreter extends Interpreter {
 
   #identifier(node: Node, scope: Scope): Value {
     const found = this.#library(node, scope);
+    if (node.value === 'loop' && found.type !== 'UndefinedValue') throw refused('"loop" but for what it knows');
+    if (ITERATORS.has(this.#views.get(found) ?? '')) {
+      if (this.#taken.has(found)) throw refused(`"${node.value}" read twice, which is an iterator`);
+      this.#taken.add(found);
+    }
     if (found.type === 'UndefinedValue' && PYTHON_GLOBALS.has(node.value)) throw refused(`"${node.value}"`);
     return found;
+  }
+
+  /** A value of which nothing is read. */
+  #looked(node: Node, scope: Scope): Value {
+    return node.type === 'Identifier' && node.value !== 'loop' ? this.#library(node, scope) : this.evaluate(node, scope);
+  }
+
+  /** A condition: an iterator is true, whatever it holds. */
+  #asked(node: Node, scope: Scope): Value {
+    const value = this.#looked(node, scope);
+    return ITERATORS.has(this.#views.get(value) ?? '') ? this.#make(true) : value;
+  }
+
+  /** `safe` makes a text that escapes what is joined to it: here it may be the last filter alone, where it says nothing. */
+  #printed(node: Node, scope: Scope): string {
+    const isSafe = node.type === 'FilterExpression' && node.filter.value === 'safe';
+    return this.#str(this.evaluate(isSafe ? node.operand : node, scope));
+  }
+
+  #tuple(items: readonly Value[]): Value {
+    return this.#library({ type: 'TupleLiteral', value: items.map(given) }, new Environment());
   }
 
   #make(value: unknown): Value {
@@ -190,7 +214,6 @@ class PythonInterpreter extends Interpreter {
     if (view) throw refused(`printing what "${view}" gives`);
     return str(value, (each) => {
       if (this.#views.has(each)) throw refused(`printing what "${this.#views.get(each)}" gives`);
-      return this.#tuples.has(each);
     });
   }
 
@@ -201,16 +224,28 @@ class PythonInterpreter extends Interpreter {
 
   #binary(node: Node, scope: Scope): Value {
     const operator: string = node.operator.value;
-    if (operator === 'and' || operator === 'or') return this.#library(node, scope);
+    if (operator === 'and' || operator === 'or') {
+      const first = this.evaluate(node.left, scope);
+      if (ITERATORS.has(this.#views.get(first) ?? '')) throw refused(`"${operator}" after what "${this.#views.get(first)}" gives`);
+      return this.#library({ ...node, left: given(first) }, scope);
+    }
     const [left, right] = [this.evaluate(node.left, scope), this.evaluate(node.right, scope)];
     const numbers = [left, right].every(({ type }) => type === 'IntegerValue' || type === 'FloatValue');
     const [a, b] = [left.value as number, right.value as number];
+    const view = this.#views.get(left) ?? (/in$/.test(operator) ? undefined : this.#views.get(right));
+    if (view) throw refused(`"${operator}" of what "${view}" gives`);
     switch (operator) {
       case '==':
         return this.#make(equal(left, right));
       case '!=':
         return this.#make(!equal(left, right));
+      case '**':
+        // Python binds a folded minus less than `**`, and the last digits of other powers are the processor's.
+        if (left.type !== 'IntegerValue' || right.type !== 'IntegerValue' || a < 0 || b < 0 || node.left.type === 'UnaryExpression')
+          throw refused(`${this.#str(left)} ** ${this.#str(right)}, a power of other than whole numbers from 0 on,`);
+        break;
       case '~':
+        if (this.#joins.has(node.operator) && left.type !== 'StringValue') throw refused('"~" after "+" or "-" of numbers');
         return this.#make(this.#str(left) + this.#str(right));
       case 'in':
       case 'not in':
@@ -219,6 +254,12 @@ class PythonInterpreter extends Interpreter {
       case '+':
         if ((left.type === 'StringValue') !== (right.type === 'StringValue'))
           throw new Error(`"+" joins a string to a string alone: got ${left.type} and ${right.type}`);
+        if (Array.isArray(left.value) && Array.isArray(right.value)) {
+          if (left.type !== right.type)
+            throw new Error(`"+" joins a list to a list, a tuple to a tuple: got ${left.type} and ${right.type}`);
+          const items = [...left.value, ...right.value];
+          return left.type === 'TupleValue' ? this.#tuple(items) : this.#list(items);
+        }
         break;
       case '/':
       case '//':
@@ -249,11 +290,18 @@ class PythonInterpreter extends Interpreter {
   }
 
   #member(node: Node, scope: Scope): Value {
-    const object = this.evaluate(node.object, scope);
+    const isLoop = node.object.type === 'Identifier' && node.object.value === 'loop';
+    const object = isLoop ? this.#library(node.object, scope) : this.evaluate(node.object, scope);
     const name: unknown = node.computed ? undefined : node.property.value;
     if (object.type === 'UndefinedValue') throw new Error(`${described(node.object)} is undefined`);
-    if (node.object.type === 'Identifier' && node.object.value === 'loop' && !LOOP.has(String(name))) throw refused(`loop.${name}`);
+    if (isLoop && !LOOP.has(String(name))) throw refused(`loop.${name}`);
     if (name === 'length' && object.type !== 'ObjectValue') throw refused('".length"');
+    const slice = node.computed && node.property.type === 'SliceExpression';
+    const view = this.#views.get(object);
+    if (view && (slice || view !== 'range')) throw refused(`a part of what "${view}" gives`);
+    if (slice && node.property.step && this.evaluate(node.property.step, scope).value === 0) throw new Error('slice step cannot be zero');
+    if (slice && object.type === 'TupleValue')
+      return this.#tuple(this.#library({ ...node, object: given(object) }, scope).value as Value[]);
     if (object.type === 'StringValue' && node.computed && /[\ud800-\udfff]/.test(object.value as string)) {
       const points = this.#make([...(object.value as string)]);
       const found = this.#library({ ...node, object: given(points) }, scope);
@@ -284,9 +332,10 @@ class PythonInterpreter extends Interpreter {
   }
 
   /** What `items` gives: a view of pairs. */
-  #pairs(value: Value, name: string): Value {
-    if ((name === 'items' || name === 'dictsort') && Array.isArray(value.value)) for (const pair of value.value) this.#tuples.add(pair);
-    return name === 'dictsort' ? value : this.#view(value, name);
+  #pairs(value: Value, name: string, view = name): Value {
+    if (name !== 'items' && name !== 'dictsort') return this.#view(value, name);
+    const pairs = this.#list((value.value as Value[]).map((pair) => this.#tuple(pair.value as Value[])));
+    return name === 'dictsort' ? pairs : this.#view(pairs, name === 'items' ? view : name);
   }
 
   #stringMethod(node: Node, text: string, name: string, scope: Scope): Value {
@@ -332,7 +381,33 @@ class PythonInterpreter extends Interpreter {
     if (positional.length > most) throw refused(`the filter "${name}" with ${positional.length} arguments`);
     const library = (given_ = operand) => this.#library({ type: 'FilterExpression', operand: given(given_), filter }, scope);
     const text = operand.type === 'StringValue' ? (operand.value as string) : null;
+    const view = this.#views.get(operand);
+    if (view && !(OF_ITERATORS.has(name) || (name === 'length' && !ITERATORS.has(view))))
+      throw refused(`the filter "${name}" of what "${view}" gives`);
     switch (name) {
+      case 'safe':
+      case 'escape':
+      case 'e':
+        throw refused(`the filter "${name}" but as the last of what is printed`);
+      case 'indent': {
+        const named = (key: string, at: number) => {
+          const keyword = args.find((arg) => arg.type === 'KeywordArgumentExpression' && arg.key.value === key);
+          const node = keyword?.value ?? positional[at];
+          return node && this.evaluate(node, scope);
+        };
+        const [width, first, blank] = ['width', 'first', 'blank'].map(named);
+        if (text === null || (width && width.type !== 'IntegerValue' && width.type !== 'StringValue'))
+          throw refused(`the filter "indent" of a ${operand.type} by a ${width?.type}`);
+        if ([first, blank].some((flag) => flag && flag.type !== 'BooleanValue'))
+          throw refused('the filter "indent" with flags that are none');
+        const space =
+          width === undefined
+            ? '    '
+            : typeof width.value === 'string'
+              ? width.value
+              : ' '.repeat(Math.max(0, Math.min(width.value as number, MAX_LENGTH)));
+        return this.#make(indented(text, space, { first: first?.value === true, blank: blank?.value === true }));
+      }
       case 'string':
         return this.#make(this.#str(operand));
       case 'length':
@@ -368,7 +443,8 @@ class PythonInterpreter extends Interpreter {
         }
         return library();
       case 'unique': {
-        const items = Array.isArray(operand.value) ? (operand.value as Value[]) : [];
+        if (!Array.isArray(operand.value)) throw refused(`the filter "unique" of a ${operand.type}`);
+        const items = operand.value as Value[];
         if (!['StringValue', 'IntegerValue'].some((type) => items.every((item) => item.type === type)))
           throw refused('the filter "unique" of mixed kinds');
         const seen = new Set<unknown>();
@@ -387,7 +463,7 @@ class PythonInterpreter extends Interpreter {
         return this.#view(library(), name);
       case 'items':
       case 'dictsort':
-        return this.#pairs(library(), name);
+        return this.#pairs(library(), name, 'the filter items');
       default:
         return library();
     }
@@ -397,12 +473,29 @@ class PythonInterpreter extends Interpreter {
 /** An expression that has been evaluated. */
 const given = (value: Value): Node => ({ type: 'Given', value });
 
+/** An expression whose truth alone is asked. */
+const asked = (node: Node): Node => ({ type: 'Asked', asked: node });
+
 const withoutNegative = (args: readonly Value[]): readonly Value[] => (args[1] && (args[1].value as number) < 0 ? args.slice(0, 1) : args);
 
 const described = ({ type, value, property }: Node): string =>
   JSON.stringify(type === 'Identifier' ? value : (property?.value ?? 'an expression'));
 
 const LOOP: ReadonlySet<string> = new Set(['index', 'index0', 'revindex', 'revindex0', 'first', 'last', 'length', 'previtem', 'nextitem']);
+/** What gives an iterator in Python: true whatever it holds, without a length, and empty once it was read. */
+const ITERATORS: ReadonlySet<string> = new Set(['map', 'selectattr', 'rejectattr', 'unique', 'reverse', 'the filter items']);
+const OF_ITERATORS: ReadonlySet<string> = new Set([
+  'list',
+  'join',
+  'map',
+  'selectattr',
+  'rejectattr',
+  'first',
+  'sort',
+  'unique',
+  'default',
+  'tojson',
+]);
 const VIEWS: ReadonlySet<string> = new Set(['items', 'keys', 'values', 'dictsort']);
 const PYTHON_METHODS: ReadonlySet<string> = new Set(['strip', 'lstrip', 'rstrip', 'split', 'title', 'capitalize']);
 const MOST_ARGUMENTS: Readonly<Record<string, number>> = {

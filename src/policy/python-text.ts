@@ -26,13 +26,13 @@ export function floatText(x: number): string {
   return power >= -6 ? String(x) : x.toFixed(20).replace(/0+$/, '');
 }
 
-/** `str(value)`, which is what is printed. `isTuple` tells pairs of a dictionary from lists. */
-export function str(value: Value, isTuple: (value: Value) => boolean): string {
+/** `str(value)`, which is what is printed. `check` may refuse what is within. */
+export function str(value: Value, check: (value: Value) => void): string {
   if (value.type === 'UndefinedValue') return '';
-  return value.type === 'StringValue' ? (value.value as string) : repr(value, isTuple);
+  return value.type === 'StringValue' ? (value.value as string) : repr(value, check);
 }
 
-function repr(value: Value, isTuple: (value: Value) => boolean): string {
+function repr(value: Value, check: (value: Value) => void): string {
   switch (value.type) {
     case 'NullValue':
       return 'None';
@@ -46,12 +46,13 @@ function repr(value: Value, isTuple: (value: Value) => boolean): string {
       return quoted(value.value as string);
     case 'ArrayValue':
     case 'TupleValue': {
-      const items = (value.value as Value[]).map((item) => repr(item, isTuple));
-      if (value.type === 'ArrayValue' && !isTuple(value)) return `[${items.join(', ')}]`;
+      const items = (value.value as Value[]).map((item) => repr(item, check));
+      check(value);
+      if (value.type === 'ArrayValue') return `[${items.join(', ')}]`;
       return `(${items.join(', ')}${items.length === 1 ? ',' : ''})`;
     }
     case 'ObjectValue':
-      return `{${[...(value.value as Map<string, Value>)].map(([key, item]) => `${quoted(key)}: ${repr(item, isTuple)}`).join(', ')}}`;
+      return `{${[...(value.value as Map<string, Value>)].map(([key, item]) => `${quoted(key)}: ${repr(item, check)}`).join(', ')}}`;
     default:
       throw refused(`printing a ${value.type.replace('Value', '').toLowerCase()}`);
   }
@@ -123,6 +124,16 @@ export function words(text: string, most: number): string[] {
     rest = strip(rest.slice(word.length), null, 'lstrip');
   }
   return found;
+}
+
+/** What ends a line for `str.splitlines`. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these end lines in Python
+const LINE_END = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/;
+
+/** Jinja's filter `indent`: every line but the first, and no empty one, unless they are asked for. */
+export function indented(text: string, space: string, { first, blank }: { readonly first: boolean; readonly blank: boolean }): string {
+  const lines = text.split(LINE_END).map((line, i) => (i > 0 && (blank || line !== '') ? space + line : line));
+  return (first ? space : '') + lines.join('\n');
 }
 
 /** `str.capitalize`, `str.title` and Jinja's filter `title`, of ASCII: letters beyond have title cases of their own. */
