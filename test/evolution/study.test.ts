@@ -4,9 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Engine } from '../../src/engines/engine.js';
+import { makePairs } from '../../src/evolution/pairs.js';
+import { stageSeed } from '../../src/evolution/stages.js';
 import { STUDY_ARMS, sftOnReferences, study } from '../../src/evolution/study.js';
 import { checkTeacher } from '../../src/evolution/teacher-check.js';
+import { pairedSequences } from '../../src/ofsd/ofsd.js';
 import { rollout, rolloutGroups } from '../../src/rollout/rollout.js';
+import { ownTokens } from '../../src/rollout/scored.js';
 import { type Pair, pairSiblings } from '../../src/siblings/siblings.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { scriptedEngine, shelf, tokenizer } from '../rollout/scripted.js';
@@ -79,6 +83,48 @@ test('every arm of the study starts from the same GRPO policy and pairs; the con
     const told = (arm: typeof all.arms.ofsd) => arm?.steps?.map(({ loss, grad_norm }) => [loss, grad_norm]);
     expect(told(alone.arms['ofsd-correct'])).toEqual(told(all.arms['ofsd-correct']));
   } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+});
+
+test('each arm is trained on its own pairs: wrong siblings, correct ones, without a reference, and the references themselves', async () => {
+  await startBackend({ backend: 'simd' });
+  const scratch = mkdtempSync(join(tmpdir(), 'search-e1-'));
+  const engine = await taughtEngine();
+  try {
+    const settings = { ...tinyEvolution, grpo: { ...tinyEvolution.grpo, steps: 1 }, siblings: { questions: 6, attempts: 8 } };
+    const trained: Set<string>[] = [];
+    const spy: Engine = {
+      ...engine,
+      dispose: () => undefined,
+      async load(folder) {
+        await engine.load(folder);
+        trained.push(new Set()); // every arm begins with loading GRPO's policy
+      },
+      forwardBackward(loss, options) {
+        for (const datum of loss.name === 'grpo' ? [] : loss.data) trained.at(-1)?.add(JSON.stringify(datum));
+        return engine.forwardBackward(loss, options);
+      },
+    };
+    await study(async () => spy, scratch, tinyEnvironment, tinyQuestions, tinyQuestions.slice(0, 1), settings);
+    await engine.load(scratch);
+    const pairsOf = async (prefer: 'wrong' | 'correct') => {
+      const draws = { seed: stageSeed(settings.seed, '1-pairs'), temperature: settings.grpo.temperature };
+      return (await makePairs(engine, tinyEnvironment, tinyQuestions, { ...settings.siblings, prefer }, draws)).pairing.pairs;
+    };
+    const [wrong, correct] = [await pairsOf('wrong'), await pairsOf('correct')];
+    const told = (data: readonly unknown[]) => new Set(data.map((datum) => JSON.stringify(datum)));
+    const sequences = (pairs: readonly Pair[], privileged: 'reference' | 'none') =>
+      told(pairs.map((pair) => pairedSequences(engine, tinyEnvironment.protocol, pair, privileged)));
+    expect(sequences(wrong, 'reference')).not.toEqual(sequences(correct, 'reference'));
+    expect(trained).toEqual([
+      sequences(wrong, 'reference'),
+      sequences(correct, 'reference'),
+      sequences(wrong, 'none'),
+      told(wrong.map(({ reference }) => ownTokens(reference))),
+    ]);
+  } finally {
+    engine.dispose();
     rmSync(scratch, { recursive: true, force: true });
   }
 });
