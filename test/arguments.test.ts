@@ -152,6 +152,24 @@ describe('a score', () => {
   ]);
 });
 
+test('agents, recall, training and displays are refused without what they work on', async () => {
+  const searcher = { search: async () => [] };
+  for (const [attempt, message] of [
+    [() => searchE1.runLexicalAgent('x', 'y' as never), /^runLexicalAgent: searcher: expected an object with search, got "y"/],
+    [() => searchE1.runLexicalAgent(5 as never, searcher), /^runLexicalAgent: question: expected a text, got 5/],
+    [() => searchE1.evaluateLexicalAgent({} as never, searcher), /^evaluateLexicalAgent: expected a list of questions/],
+    [() => searchE1.evaluateLexicalAgent([], 5 as never), /^evaluateLexicalAgent: searcher: expected an object with search, got 5/],
+    [() => searchE1.measureRecall(searcher, undefined as never), /^measureRecall: expected a list of questions, got undefined/],
+    [() => searchE1.measureRecall({} as never, []), /^measureRecall: searcher: expected an object with search/],
+    [() => searchE1.measureRecall(searcher, [], 5 as never), /^measureRecall: expected a list of numbers for ks, got 5/],
+    [() => searchE1.loadQuestions(undefined as never, 'mine'), /^loadQuestions: expected a path, got undefined/],
+    [() => searchE1.loadQuestions('x.jsonl', undefined as never), /^loadQuestions: dataset: expected a text, got undefined/],
+    [() => searchE1.grpo({} as never, environment, [], undefined as never), /^grpo: settings: expected an object, got undefined/],
+    [() => searchE1.grpo({} as never, environment, [], searchE1.classroomGrpo), /^grpo: engine: expected an object with sample/],
+  ] as const)
+    await expect((async () => attempt())()).rejects.toThrow(message);
+});
+
 test('a disposed engine says so, whatever is asked of it, and may be disposed again', async () => {
   const gone = await searchE1.openPolicy();
   gone.dispose();

@@ -8,6 +8,7 @@
  *
  * Most of what it gets right is *compare*, where a guess is right half the time: read its 2Wiki number with that in mind.
  */
+import { checkObject, checkText } from '../arguments.js';
 import { type Passage, SearchError, type Searcher } from '../search/passage.js';
 import { rankCandidates } from './lexical-candidates.js';
 import {
@@ -54,6 +55,8 @@ export interface LexicalAgentOptions {
 
 /** Answers one question. */
 export async function runLexicalAgent(question: string, searcher: Searcher, options: LexicalAgentOptions = {}): Promise<LexicalEpisode> {
+  checkText('runLexicalAgent', 'question', question);
+  checkObject('runLexicalAgent', 'searcher', searcher, ['search']); // without one every search would count as failed
   const reader = openReader(searcher, options);
   const compared = await compare(question, reader);
   if (compared !== undefined) return reader.answer('compare', compared);

@@ -1,4 +1,5 @@
 /** The lexical agent over a benchmark: one scored record a question, with the episode to look at. */
+import { checkObject, described } from '../arguments.js';
 import { exactMatch } from '../reward/exact-match.js';
 import type { Question } from '../rollout/question.js';
 import type { Searcher } from '../search/passage.js';
@@ -25,6 +26,8 @@ export async function evaluateLexicalAgent(
   searcher: Searcher,
   { onProgress, signal, ...agent }: LexicalEvaluationOptions = {},
 ): Promise<LexicalRecord[]> {
+  if (!Array.isArray(questions)) throw new TypeError(`evaluateLexicalAgent: expected a list of questions, got ${described(questions)}`);
+  checkObject('evaluateLexicalAgent', 'searcher', searcher, ['search']);
   const records: LexicalRecord[] = [];
   for (const question of questions) {
     signal?.throwIfAborted();

@@ -6,6 +6,7 @@
  * The samples shipped in `datasets/benchmarks` and the full files of RUC-NLPIR/FlashRAG_datasets read alike.
  */
 import * as z from 'zod';
+import { checkPath, checkText } from '../arguments.js';
 import { datasetPath } from '../datasets.js';
 import type { Question } from '../rollout/question.js';
 import { MAX_IN_MEMORY } from '../search/corpus.js';
@@ -26,6 +27,8 @@ const QuestionLine = z.object({
  * `maxBytes` is 4 GiB by default (HotpotQA's 90,447 training questions with their contexts take half of one).
  */
 export async function loadQuestions(path: string, dataset: string, options: ReadLinesOptions = {}): Promise<Question[]> {
+  checkPath('loadQuestions', path);
+  checkText('loadQuestions', 'dataset', dataset);
   const questions: Question[] = [];
   const problems: string[] = [];
   const lineOf = new Map<string, number>();

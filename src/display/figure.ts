@@ -5,6 +5,7 @@
  * Labels are text: what stands in angle brackets or between dollars is shown as it is written, and a line feed begins a new line. Plotly itself would
  * read markup and formulas, so `forPlotly` writes a figure out before it is handed over.
  */
+import { described } from '../arguments.js';
 import { localTime } from './local-time.js';
 import { printable } from './printable.js';
 
@@ -44,6 +45,7 @@ const WITHOUT_AXES = new Set([
 
 /** A figure from traces and a layout. @throws Error when an axis has no title, or one of several traces no name. */
 export function plot(traces: readonly Trace[], layout: Layout = {}): Figure {
+  if (!Array.isArray(traces)) throw new TypeError(`plot: expected a list of traces, got ${described(traces)}`);
   if (traces.length === 0) throw new Error('plot: expected at least one trace, got none.');
   const axes = new Set(
     traces.flatMap((trace) => (WITHOUT_AXES.has(String(trace.type)) ? [] : [axisKey(trace.xaxis, 'x'), axisKey(trace.yaxis, 'y')])),

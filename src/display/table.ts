@@ -1,4 +1,6 @@
 /** Tables from rows, a data frame or a series, as HTML and as text, numbers aligned at the right. */
+import { checkOptions, checkTexts } from '../arguments.js';
+import { checkNumber } from '../number-setting.js';
 import { escapeHtml, showHtml } from './bundle.js';
 import { localTime } from './local-time.js';
 import { printable, printableLine } from './printable.js';
@@ -67,8 +69,13 @@ export function tableText(data: readonly Row[] | DataFrameLike, options: TableOp
     .join('\n');
 }
 
-function layOut(data: readonly Row[] | DataFrameLike, { columns: chosen, digits = 3, maxRows = 100 }: TableOptions) {
+function layOut(data: readonly Row[] | DataFrameLike, options: TableOptions) {
+  checkOptions('table', options, ['columns', 'caption', 'digits', 'maxRows'] satisfies (keyof TableOptions)[]);
+  const { columns: chosen, digits = 3, maxRows = 100 } = options;
   const { columns: found, rows } = read(data);
+  if (chosen !== undefined) checkTexts('table', 'columns', chosen);
+  checkNumber('table: digits', digits, { integer: true, min: 0, max: 100 });
+  if (maxRows !== Number.POSITIVE_INFINITY) checkNumber('table: maxRows', maxRows, { integer: true, min: 0 });
   const missing = rows.length > 0 ? chosen?.find((name) => !found.includes(name)) : undefined;
   if (missing !== undefined) throw new Error(`table: expected columns of the rows (${found.join(', ')}), got "${missing}".`);
   const columns = chosen ?? found;

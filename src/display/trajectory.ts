@@ -4,6 +4,7 @@
  * Everything in a trajectory is written by a model, a passage or a question's author: all of it is escaped, and control characters are made visible. Tags are coloured only where they count:
  * in own text, and as the frame of what the environment put in; a tag inside a passage is ordinary text.
  */
+import { checkObject } from '../arguments.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { Trajectory } from '../rollout/trajectory.js';
 import { escapeHtml, showHtml } from './bundle.js';
@@ -32,6 +33,8 @@ export interface Sibling extends TrajectoryOptions {
 
 /** Shows one trajectory below the running cell; prints it elsewhere. */
 export function showTrajectory(trajectory: Trajectory, tokenizer: Tokenizer, options: TrajectoryOptions = {}): void {
+  checkObject('showTrajectory', 'trajectory', trajectory, ['question', 'tokens', 'own']);
+  checkObject('showTrajectory', 'tokenizer', tokenizer, ['decode']);
   showHtml(trajectoryHtml(trajectory, tokenizer, options), trajectoryText(trajectory, tokenizer, options));
 }
 

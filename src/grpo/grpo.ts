@@ -7,9 +7,11 @@
  * take part as they do there and in TRL: their tokens count in what the loss is divided by, and the KL term holds them to the reference. The log-probabilities
  * from sampling are the old policy's: sampler and trainer are one program.
  */
+
+import { checkObject } from '../arguments.js';
 import type { Engine, LossReport, Snapshot } from '../engines/engine.js';
 import { settled, update } from '../engines/update.js';
-import { checkNumber } from '../number-setting.js';
+import { checkNumber, shown } from '../number-setting.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';
 import { type Environment, rolloutGroups } from '../rollout/rollout.js';
@@ -75,6 +77,8 @@ export async function grpo(
   const { onStep, onRollouts, signal, startStep = 0 } = options;
   checkGrpoSettings(settings);
   checkNumber('startStep', startStep, { integer: true, min: 0 });
+  checkObject('grpo', 'engine', engine, ['sample', 'forwardBackward', 'optimStep']);
+  if (!Array.isArray(questions)) throw new TypeError(`grpo: expected a list of questions, got ${shown(questions)}`);
   if (questions.length === 0) throw new RangeError('GRPO needs at least one question, got none');
   await settled(engine); // a turn later, too: no interrupt comes between a snapshot and the `try` that disposes it
   const own = settings.beta > 0 && !options.reference ? engine.snapshot() : undefined;

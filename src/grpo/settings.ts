@@ -1,4 +1,5 @@
 /** What a GRPO run is told, and what it refuses to be told. */
+import { checkObject } from '../arguments.js';
 import { checkOptimizer } from '../engines/optimizer-settings.js';
 import { checkNumber } from '../number-setting.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
@@ -67,6 +68,7 @@ const NAMES: Readonly<Record<keyof GrpoSettings, null>> = {
  * @throws RangeError for one out of its range
  */
 export function checkGrpoSettings(settings: GrpoSettings): void {
+  checkObject('grpo', 'settings', settings);
   const { steps, questionsPerStep, groupSize, miniBatches, temperature, warmUpSteps, optimizer, seed } = settings;
   for (const name of Object.keys(settings))
     if (!Object.hasOwn(NAMES, name)) throw new TypeError(`${name} is no setting of GRPO, which has ${Object.keys(NAMES).join(', ')}`);

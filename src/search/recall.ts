@@ -3,6 +3,7 @@
  *
  * A question's own text is the query: this measures the retriever, not the agent.
  */
+import { checkObject, described } from '../arguments.js';
 import type { Question } from '../rollout/question.js';
 import type { Searcher } from './passage.js';
 
@@ -31,6 +32,9 @@ export function supportingIds(question: Question): readonly string[] {
  * @throws Error where no question has gold passages, or the searcher answers with another number of lists
  */
 export async function measureRecall(searcher: Searcher, questions: readonly Question[], ks: readonly number[] = [2, 5]): Promise<Recall[]> {
+  checkObject('measureRecall', 'searcher', searcher, ['search']);
+  if (!Array.isArray(questions)) throw new TypeError(`measureRecall: expected a list of questions, got ${described(questions)}`);
+  if (!Array.isArray(ks)) throw new TypeError(`measureRecall: expected a list of numbers for ks, got ${described(ks)}`);
   const wrong = ks.length === 0 ? 'none' : ks.find((k) => !Number.isInteger(k) || k < 1);
   if (wrong !== undefined) throw new RangeError(`measureRecall: expected positive whole numbers for ks, got ${wrong}`);
   const withGold = questions.filter((question) => supportingIds(question).length > 0);

@@ -95,6 +95,20 @@ describe('a table', () => {
     expect(tableText(many, { maxRows: 1000 }).split('\n')).toHaveLength(1002);
   });
 
+  it('says which options are none, where it would show nothing or another number of rows', () => {
+    for (const [options, text] of [
+      [{ maxRows: Number.NaN }, 'table: maxRows: expected a whole number from 0, got NaN'],
+      [{ maxRows: -1 }, 'table: maxRows: expected a whole number from 0, got -1'],
+      [{ digits: -1 }, 'table: digits: expected a whole number from 0 to 100, got -1'],
+      [{ digits: '2' }, 'table: digits: expected a whole number from 0 to 100, got "2"'],
+      [{ columns: 'set' }, 'table: columns: expected a list of texts, got "set"'],
+      [{ maxrows: 1 }, 'table: there is no option maxrows'],
+      [null, 'table: options: expected an object, got null'],
+    ] as const)
+      expect(() => tableText(rows, options as never)).toThrow(text);
+    expect(tableText(rows, { maxRows: Number.POSITIVE_INFINITY })).not.toContain('more rows');
+  });
+
   it('says what is no table', () => {
     for (const [data, text] of [
       [[1, 2], 'got number 1 as row 1'],
