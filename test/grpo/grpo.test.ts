@@ -612,17 +612,22 @@ test('the metrics of rollouts are what their names say (counted by hand)', () =>
     { question, trajectories: [attempt(1, ['search', 'answer'], [true, true, false]), attempt(0, ['invalid', 'invalid'], [true])] },
     {
       question,
-      trajectories: [attempt(0, ['search', 'search', 'answer'], [true, true, true]), attempt(0, ['invalid'], [false, true, true])],
+      trajectories: [attempt(0, ['search', 'search', 'search'], [true, true, true]), attempt(0, ['invalid'], [false, true, true])],
     },
   ];
   expect(rolloutMetrics(groups)).toEqual({
     'reward/mean': 1 / 4,
     frac_reward_zero_std: 1 / 2,
-    'env/number_of_valid_search': 3 / 4,
+    'env/number_of_valid_search': 4 / 4,
     'env/ratio_of_valid_action': 5 / 8,
-    'env/finish_ratio': 2 / 4,
+    'env/finish_ratio': 1 / 4,
     'completions/mean_own_length': 8 / 4,
   });
+  const failing = groups.map(({ trajectories }) => ({
+    question,
+    trajectories: trajectories.map((t) => ({ ...t, failedSearches: t.searches })),
+  }));
+  expect(rolloutMetrics(failing)).toEqual({ ...rolloutMetrics(groups), 'env/failed_searches': 4 });
 });
 
 test('episodes without a turn have no action that could be valid', () => {
