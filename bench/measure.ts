@@ -157,8 +157,9 @@ export class Measurement {
   /** Prepares a work on all sides; those of ours that may be timed, each with the largest difference between it and the peer. */
   async #prepare(work: Work, threads: number, { ours, peer }: Sides): Promise<{ mine: Started; error: number | null }[]> {
     this.#say(work, threads, 'checking');
-    const folder = join(this.#folder, Object.values(work.model).join('-'));
-    await ours[0].side.make({ folder, model: work.model, rank: RANK, alpha: ALPHA });
+    const { model, dtype = 'F32' } = work;
+    const folder = join(this.#folder, [dtype, ...Object.values(model)].join('-'));
+    await ours[0].side.make({ folder, model, dtype, rank: RANK, alpha: ALPHA });
     const params = work.params(folder);
     const theirs = peer ? await peer.side.prepare({ work: work.runs, folder, params, peer: null }) : null;
     const fine: { mine: Started; error: number | null }[] = [];

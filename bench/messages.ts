@@ -73,7 +73,15 @@ export interface GroupCheck extends Check {
 }
 
 export type Message =
-  | { readonly do: 'make'; readonly folder: string; readonly model: Architecture; readonly rank: number; readonly alpha: number }
+  | {
+      readonly do: 'make';
+      readonly folder: string;
+      readonly model: Architecture;
+      /** How the weights are stored; those in 16 bits have no adapter beside them. */
+      readonly dtype: 'F32' | 'BF16';
+      readonly rank: number;
+      readonly alpha: number;
+    }
   | { readonly do: 'matMul'; readonly n: number }
   | {
       readonly do: 'prepare';

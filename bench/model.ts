@@ -12,6 +12,9 @@ export const LARGER: readonly Architecture[] = [
   { vocabSize: 2048, hiddenSize: 512, intermediateSize: 1376, layers: 8, heads: 16, kvHeads: 8 },
 ];
 
+/** Qwen2.5-0.5B's: 494 million parameters. */
+export const QWEN_HALF_B: Architecture = { vocabSize: 151_936, hiddenSize: 896, intermediateSize: 4864, layers: 24, heads: 14, kvHeads: 2 };
+
 export const TINY: Architecture = { vocabSize: 128, hiddenSize: 32, intermediateSize: 64, layers: 2, heads: 4, kvHeads: 2 };
 
 export const configOf = (model: Architecture): PolicyConfig => ({

@@ -3,7 +3,7 @@ import { random } from 'search-e1';
 import { type Agreement, compareGreedy, compareValues } from './check.js';
 import { type Architecture, forward, loraTraining, parameters, sampling, training } from './flops.js';
 import type { AdapterParams, Check, GrpoParams, OfsdParams, SamplingParams, SearchParams, TrainingParams, WorkName } from './messages.js';
-import { LARGER, MODEL_S, TINY } from './model.js';
+import { LARGER, MODEL_S, QWEN_HALF_B, TINY } from './model.js';
 
 export type Size = 'full' | 'small';
 
@@ -21,6 +21,8 @@ export interface Work {
   readonly goals: Goals | null;
   readonly runs: WorkName;
   readonly model: Architecture;
+  /** How the checkpoint stores its weights; float32 where nothing is said. */
+  readonly dtype?: 'BF16';
   params(folder: string): unknown;
   /** Useful floating-point operations of one repetition. */
   readonly flops: number;
@@ -47,6 +49,7 @@ interface Dimensions {
     readonly contexts: readonly number[];
     readonly models: readonly Architecture[];
   };
+  readonly checkpoint: { readonly model: Architecture; readonly prompt: number; readonly newTokens: number };
   readonly memorySteps: number;
 }
 
@@ -58,6 +61,7 @@ const FULL: Dimensions = {
   search: { questions: 8, siblings: 5, prompt: 124, turn: 96, shown: 64 }, // 124 + 96 + 64 + 96 = 380 tokens, 256 of them completion
   ofsd: { pairs: 16, prompt: 64, turn: 48, shown: 64, steps: 4 },
   sweep: { batches: [8, 16, 32, 64], contexts: [256, 512, 1024], models: LARGER },
+  checkpoint: { model: QWEN_HALF_B, prompt: 64, newTokens: 16 },
   memorySteps: 1000,
 };
 
@@ -69,6 +73,7 @@ const SMALL: Dimensions = {
   search: { questions: 2, siblings: 5, prompt: 12, turn: 8, shown: 8 },
   ofsd: { pairs: 4, prompt: 8, turn: 6, shown: 6, steps: 2 },
   sweep: { batches: [2, 4], contexts: [32], models: [{ ...TINY, hiddenSize: 64 }] },
+  checkpoint: { model: TINY, prompt: 8, newTokens: 4 },
   memorySteps: 20,
 };
 
@@ -77,11 +82,11 @@ export const dimensions = (size: Size): Dimensions => (size === 'full' ? FULL : 
 /** Works in the order of the table. */
 export function works(size: Size): Work[] {
   const d = dimensions(size);
-  return [trainingWork(d), loraWork(d), samplingWork(d), grpoWork(d), searchWork(d), ofsdWork(d), ...sweepWorks(d)];
+  return [trainingWork(d), loraWork(d), samplingWork(d), grpoWork(d), searchWork(d), ofsdWork(d), ...checkpointWorks(d), ...sweepWorks(d)];
 }
 
 /** The works that can be asked for by name. */
-export const GROUPS = ['training', 'lora', 'sampling', 'grpo', 'search', 'ofsd', 'sweep', 'memory'] as const;
+export const GROUPS = ['training', 'lora', 'sampling', 'grpo', 'search', 'ofsd', 'checkpoint', 'sweep', 'memory'] as const;
 
 const LOSSES = { loss: 1e-4, gradNorm: 1e-3 };
 
@@ -129,7 +134,7 @@ function loraWork({ model, training: shape }: Dimensions): Work {
   };
 }
 
-function samplingWork({ model, sampling: { rows, prompt, newTokens } }: Dimensions): Work {
+function samplingWork({ model, sampling: { rows, prompt, newTokens } }: Pick<Dimensions, 'model' | 'sampling'>): Work {
   return {
     name: 'sampling',
     title: `sampling, ${rows} prompts x ${prompt} tokens, ${newTokens} new tokens`,
@@ -145,6 +150,23 @@ function samplingWork({ model, sampling: { rows, prompt, newTokens } }: Dimensio
       return { ...values, problems: [...values.problems, ...greedy] };
     },
   };
+}
+
+/** A checkpoint as it is published, in bfloat16, which ours keeps so and the peer widens when it is loaded: a prompt alone, and tokens behind it. */
+function checkpointWorks({ checkpoint: { model, prompt, newTokens } }: Dimensions): Work[] {
+  const size = `${(parameters(model) / 1e6).toFixed(1)} M parameters in bfloat16`;
+  const work = (name: string, written: number, what: string, goals: Goals): Work => ({
+    ...samplingWork({ model, sampling: { rows: 1, prompt, newTokens: written } }),
+    name: `checkpoint: ${name}`,
+    title: `${size}: ${what}`,
+    peer: 'Transformers generate, float32',
+    goals,
+    dtype: 'BF16',
+  });
+  return [
+    work('prompt', 1, `a prompt of ${prompt} tokens`, { simd: 0.6, tensorflow: 1 }),
+    work('writing', newTokens, `the same and ${newTokens} new tokens`, { simd: 0.6, tensorflow: 1 }),
+  ];
 }
 
 const GROUP_SETTINGS = { rewarded: 2, beta: 0.001, clip: 0.2, learningRate: 1e-6, clipNorm: 1 };

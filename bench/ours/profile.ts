@@ -18,6 +18,7 @@ const size = ({ shape }: tf.TensorInfo): number => tf.util.sizeFromShape(shape);
 const COUNTS: Readonly<Record<string, (inputs: Inputs, attributes: Attributes) => number>> = {
   BatchMatMul: product,
   _FusedMatMul: product,
+  SearchE1HalfMatMul: ({ x, halves }, { byRows }) => 2 * size(x) * (byRows ? halves.shape[0] : 2 * halves.shape[1]),
   SearchE1Linear: ({ x, weight }) => 2 * size(x) * weight.shape[0],
   SearchE1AdaptedLinear: ({ x, weight, a }) => 2 * size(x) * weight.shape[0] + lowRank(x, weight, a),
   SearchE1AdaptedLinearGrad: ({ x, weight, a }) => 2 * size(x) * weight.shape[0] + 2 * lowRank(x, weight, a),

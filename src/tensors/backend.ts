@@ -163,7 +163,7 @@ function wantedBackend(option: 'auto' | BackendName): 'auto' | BackendName {
 
 /**
  * What `auto` tries, in order. Where no graphics card computes, the SIMD kernels come before TensorFlow on the CPU: that takes a second and 300 MB to load,
- * and is the faster of the two once it is there (README.md, Speed).
+ * and is the faster of the two from then on (README.md, Speed).
  */
 const AUTO: readonly { readonly name: BackendName; readonly onCard: boolean }[] = [
   { name: 'tensorflow', onCard: true },
@@ -180,10 +180,11 @@ async function bestBackend(options: BackendOptions): Promise<{ readonly name: Ba
   for (const { name, onCard } of AUTO) {
     try {
       if (name === 'tensorflow' && onCard && !nvidiaDriver())
-        throw new Error('there is no NVIDIA card, and on the CPU simd is faster for small models');
+        throw new Error('there is no NVIDIA card, and on the CPU simd comes first, which loads at once; name tensorflow for its speed');
       const { device, description } = await activate(name, options);
       if (onCard && device === 'software') throw new Error(`${description} is software, slower than simd`);
-      if (onCard && device === 'cpu') throw new Error('computes on the CPU here, where simd is faster for small models');
+      if (onCard && device === 'cpu')
+        throw new Error('computes on the CPU here, where simd comes first, which loads at once; name tensorflow for its speed');
       automatic = { name, notes };
       return automatic;
     } catch (error) {

@@ -42,7 +42,7 @@ describe('npm run bench', () => {
     expect(code, stderr).toBe(0);
     const record = JSON.parse(stdout.slice(stdout.indexOf('{\n'))) as BenchRecord;
     const groups = [...new Set(record.results.map(({ name }) => name.split(':')[0]))];
-    expect(groups).toEqual(['training', 'lora', 'sampling', 'grpo', 'search', 'ofsd', 'sweep']);
+    expect(groups).toEqual(['training', 'lora', 'sampling', 'grpo', 'search', 'ofsd', 'checkpoint', 'sweep']);
     expect(record.results.every(({ ours }) => ours.every((seconds) => seconds > 0))).toBe(true);
     for (const { name, flops, profile } of record.results) {
       const sum = (key: 'seconds' | 'flops') => profile?.operations.reduce((total, operation) => total + operation[key], 0) ?? Number.NaN;
