@@ -39,8 +39,17 @@ export const tinyQuestions: readonly Question[] = ['Amber', 'Red', 'Mill', 'Ston
   goldenAnswers: [i % 3 === 2 ? 'Eva' : 'Ada'],
 }));
 
-/** Some steps of supervised training on episodes that search or do not, and answer either. */
+const taught = new Map<string, Promise<Map<string, Float32Array>>>();
+
+/** Some steps of supervised training on episodes that search or do not, and answer either: made once, then handed out again. */
 export async function taughtEngine(seed = 1, steps = 120): Promise<Engine & { readonly policy: Policy }> {
+  const key = `${seed} ${steps}`;
+  const values = taught.get(key) ?? teach(seed, steps);
+  taught.set(key, values);
+  return inProcessEngine(Policy.fromValues(tinyConfig, await values), tokenizer, { tokenizerFolder: TOKENIZER_FOLDER });
+}
+
+async function teach(seed: number, steps: number): Promise<Map<string, Float32Array>> {
   const engine = randomEngine(seed);
   const { protocol } = tinyEnvironment;
   const information = protocol.observation([{ id: '1', title: 'Amber Falcon', text: 'a book . author Ada .' }]);
@@ -58,8 +67,9 @@ export async function taughtEngine(seed = 1, steps = 120): Promise<Engine & { re
     await engine.forwardBackward(crossEntropyLoss(traces));
     await engine.optimStep({ learningRate: 0.03, clipNorm: 1 });
   }
-  engine.resetOptimizer();
-  return engine;
+  const values = await engine.policy.values();
+  engine.dispose();
+  return values;
 }
 
 /** The weights as they are, bit for bit. */
