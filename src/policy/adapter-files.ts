@@ -5,7 +5,7 @@
  * differ from layer to layer, initialisations that change the weights below, fields that nobody here knows) is refused, never ignored, with every reason in one
  * error.
  */
-import { stat, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
@@ -20,6 +20,7 @@ import { weightShapes } from './config.js';
 import { adapterName, LARGEST_ALPHA, type LoraAdapter } from './lora.js';
 import { loadOptimizer, OPTIMIZER_FILE, writeOptimizer } from './optimizer-files.js';
 import type { Policy } from './policy.js';
+import { isThere } from './regular-file.js';
 import { listed, NOT_SAVED, openSafetensors, type SafetensorsFile, type StoredTensor, writeSafetensors } from './safetensors.js';
 import { readJson } from './shards.js';
 
@@ -81,7 +82,7 @@ export async function saveAdapter(policy: Policy, folder: string, options: SaveA
   const { baseModel = '', optimizer = null } = options;
   const { adapter } = policy;
   if (!adapter) throw new Error('this policy has no adapter to save');
-  if (await stat(join(folder, 'config.json')).catch(() => null))
+  if (isThere(join(folder, 'config.json')))
     throw new Error(`${folder} holds a policy (config.json): save the adapter in a folder of its own`);
   const tensors = new Map<string, StoredTensor>();
   for (const [name, variable] of adapter.variables) {
@@ -126,9 +127,8 @@ export async function saveAdapter(policy: Policy, folder: string, options: SaveA
 export async function holdsAdapter(folder: string): Promise<boolean> {
   checkPath('load', folder);
   await finishReplacing(folder);
-  const found = async (name: string) => (await stat(join(folder, name)).catch(() => null)) !== null;
-  if (!(await found(CONFIG))) return false;
-  if (await found('config.json'))
+  if (!isThere(join(folder, CONFIG))) return false;
+  if (isThere(join(folder, 'config.json')))
     throw new Error(`${folder} holds an adapter and a policy (${CONFIG} and config.json): keep them in folders of their own`);
   return true;
 }

@@ -5,9 +5,8 @@
  * mismatch is listed, before a tensor is made.
  */
 
-import { copyFile, lstat, readFile, stat, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
 import * as tf from '@tensorflow/tfjs-core';
 import { checkChoice, checkOptions, checkPath } from '../arguments.js';
 import { openWhole, replaceFiles } from '../replace-file.js';
@@ -19,9 +18,10 @@ import { ADAPTER_FILES } from './adapter-files.js';
 import { configToJson, endProblems, type PolicyConfig, parseConfig, weightShapes } from './config.js';
 import { loadOptimizer, OPTIMIZER_FILE, writeOptimizer } from './optimizer-files.js';
 import { Policy, type PolicyOrigin } from './policy.js';
+import { isThere } from './regular-file.js';
 import { BYTES_OF, listed, NOT_SAVED, type StoredTensor, writeSafetensors } from './safetensors.js';
 import { type LoadOptions, openShards, readJson, type Shards } from './shards.js';
-import { tokenizerFiles } from './tokenizer-files.js';
+import { readTokenizerFile, tokenizerFiles } from './tokenizer-files.js';
 
 /**
  * Loads a Qwen2 checkpoint folder onto the active backend; where none is active, the best there is is started.
@@ -138,7 +138,8 @@ export async function savePolicy(policy: Policy, folder: string, options: SaveOp
       const { bos_token_id, attention_dropout, ...computed } = configToJson(policy.config, dtype);
       await put(CONFIG, { bos_token_id, attention_dropout, ...policy.origin?.config, ...computed });
       await put(GENERATION, generation);
-      for (const name of copied) await copyUnpacked(tokenizerFolder as string, name, into);
+      for (const name of copied)
+        await writeFile(join(into, name.replace(/\.gz$/, '')), readTokenizerFile(join(tokenizerFolder as string, name)));
     },
   });
 }
@@ -209,19 +210,6 @@ async function writeShards(folder: string, tensors: ReadonlyMap<string, StoredTe
   await writeFile(join(folder, 'model.safetensors.index.json'), `${JSON.stringify(index, null, 2)}\n`);
 }
 
-/** Largest tokenizer file that is unpacked: a vocabulary is some megabytes. */
-const LARGEST_UNPACKED = 1 << 28;
-
-async function copyUnpacked(from: string, name: string, into: string): Promise<void> {
-  if (!name.endsWith('.gz')) return copyFile(join(from, name), join(into, name));
-  const path = join(from, name);
-  try {
-    await writeFile(join(into, name.slice(0, -'.gz'.length)), gunzipSync(await readFile(path), { maxOutputLength: LARGEST_UNPACKED }));
-  } catch (error) {
-    throw new Error(`${path} cannot be unpacked within ${LARGEST_UNPACKED} bytes: ${(error as Error).message}`);
-  }
-}
-
 /**
  * What `generation_config.json` says: what the policy's own said, then what the tokenizer folder's says, and every end token of both and of the config. A
  * policy that was made here is sampled; one that Transformers made and that has no such file is as Transformers' defaults are.
@@ -238,7 +226,7 @@ async function generationConfigOf({ config, origin }: Policy, tokenizerFolder: s
 
 async function readGenerationConfig(folder: string): Promise<Record<string, unknown> | null> {
   const path = join(folder, GENERATION);
-  if (!(await lstat(path).catch(() => null))) return null; // a link that leads nowhere is half a download
+  if (!isThere(path)) return null;
   return record(await readJson(path), path);
 }
 
@@ -261,7 +249,7 @@ const halvesOf = (packed: ArrayBufferView): Uint16Array => new Uint16Array(packe
 /** `config.json` as it is read here, and it and `generation_config.json` as they stand, for when the policy is saved. */
 async function readConfigs(folder: string): Promise<{ config: PolicyConfig; origin: PolicyOrigin }> {
   const path = join(folder, CONFIG);
-  if (!(await stat(path).catch(() => null))) throw new Error(`${folder} holds no config.json: expected a Hugging Face checkpoint folder`);
+  if (!isThere(path)) throw new Error(`${folder} holds no config.json: expected a Hugging Face checkpoint folder`);
   const json = await readJson(path);
   const config = parseConfig(json, path);
   const generation = await readGenerationConfig(folder);

@@ -3,9 +3,9 @@
  *
  * Sampling fields alone; end tokens are the tokenizer's (`tokenizer-files.ts`), lengths the protocol's.
  */
-import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { isThere } from './regular-file.js';
 import type { SamplingLimits } from './sampling.js';
 import { readJson } from './shards.js';
 
@@ -104,7 +104,7 @@ const MAY_CHOOSE =
  */
 export async function readGenerationSettings(folder: string): Promise<{ readonly settings: GenerationSettings }> {
   const path = join(folder, 'generation_config.json');
-  const parsed = schema.safeParse((await lstat(path).catch(() => null)) ? await readJson(path) : {});
+  const parsed = schema.safeParse(isThere(path) ? await readJson(path) : {});
   const fail = (problems: readonly string[]): never => {
     throw new Error(`${path} does not say how to sample:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
   };

@@ -2,10 +2,10 @@
  * AdamW's moments beside what they belong to, a checkpoint or an adapter: `optimizer.safetensors` holds `<variable>.first` and `<variable>.second`, and
  * the number of steps taken in its metadata. No other program reads it. There is none before the first step, where all moments are 0.
  */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AdamWState } from '../tensors/adamW.js';
 import { assertFinite } from '../tensors/finite.js';
+import { isThere } from './regular-file.js';
 import { listed, NOT_SAVED, openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
 
 export const OPTIMIZER_FILE = 'optimizer.safetensors';
@@ -35,7 +35,7 @@ export async function writeOptimizer(folder: string, state: AdamWState | null, t
  */
 export async function loadOptimizer(folder: string, trained: Trained): Promise<AdamWState | null> {
   const path = join(folder, OPTIMIZER_FILE);
-  if (!(await stat(path).catch(() => null))) return null;
+  if (!isThere(path)) return null;
   const file = await openSafetensors(path);
   try {
     const steps = Number(file.metadata.steps);

@@ -4,10 +4,11 @@
  * F32, F16 and BF16 are read, in slices, and written. As in Hugging Face's own reader every name occurs once, every offset fits shape, dtype
  * and file, and the tensors cover the data without a gap; all of that is checked before a value is touched: the files are untrusted.
  */
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { syncFolder, temporaryFor } from '../replace-file.js';
 import { widenHalves } from '../tensors/half.js';
+import { checkRegularFile } from './regular-file.js';
 
 export type StoredType = 'F32' | 'F16' | 'BF16';
 
@@ -55,7 +56,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const fail = (what: string): never => {
     throw new Error(`${path} is not a valid safetensors file: ${what}`);
   };
-  if (!(await stat(path)).isFile()) fail('it is no regular file'); // opening a pipe would wait for whoever writes to it
+  checkRegularFile(path, 'safetensors');
   const file = await open(path, 'r');
   try {
     const { size } = await file.stat();

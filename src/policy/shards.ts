@@ -4,13 +4,14 @@
  * Opening them reads headers alone. Whether names, shapes and types are those of the config is decided there, with every mismatch in one error, and
  * before any value is read or any memory is taken. Values then come tensor by tensor, in slices, straight to where they stay.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type * as tf from '@tensorflow/tfjs-core';
 import { unwritten } from '../tensors/filled.js';
 import { firstNonFinite, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../tensors/finite.js';
 import { type HalfFormat, markHalf, widenHalves } from '../tensors/half.js';
 import { type PolicyConfig, weightShapes } from './config.js';
+import { checkRegularFile, isThere } from './regular-file.js';
 import { BYTES_OF, listed, openSafetensors, type SafetensorsFile, SLICE, type StoredType, type TensorRecord } from './safetensors.js';
 
 const EMBEDDING = 'model.embed_tokens.weight';
@@ -227,9 +228,9 @@ function indexProblems(index: WeightIndex, files: readonly SafetensorsFile[]): s
 
 async function openFiles(folder: string): Promise<{ files: SafetensorsFile[]; index?: WeightIndex }> {
   const single = join(folder, 'model.safetensors');
-  if (await stat(single).catch(() => null)) return { files: [await openSafetensors(single)] };
+  if (isThere(single)) return { files: [await openSafetensors(single)] };
   const indexPath = join(folder, 'model.safetensors.index.json');
-  if (!(await stat(indexPath).catch(() => null))) {
+  if (!isThere(indexPath)) {
     const found = (await readdir(folder)).filter((name) => /\.(safetensors|bin|gguf)$/.test(name));
     throw new Error(
       `${folder} holds no model.safetensors and no model.safetensors.index.json${found.length ? ` (found ${found.join(', ')})` : ''}`,
@@ -259,9 +260,7 @@ const LARGEST_JSON = 1 << 27;
 
 /** The JSON of a file; its name is in the error where it is none. */
 export async function readJson(path: string): Promise<unknown> {
-  const found = await stat(path);
-  if (!found.isFile()) throw new Error(`${path} is no regular file, expected JSON`); // reading a pipe would wait for whoever writes to it
-  if (found.size > LARGEST_JSON) throw new RangeError(`${path} has ${found.size} bytes, expected JSON of at most ${LARGEST_JSON}`);
+  checkRegularFile(path, 'JSON', LARGEST_JSON);
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(path)));
   } catch (error) {

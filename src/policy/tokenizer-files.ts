@@ -5,12 +5,13 @@
  * `added_tokens.json`). From these the same definition is made that Transformers' Qwen2Tokenizer makes: NFC, Qwen2's split, byte-level BPE. The large
  * files may be gzipped.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
 import type { AddedToken } from './added-tokens.js';
+import { checkRegularFile, isThere } from './regular-file.js';
 
 /** What `tokenizer.json` holds, as far as it is looked at here. */
 export interface TokenizerDefinition {
@@ -72,7 +73,7 @@ export async function tokenizerFiles(folder: string): Promise<string[]> {
  * @throws Error where a file is missing or broken, naming it
  */
 export function readTokenizerFiles(folder: string): TokenizerFiles {
-  const has = (name: string) => existsSync(join(folder, name)) || existsSync(join(folder, `${name}.gz`));
+  const has = (name: string) => isThere(join(folder, name)) || isThere(join(folder, `${name}.gz`));
   const whole = has('tokenizer.json') || !has('vocab.json');
   const definition = whole ? checkedDefinition(folder) : fromVocabulary(folder);
   const config = whole || has('tokenizer_config.json') ? readRecord(folder, 'tokenizer_config.json') : QWEN2_CONFIG;
@@ -153,7 +154,7 @@ function fromVocabulary(folder: string): TokenizerDefinition {
 
 /** From `tokenizer_config.json` where it lists them with their kinds, else from `added_tokens.json`, which names no kind: there the special ones are Qwen2.5's own. */
 function addedTokens(folder: string): AddedToken[] {
-  const config = existsSync(join(folder, 'tokenizer_config.json')) ? readRecord(folder, 'tokenizer_config.json') : {};
+  const config = isThere(join(folder, 'tokenizer_config.json')) ? readRecord(folder, 'tokenizer_config.json') : {};
   if (config.added_tokens_decoder !== undefined) {
     const path = join(folder, 'tokenizer_config.json');
     const listed = z.record(z.string().regex(/^\d+$/), z.looseObject(addedTokenKind));
@@ -161,7 +162,7 @@ function addedTokens(folder: string): AddedToken[] {
     if (problems.length) throw broken(path, problems);
     return Object.entries(listed.parse(config.added_tokens_decoder)).map(([key, token]) => ({ ...token, id: Number(key) }));
   }
-  if (!existsSync(join(folder, 'added_tokens.json'))) return [];
+  if (!isThere(join(folder, 'added_tokens.json'))) return [];
   const ids = readRecord(folder, 'added_tokens.json');
   const problems = issues(vocabulary, ids, 'added_tokens');
   if (problems.length) throw broken(join(folder, 'added_tokens.json'), problems);
@@ -213,7 +214,7 @@ function idProblems(vocab: Vocabulary, added: readonly AddedToken[]): string[] {
 }
 
 function endIdsOf(folder: string): number[] {
-  const name = ['generation_config.json', 'config.json'].find((each) => existsSync(join(folder, each)));
+  const name = ['generation_config.json', 'config.json'].find((each) => isThere(join(folder, each)));
   if (!name) return [];
   const { eos_token_id: ends } = readRecord(folder, name);
   const problems = issues(z.union([id, z.array(id)]).nullish(), ends, 'eos_token_id');
@@ -223,7 +224,7 @@ function endIdsOf(folder: string): number[] {
 
 /** `chat_template.jinja` goes before the field of `tokenizer_config.json`, which is a template or a list of named ones, of which `default` is taken. */
 function chatTemplateOf(folder: string, config: Readonly<Record<string, unknown>>): string | null {
-  if (existsSync(join(folder, 'chat_template.jinja'))) return readText(folder, 'chat_template.jinja');
+  if (isThere(join(folder, 'chat_template.jinja'))) return readText(folder, 'chat_template.jinja');
   const { chat_template: field } = config;
   if (typeof field === 'string') return field;
   const named = z.array(z.looseObject({ name: z.string(), template: z.string() })).safeParse(field);
@@ -267,12 +268,30 @@ function readText(folder: string, name: string): string {
 
 function readWhole(path: string): string {
   try {
-    return existsSync(`${path}.gz`) && !existsSync(path)
-      ? gunzipSync(readFileSync(`${path}.gz`)).toString('utf8')
-      : readFileSync(path, 'utf8');
+    const bytes = readTokenizerFile(isThere(`${path}.gz`) && !isThere(path) ? `${path}.gz` : path);
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
     throw new Error(
       `Cannot read ${path}: ${(error as Error).message}. A tokenizer folder holds tokenizer.json and tokenizer_config.json, or vocab.json and merges.txt`,
     );
+  }
+}
+
+/** Bytes of the largest tokenizer file that is read, unpacked: Qwen2.5's vocabulary and merges take seven million, the largest known some fifty. */
+const LARGEST = 1 << 28;
+
+/**
+ * The bytes of a tokenizer's file, unpacked where its name ends in `.gz`.
+ *
+ * @throws Error for what is no regular file or cannot be unpacked; RangeError for more than 2^28 bytes
+ */
+export function readTokenizerFile(path: string): Uint8Array {
+  checkRegularFile(path, 'a file of a tokenizer', LARGEST);
+  const bytes = readFileSync(path);
+  if (!path.endsWith('.gz')) return bytes;
+  try {
+    return gunzipSync(bytes, { maxOutputLength: LARGEST });
+  } catch (error) {
+    throw new Error(`${path} cannot be unpacked within ${LARGEST} bytes: ${(error as Error).message}`);
   }
 }

@@ -19,7 +19,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
-import { loadAdapter, saveAdapter } from '../../src/policy/adapter-files.js';
+import { attachTraining, holdsAdapter, loadAdapter, saveAdapter } from '../../src/policy/adapter-files.js';
 import { assignWeights, loadPolicy, savePolicy } from '../../src/policy/checkpoint.js';
 import { decode, headOf } from '../../src/policy/decoder.js';
 import { loadOptimizer } from '../../src/policy/optimizer-files.js';
@@ -282,6 +282,10 @@ describe('a saved policy', () => {
     writeFileSync(join(source, 'tokenizer.json.gz'), 'not gzip');
     await expect(savePolicy(policy, out, { tokenizerFolder: source })).rejects.toThrow(/tokenizer\.json\.gz cannot be unpacked/);
     await expect(savePolicy(tiny(2), out, { tokenizerFolder: fixtureFolder('xs_tied') })).rejects.toThrow(/holds no tokenizer/);
+    rmSync(join(source, 'tokenizer_config.json'));
+    execFileSync('mkfifo', [join(source, 'tokenizer_config.json')]);
+    writeFileSync(join(source, 'tokenizer.json.gz'), gzipSync(text));
+    await expect(savePolicy(policy, out, { tokenizerFolder: source })).rejects.toThrow(/tokenizer_config\.json is no regular file/);
     expect(readdirSync(out)).toEqual(before);
     expect(await valuesOf(out)).toEqual(await policy.values());
     await expect(savePolicy(policy, join(folder, 'none'), { tokenizerFolder: fixtureFolder('xs_tied') })).rejects.toThrow();
@@ -556,6 +560,32 @@ describe('a folder that does not fit is refused with its name', () => {
     ['whose config is a folder', () => folderFor('config.json'), /config\.json is no regular file, expected JSON/],
     ['whose config is a pipe', () => pipeFor('config.json'), /config\.json is no regular file, expected JSON/],
     [
+      'whose config leads nowhere',
+      () => {
+        rmSync(join(folder, 'config.json'));
+        symlinkSync('../../blobs/5c1f', join(folder, 'config.json'));
+      },
+      /config\.json is a link that leads nowhere, to \.\.\/\.\.\/blobs\/5c1f, expected JSON: is the download complete/,
+    ],
+    [
+      'whose weights lead nowhere',
+      () => symlinkSync('b', join(folder, 'model.safetensors')),
+      /model\.safetensors is a link that leads nowhere/,
+    ],
+    [
+      'whose index leads nowhere',
+      () => symlinkSync('b', join(folder, 'model.safetensors.index.json')),
+      /index\.json is a link that leads now/,
+    ],
+    [
+      'whose shard leads nowhere',
+      () => {
+        index({ weight_map: { a: 'model-1.safetensors' } });
+        symlinkSync('b', join(folder, 'model-1.safetensors'));
+      },
+      /model-1\.safetensors is a link that leads nowhere/,
+    ],
+    [
       'whose config is larger than any',
       () => truncateSync(join(folder, 'config.json'), 2 ** 32),
       /has 4294967296 bytes, expected JSON of at/,
@@ -565,7 +595,7 @@ describe('a folder that does not fit is refused with its name', () => {
     [
       'whose generation_config leads nowhere',
       () => symlinkSync('nowhere', join(folder, 'generation_config.json')),
-      /ENOENT.*generation_config\.json/,
+      /generation_config\.json is a link that leads nowhere, to nowhere, expected JSON/,
     ],
     ['whose index is a pipe', () => pipeFor('model.safetensors.index.json'), /index\.json is no regular file, expected JSON/],
     ['without weights', () => undefined, /holds no model\.safetensors and no model\.safetensors\.index\.json/],
@@ -590,6 +620,20 @@ describe('a folder that does not fit is refused with its name', () => {
     const attempt = loadPolicy(folder);
     await expect(attempt).rejects.toThrow(message);
     await expect(attempt).rejects.toThrow(folder);
+  });
+
+  test('whose adapter or its moments lead nowhere, where it would otherwise be taken for none', async () => {
+    const policy = Policy.initialize(tinyConfig, random(1));
+    policy.addAdapter({ rank: 2, alpha: 4, seed: 1 });
+    await saveAdapter(policy, folder);
+    policy.dropAdapter();
+    symlinkSync('b', join(folder, 'optimizer.safetensors'));
+    await expect(attachTraining(policy, folder)).rejects.toThrow(/optimizer\.safetensors is a link that leads nowhere/);
+    rmSync(join(folder, 'adapter_config.json'));
+    symlinkSync('b', join(folder, 'adapter_config.json'));
+    expect(await holdsAdapter(folder)).toBe(true);
+    await expect(loadAdapter(policy, folder)).rejects.toThrow(/adapter_config\.json is a link that leads nowhere/);
+    policy.dispose();
   });
 
   test('that lacks, adds and reshapes weights: all are listed', async () => {

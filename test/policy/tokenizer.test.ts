@@ -1,7 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -124,6 +125,38 @@ describe('a folder to load from', () => {
     expect(() => loadTokenizer(folderOf({ 'tokenizer.json': definition, 'tokenizer_config.json': endless }))).toThrow(
       /"eos_token" is "<nothing>", expected a token/,
     );
+  });
+
+  const PARTS = ['tokenizer.json', 'tokenizer.json.gz', 'tokenizer_config.json', 'generation_config.json', 'chat_template.jinja'];
+  const without = (name: string) => {
+    const path = folderOf({ 'tokenizer.json': definition, 'tokenizer_config.json': config });
+    rmSync(join(path, name.replace('.gz', '')), { force: true });
+    return path;
+  };
+
+  it.skipIf(process.platform === 'win32').each(PARTS)('is not waited for where its %s is a pipe', (name) => {
+    const path = without(name);
+    execFileSync('mkfifo', [join(path, name)]);
+    expect(() => loadTokenizer(path)).toThrow(`${join(path, name)} is no regular file`);
+  });
+
+  it.skipIf(process.platform === 'win32').each(PARTS)('is half a download where its %s is a link that leads nowhere', (name) => {
+    const path = without(name);
+    symlinkSync('../blobs/5c1f', join(path, name));
+    expect(() => loadTokenizer(path)).toThrow(`${join(path, name)} is a link that leads nowhere, to ../blobs/5c1f`);
+  });
+
+  it('is read up to a size, unpacked or not, and as UTF-8 alone', () => {
+    const large = without('tokenizer.json');
+    writeFileSync(join(large, 'tokenizer.json'), '');
+    truncateSync(join(large, 'tokenizer.json'), 2 ** 28 + 1);
+    expect(() => loadTokenizer(large)).toThrow(/tokenizer\.json has 268435457 bytes, expected a file of a tokenizer of at most 268435456/);
+    const bomb = without('tokenizer.json');
+    writeFileSync(join(bomb, 'tokenizer.json.gz'), gzipSync(Buffer.alloc(2 ** 28 + 1)));
+    expect(() => loadTokenizer(bomb)).toThrow(/tokenizer\.json\.gz cannot be unpacked within 268435456 bytes/);
+    const latin = without('tokenizer.json');
+    writeFileSync(join(latin, 'tokenizer.json'), Buffer.from('{"\xe9": 1}', 'latin1'));
+    expect(() => loadTokenizer(latin)).toThrow(/Cannot read .*tokenizer\.json: .*utf-8/i);
   });
 
   it.each([
