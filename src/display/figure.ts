@@ -130,7 +130,7 @@ export function forPlotly({ data, layout }: Figure): Figure {
 }
 
 function literal(value: unknown, key: string): unknown {
-  if (typeof value === 'string') return NO_LABEL.test(key) ? value : literalText(value);
+  if (typeof value === 'string') return NO_LABEL.test(key) ? printable(value) : literalText(value);
   if (Array.isArray(value)) return value.map((item) => literal(item, key));
   if (value && typeof value === 'object')
     return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, literal(item, name)]));

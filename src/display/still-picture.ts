@@ -59,6 +59,14 @@ async function startDrawing(): Promise<Drawing> {
       'A still picture holds SVG traces only (scatter, bar, box, ...): heatmap, image and WebGL traces need a canvas, and there is none.',
     );
   };
+  // plotly.js asks for it where it breaks a table's cells into lines, by the heights of rectangles, which have none here.
+  Object.defineProperty(window.SVGElement.prototype, 'transform', {
+    get() {
+      throw new Error(
+        'A still picture holds a table trace only where no cell needs a second line or holds markup: show its rows with table().',
+      );
+    },
+  });
   return {
     async draw({ data, layout }) {
       const place = window.document.createElement('div');

@@ -59,14 +59,12 @@ export function tableText(data: readonly Row[] | DataFrameLike, options: TableOp
       .join('  ')
       .trimEnd();
   return [
-    options.caption && printable(options.caption),
+    ...(options.caption ? [printable(options.caption)] : []),
     line(columns),
     widths.map((width) => '-'.repeat(width)).join('  '),
-    ...cells.map(line),
-    more,
-  ]
-    .filter(Boolean)
-    .join('\n');
+    ...cells.map(line), // A row without values is a row.
+    ...(more ? [more] : []),
+  ].join('\n');
 }
 
 function layOut(data: readonly Row[] | DataFrameLike, options: TableOptions) {

@@ -136,6 +136,13 @@ describe('labels are text', () => {
     expect(hostile.data[0].name).toBe(HOSTILE);
   });
 
+  it('and markup that an author writes on purpose stays, but steers nothing and breaks no picture', async () => {
+    const template = `<b>%{text}</b>${HOSTILE.slice(-4)}`;
+    const figure = plot([{ y: [1], text: ['a'], mode: 'text', texttemplate: template }], titled);
+    expect(forPlotly(figure).data[0].texttemplate).toBe('<b>%{text}</b>\\x00\\u202e\\ud800\\uffff');
+    expect(await figureSvg(figure)).toMatch(/bold[^>]*>a</);
+  });
+
   it('in a still picture, which shows them letter by letter', async () => {
     const drawn = await figureSvg(hostile);
     expect(drawn).not.toMatch(/<a\b|font-weight: ?bold/);
@@ -195,5 +202,8 @@ describe('a still picture', () => {
   it('says so when a trace cannot be drawn', async () => {
     await expect(figurePng(plot([{ type: 'heatmap', z: [[1, 2]] }], titled))).rejects.toThrow('SVG traces only');
     expect((await figurePng(plot([{ y: [1] }], titled))).length).toBeGreaterThan(1000);
+    const cells = (text: string) => plot([{ type: 'table', header: { values: ['h'] }, cells: { values: [[text]] } }]);
+    await expect(figurePng(cells('a < b'))).rejects.toThrow('show its rows with table()');
+    expect((await figurePng(cells('a'))).length).toBeGreaterThan(1000);
   });
 });

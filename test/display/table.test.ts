@@ -49,6 +49,14 @@ describe('a table', () => {
     ).toEqual(['x', 'y']);
   });
 
+  it('shows a row without values as a row, in text as on the page', () => {
+    const { Series } = createRequire(import.meta.url)('danfojs-node');
+    for (const gaps of [new Series(['x', '', null, 'y']), [{ 0: 'x' }, { 0: '' }, {}, { 0: 'y' }]]) {
+      expect(tableText(gaps)).toBe('0\n-\nx\n\n\ny');
+      expect(tableHtml(gaps).match(/<tr><td/g)).toHaveLength(4);
+    }
+  });
+
   it('keeps the order of columns whose names are numbers, and two columns of one name', () => {
     const frame = { columns: ['10', '2', '2'], values: [['a', 'b', 'c']] };
     expect(tableText(frame)).toBe('10  2  2\n--  -  -\na   b  c');
