@@ -1,6 +1,7 @@
 /**
  * What an engine is given, looked at before anything is computed: positions and token ids that do not fit would not fail further down, but give other numbers.
  */
+import { checkOptions } from '../arguments.js';
 import { checkNumber, shown } from '../number-setting.js';
 import type { GenerateOptions } from '../policy/generate.js';
 import { checkSampling } from '../policy/sampling.js';
@@ -54,8 +55,14 @@ export function checkPrompts(prompts: readonly (readonly number[])[], vocabSize:
   });
 }
 
+const WRITING: readonly (keyof GenerateOptions)[] = [
+  ...(['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty'] as const),
+  ...(['seed', 'maxTokens', 'onToken', 'batchSize', 'onProgress', 'signal'] as const),
+];
+
 /** @throws TypeError, RangeError for what says how to write and where to end, and is none */
 export function checkWriting(options: GenerateOptions): void {
+  checkOptions('sample', options, WRITING);
   const { maxTokens, onToken } = options;
   checkNumber('sample: maxTokens', maxTokens, { integer: true, min: 1 });
   checkSampling(options);

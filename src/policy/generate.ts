@@ -9,6 +9,7 @@
  * splitting of prompts.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { checkObject, described } from '../arguments.js';
 import { random } from '../random.js';
 import type { TokenDecoder } from '../tensors/decode-tokens.js';
 import { embedding } from '../tensors/embedding.js';
@@ -16,7 +17,7 @@ import { KeyValueCache } from '../tensors/kv-cache.js';
 import { linear } from '../tensors/linear.js';
 import { nextTurn } from '../tensors/next-turn.js';
 import { type DecoderWeights, decode, headOf, tokenDecoder } from './decoder.js';
-import { drawTokens, type SamplingLimits } from './sampling.js';
+import { checkSampling, drawTokens, type SamplingLimits } from './sampling.js';
 import { answer, hasBegun, type Prompt, type Reply, read, type SampledSequence, type Sequence, writeSampled } from './sequence.js';
 
 export type { Reply, Rewrite, SampledSequence } from './sequence.js';
@@ -40,12 +41,20 @@ export interface GenerateOptions extends SamplingLimits {
 /** Prompt tokens let in at once: bounds what a step holds beside the cache. A longer prompt goes alone. */
 const PROMPT_TOKENS_PER_STEP = 4096;
 
-/** Writes on from each prompt until the environment ends it; results are in the order of the prompts. */
+/**
+ * Writes on from each prompt until the environment ends it; results are in the order of the prompts.
+ *
+ * @throws RangeError, TypeError for options that cannot be sampled with; NonFiniteError where a token would be drawn from logits that are not finite, naming
+ * the sequence and the position
+ */
 export async function generate(
   model: DecoderWeights,
   prompts: readonly (readonly number[])[],
   options: GenerateOptions,
 ): Promise<SampledSequence[]> {
+  if (!Array.isArray(prompts)) throw new TypeError(`generate: expected a list of prompts, got ${described(prompts)}`);
+  checkObject('generate', 'options', options, ['maxTokens', 'onToken']);
+  checkSampling(options);
   const byText = new Map<string, Prompt>();
   const sequences = prompts.map((tokens, index): Sequence => {
     if (tokens.length === 0) throw new Error(`prompt ${index} is empty: a sequence needs at least one token to read`);
@@ -69,6 +78,13 @@ export async function generate(
 interface Placed {
   readonly sequence: Sequence;
   readonly slot: number;
+}
+
+/** What a sequence in its slot goes on with. */
+interface Drawn {
+  readonly placed: Placed;
+  readonly token: number;
+  readonly logProb: number;
 }
 
 class Batch {
@@ -169,18 +185,28 @@ class Batch {
     const singles = reads.filter(single);
     const pieces = reads.filter((placed) => !single(placed));
     const parts: [readonly Placed[], tf.Tensor2D][] = []; // with their logits
-    if (singles.length > 0) parts.push([singles, this.#readSingles(singles)]);
-    if (pieces.length + begins.length > 0) parts.push([[...pieces, ...begins], this.#readPieces(pieces, begins)]);
-    const drawn = await Promise.all(
-      parts.map(async ([sampling, logits]) => {
-        const uniforms = Float32Array.from(sampling, ({ sequence }) => sequence.uniform());
-        const held = (row: number) => read(sampling[row].sequence);
-        const { tokens, logProbs } = await drawTokens(logits, this.options.temperature, uniforms, this.options, held);
-        logits.dispose();
-        return sampling.map((placed, i) => ({ placed, token: tokens[i], logProb: logProbs[i] }));
-      }),
-    );
+    let drawn: Drawn[][];
+    try {
+      if (singles.length > 0) parts.push([singles, this.#readSingles(singles)]);
+      if (pieces.length + begins.length > 0) parts.push([[...pieces, ...begins], this.#readPieces(pieces, begins)]);
+      const drawing = parts.map(([sampling, logits]) => this.#draw(sampling, logits));
+      await Promise.allSettled(drawing); // each to its end, also where another fails: nothing reads logits that are given back
+      drawn = await Promise.all(drawing);
+    } finally {
+      for (const [, logits] of parts) logits.dispose();
+    }
     for (const { placed, token, logProb } of drawn.flat()) this.#take(placed, token, logProb);
+  }
+
+  async #draw(sampling: readonly Placed[], logits: tf.Tensor2D): Promise<Drawn[]> {
+    const uniforms = Float32Array.from(sampling, ({ sequence }) => sequence.uniform());
+    const held = (row: number) => read(sampling[row].sequence);
+    const nameOf = (row: number) => {
+      const { index, known, prompt } = sampling[row].sequence;
+      return `generate: logits of sequence ${index} for position ${known.length}, after a prompt of ${prompt.tokens.length}`;
+    };
+    const { tokens, logProbs } = await drawTokens(logits, this.options.temperature, uniforms, this.options, held, nameOf);
+    return sampling.map((placed, i) => ({ placed, token: tokens[i], logProb: logProbs[i] }));
   }
 
   #unread({ sequence, slot }: Placed): number[] {

@@ -5,7 +5,8 @@
  * Without such a limit the draw is `sampleTokens`, on the backend.
  */
 import type * as tf from '@tensorflow/tfjs-core';
-import { type SampledTokens, sampleTokens } from '../tensors/sample-tokens.js';
+import { described } from '../arguments.js';
+import { assertDistributions, nameOfRow, type SampledTokens, sampleTokens } from '../tensors/sample-tokens.js';
 
 export interface SamplingLimits {
   /** Keeps the k largest logits, and what equals the k-th. Default: all. */
@@ -33,7 +34,7 @@ export function checkSampling({
   repetitionPenalty = 1,
 }: SamplingLimits & { readonly temperature: number; readonly maxTokens?: number; readonly batchSize?: number }): void {
   const expect = (holds: boolean, name: string, expected: string, got: number) => {
-    if (!holds) throw new RangeError(`sampling: ${name} should be ${expected}, got ${got}`);
+    if (typeof got !== 'number' || !holds) throw new RangeError(`sampling: ${name} should be ${expected}, got ${described(got)}`);
   };
   const isCount = (n: number) => Number.isInteger(n) && n > 0;
   expect(Number.isFinite(temperature) && temperature >= 0, 'the temperature', 'a number from 0 (greedy)', temperature);
@@ -52,6 +53,8 @@ export function checkSampling({
  * @param logits [B, V]
  * @param uniforms [B], each in [0, 1); not read when the temperature is 0, which takes the likeliest token
  * @param held the tokens that a row's sequence holds; asked for where there is a repetition penalty
+ * @param nameOf a row's logits in the error
+ * @throws NonFiniteError for a logit that is NaN or Infinity, and for a row that is -Infinity throughout
  */
 export async function drawTokens(
   logits: tf.Tensor2D,
@@ -59,11 +62,12 @@ export async function drawTokens(
   uniforms: Float32Array,
   limits: SamplingLimits = {},
   held: (row: number) => readonly number[] = () => [],
+  nameOf: (row: number) => string = nameOfRow,
 ): Promise<SampledTokens> {
   checkSampling({ ...limits, temperature });
   const { topK = 0, topP = 1, minP = 0, repetitionPenalty = 1 } = limits;
   const limited = temperature !== 0 && (topK > 0 || topP < 1 || minP > 0);
-  if (!limited && repetitionPenalty === 1) return sampleTokens(logits, temperature, uniforms);
+  if (!limited && repetitionPenalty === 1) return sampleTokens(logits, temperature, uniforms, nameOf);
   const [rows, vocabulary] = logits.shape;
   const values = await logits.data<'float32'>();
   const tokens = new Int32Array(rows);
@@ -75,6 +79,7 @@ export async function drawTokens(
     tokens[row] = token;
     logProbs[row] = logProb(scores, token, temperature === 0 ? 1 : temperature);
   }
+  await assertDistributions(logits, { tokens, logProbs }, nameOf);
   return { tokens, logProbs };
 }
 

@@ -3,6 +3,7 @@
  * are not above it. Chance comes from outside, so a draw can be repeated anywhere.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { described } from '../arguments.js';
 import { hasKernel, runKernel } from './dispatch.js';
 import { assertFinite, NonFiniteError } from './finite.js';
 
@@ -19,21 +20,38 @@ const [COLDEST, HOTTEST] = [2 ** -120, 2 ** 120];
  * @param logits [B, V]; -Infinity is a token that is never drawn
  * @param temperature divides the logits; 0 takes the most probable token (the first of equals)
  * @param uniforms [B], each in [0, 1); not read when the temperature is 0
+ * @param nameOf a row's logits in the error
  * @throws NonFiniteError for a logit that is NaN or Infinity, and for a row that is -Infinity throughout
  */
-export async function sampleTokens(logits: tf.Tensor2D, temperature: number, uniforms: Float32Array): Promise<SampledTokens> {
+export async function sampleTokens(
+  logits: tf.Tensor2D,
+  temperature: number,
+  uniforms: Float32Array,
+  nameOf: (row: number) => string = nameOfRow,
+): Promise<SampledTokens> {
   const [rows, vocabulary] = logits.shape;
-  if (!(temperature >= 0 && temperature < Number.POSITIVE_INFINITY))
-    throw new RangeError(`sampleTokens: the temperature should be 0 or more, and finite, got ${temperature}`);
+  if (!(typeof temperature === 'number' && temperature >= 0 && temperature < Number.POSITIVE_INFINITY))
+    throw new RangeError(`sampleTokens: the temperature should be a number of 0 or more, and finite, got ${described(temperature)}`);
   if (rows === 0) return { tokens: new Int32Array(0), logProbs: new Float32Array(0) };
   if (vocabulary === 0) throw new RangeError(`sampleTokens: there is no token to draw from logits [${logits.shape}]`);
   if (temperature > 0) checkUniforms(uniforms, rows);
   const bounded = temperature > 0 ? Math.min(Math.max(temperature, COLDEST), HOTTEST) : 0;
   const drawn = hasKernel('SearchE1SampleTokens') ? await byKernel(logits, bounded, uniforms) : await byFormula(logits, bounded, uniforms);
-  // The log-probability is read anyway, and is NaN where a row has no distribution.
-  const wrong = drawn.logProbs.findIndex((logProb) => !Number.isFinite(logProb));
-  if (wrong >= 0) throw await noDistribution(logits, wrong);
+  await assertDistributions(logits, drawn, nameOf);
   return drawn;
+}
+
+/** How a row's logits are called where nothing is known of them. */
+export const nameOfRow = (row: number): string => `sampleTokens: logits of row ${row}`;
+
+/** @throws NonFiniteError for the first row that no token can be drawn from: the log-probability of what was drawn is NaN there, and is read anyway */
+export async function assertDistributions(
+  logits: tf.Tensor2D,
+  { logProbs }: SampledTokens,
+  nameOf: (row: number) => string = nameOfRow,
+): Promise<void> {
+  const wrong = logProbs.findIndex((logProb) => !Number.isFinite(logProb));
+  if (wrong >= 0) throw await noDistribution(logits, wrong, nameOf(wrong));
 }
 
 function checkUniforms(uniforms: Float32Array, rows: number): void {
@@ -44,13 +62,13 @@ function checkUniforms(uniforms: Float32Array, rows: number): void {
 }
 
 /** What is wrong with a row; it is read only for this. */
-async function noDistribution(logits: tf.Tensor2D, row: number): Promise<NonFiniteError> {
+async function noDistribution(logits: tf.Tensor2D, row: number, name: string): Promise<NonFiniteError> {
   const scores = tf.tidy(() => tf.slice(logits, [row, 0], [1, -1]));
   const values = await scores.data();
   scores.dispose();
   const index = values.findIndex((value) => Number.isNaN(value) || value === Number.POSITIVE_INFINITY);
   const advice = 'no token can be drawn from it: look for NaN in the weights, or for a step that made them too large';
-  return new NonFiniteError(`sampleTokens: logits of row ${row}`, values[Math.max(index, 0)], Math.max(index, 0), advice);
+  return new NonFiniteError(name, values[Math.max(index, 0)], Math.max(index, 0), advice);
 }
 
 async function byFormula(logits: tf.Tensor2D, temperature: number, uniforms: Float32Array): Promise<SampledTokens> {

@@ -345,12 +345,21 @@ describe('on simd', () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  test('log-probabilities and divergences that are not finite are an error that names the sequence', async () => {
+  test('what is not finite is an error that names the sequence; once it is mended, the engine goes on', async () => {
     const values = await policy.values();
     (values.get('model.norm.weight') as Float32Array)[3] = Number.NaN;
     const broken = inProcessEngine(Policy.fromValues(policy.config, values), noTokenizer);
     await expect(broken.forward(data)).rejects.toThrow(/^forward: log-probabilities of sequence \d: element 0 is NaN/);
     await expect(broken.compare(paired)).rejects.toThrow(/^compare: kl of sequence \d: element 0 is NaN/);
+    const options = { temperature: 1, seed: 1, maxTokens: 3, onToken: () => 'continue' as const };
+    const tensors = tf.memory().numTensors;
+    await expect(broken.sample([[1, 2]], options)).rejects.toThrow(
+      /^generate: logits of sequence 0 for position 2, after a prompt of 2: element/,
+    );
+    expect(tf.memory().numTensors).toBe(tensors);
+    const norm = policy.weights.get('model.norm.weight') as tf.Variable;
+    broken.policy.weights.get('model.norm.weight')?.assign(norm);
+    expect(await broken.sample([[1, 2]], options)).toEqual(await engine.sample([[1, 2]], options));
     broken.dispose();
   });
 
@@ -361,6 +370,11 @@ describe('on simd', () => {
     [{ onToken: undefined }, /^sample: onToken: expected a function, got undefined/],
     [{ temperature: '1' }, /the temperature should be a number/],
     [{ topK: -1 }, /topK should be a whole number/],
+    [{ topP: '0.5' }, /topP should be in \(0, 1\], got "0.5"/],
+    [{ topP: null }, /topP should be in \(0, 1\], got null/],
+    [{ minP: null }, /minP should be in \[0, 1\], got null/],
+    [{ seed: '1' }, /expected an integer as the seed, got "1"/],
+    [{ top_p: 0.5 }, /^sample: there is no option top_p; expected temperature, topK, topP/],
   ])('sampling with %j is refused before anything is computed', async (change, message) => {
     const options = change && { temperature: 1, seed: 1, maxTokens: 1, onToken: () => 'end' as const, ...change };
     await expect(engine.sample([[1]], options as never)).rejects.toThrow(message);

@@ -6,8 +6,9 @@ import { loadPolicy } from '../../src/policy/checkpoint.js';
 import * as decoder from '../../src/policy/decoder.js';
 import { type GenerateOptions, generate, type Reply, type Rewrite, type SampledSequence } from '../../src/policy/generate.js';
 import { createAdapter } from '../../src/policy/lora.js';
-import type { Policy } from '../../src/policy/policy.js';
+import { Policy } from '../../src/policy/policy.js';
 import { startBackend } from '../../src/tensors/backend.js';
+import { NonFiniteError } from '../../src/tensors/finite.js';
 import { expectArraysClose, fixtureFolder } from './xs.js';
 
 vi.mock('../../src/policy/decoder.js', async (original) => {
@@ -249,6 +250,79 @@ describe('on simd', () => {
     ];
     expect(again).toEqual(once);
     expect(other).not.toEqual(once);
+  });
+
+  describe('logits that are not finite', () => {
+    /** Whose token 7 is embedded as NaN, and the head is not tied to that: only who reads 7 is struck. */
+    const struck = async () => {
+      const sound = await loadPolicy(fixtureFolder('xs_untied'));
+      const values = await sound.values();
+      sound.dispose();
+      const table = values.get('model.embed_tokens.weight') as Float32Array;
+      table.fill(Number.NaN, 7 * sound.config.hiddenSize, 8 * sound.config.hiddenSize);
+      return Policy.fromValues(sound.config, values);
+    };
+
+    test.each<[string, Partial<GenerateOptions>]>([
+      ['drawn by the backend', {}],
+      ['greedily', { temperature: 0 }],
+      ['under limits', { topK: 5 }],
+      ['greedily under a penalty', { temperature: 0, repetitionPenalty: 1.2 }],
+    ])(
+      'are an error that names the sequence and the position, %s; tensors are given back, and other sequences can be written',
+      async (_, how) => {
+        const broken = await struck();
+        const onToken = () => 'continue' as Reply;
+        const options = { ...defaults, maxTokens: 3, onToken, ...how };
+        const before = tf.memory().numTensors;
+        const error: unknown = await generate(broken, [[1, 2], [3, 7, 4], [5]], options).catch((e: unknown) => e);
+        expect(error).toBeInstanceOf(NonFiniteError);
+        expect((error as Error).message).toMatch(
+          /^generate: logits of sequence 1 for position 3, after a prompt of 3: element 0 is NaN, expected a finite number; no token can be/,
+        );
+        // The environment puts 7 into the second sequence after its second token: position 1 + 2 + 1.
+        let taken = 0;
+        const late = {
+          ...options,
+          maxTokens: 9,
+          onToken: (sequence: number): Reply => (sequence === 1 && ++taken === 2 ? [7] : 'continue'),
+        };
+        await expect(generate(broken, [[1, 2], [5]], late)).rejects.toThrow(
+          /^generate: logits of sequence 1 for position 4, after a prompt of 1:/,
+        );
+        const written = await generate(broken, [[1, 2], [5]], { ...options, maxTokens: 1 });
+        expect(written.map(({ tokens }) => tokens.length)).toEqual([1, 1]);
+        expect(tf.memory().numTensors).toBe(before);
+        broken.dispose();
+      },
+    );
+  });
+
+  test.each([
+    [{ temperature: '0.5' }, /the temperature should be a number from 0 \(greedy\), got "0.5"/],
+    [{ temperature: null }, /the temperature should be a number from 0 \(greedy\), got null/],
+    [{ temperature: Number.NaN }, /the temperature should be .*, got NaN/],
+    [{ maxTokens: '4' }, /maxTokens should be a whole number above 0, got "4"/],
+    [{ maxTokens: null }, /maxTokens should be .*, got null/],
+    [{ maxTokens: undefined }, /options: expected an object with maxTokens, onToken, got .*, without maxTokens/],
+    [{ batchSize: '2' }, /batchSize should be .*, got "2"/],
+    [{ topK: '3' }, /topK should be .*, got "3"/],
+    [{ topK: null }, /topK should be .*, got null/],
+    [{ topP: '0.5' }, /topP should be in \(0, 1\], got "0.5"/],
+    [{ topP: null }, /topP should be .*, got null/],
+    [{ topP: Number.NaN }, /topP should be .*, got NaN/],
+    [{ topP: true }, /topP should be .*, got true/],
+    [{ minP: '0.1' }, /minP should be in \[0, 1\], got "0.1"/],
+    [{ minP: null }, /minP should be .*, got null/],
+    [{ repetitionPenalty: '1.2' }, /repetition penalty should be above 0, got "1.2"/],
+    [{ seed: '3' }, /expected an integer as the seed, got "3"/],
+    [{ seed: Number.NaN }, /expected an integer as the seed, got NaN/],
+    [{ seed: null }, /expected an integer as the seed, got null/],
+  ])('%o is refused by name, before anything is computed', async (change, message) => {
+    const onToken = vi.fn(() => 'end' as const);
+    await expect(generate(policy, [[1]], { ...defaults, onToken, ...change } as never)).rejects.toThrow(message);
+    expect(onToken).not.toHaveBeenCalled();
+    expect(decode).not.toHaveBeenCalled();
   });
 
   test('nothing to sample is nothing sampled, an empty prompt is refused', async () => {

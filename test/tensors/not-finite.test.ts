@@ -236,6 +236,20 @@ describe.each(BACKENDS)('%s', (name, setup, there) => {
       }
     });
 
+    test('no draw at a temperature that is no number, though it could be read as one', async () => {
+      const logits = tf.tensor2d([[0, 1]]);
+      for (const [temperature, said] of [
+        ['0.5', '"0.5"'],
+        [null, 'null'],
+        [nan, 'NaN'],
+        [true, 'true'],
+      ]) {
+        const message = `sampleTokens: the temperature should be a number of 0 or more, and finite, got ${said}`;
+        await expect(sampleTokens(logits, temperature as number, Float32Array.of(0.5))).rejects.toThrow(message);
+      }
+      logits.dispose();
+    });
+
     test('draws at any temperature: the coldest take the most probable, or fairly among equals; the hottest are even', async () => {
       const logits = tf.tensor2d([[0, 3, 1, 3]]);
       const draw = async (temperature: number, uniform: number) => {
