@@ -173,6 +173,15 @@ describe('what a resumed run reads', () => {
     expect((await resumed()).state).toMatchObject({ step: 1, pairs: '1-ofsd' });
   });
 
+  test('is refused where a file cannot be read, otherwise than where it is missing', async () => {
+    await committed();
+    const file = join(path, step, 'model.safetensors');
+    rmSync(file);
+    await expect(resumed()).rejects.toThrow(`${file} is missing: it was changed or damaged`);
+    mkdirSync(file);
+    await expect(resumed()).rejects.toThrow(`${file} cannot be read (EISDIR`);
+  });
+
   test('may have other rounds, where that is said, and nothing else', async () => {
     const config = (rounds: number, seed: number) => ({ flags: { rounds }, settings: { rounds, seed } });
     await (await RunFolder.open(path, config(1, 3))).close();
@@ -183,8 +192,16 @@ describe('what a resumed run reads', () => {
     await again(2, 3, ['rounds']);
     expect(JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'))).toEqual(config(2, 3));
     writeFileSync(join(path, 'config.json'), '{');
-    await expect(again(2, 3, ['rounds'])).rejects.toThrow(/config\.json is not JSON/);
+    await expect(again(2, 3, ['rounds'])).rejects.toThrow(/config\.json is not JSON .*it was damaged after the run was begun/);
   });
+});
+
+test('a run without records has none, and a record that is damaged is told by its line', async () => {
+  const run = await RunFolder.open(path, {});
+  expect([await run.metrics(), [...(await run.evaluations())]]).toEqual([[], []]);
+  await run.addMetrics('0-base', { step: 1 });
+  appendFileSync(join(path, 'metrics.jsonl'), '{"stage":"0-b\n');
+  await expect(run.metrics()).rejects.toThrow(`${join(path, 'metrics.jsonl')}, line 2 is not JSON (`);
 });
 
 test('a run that another program writes to is not committed', async () => {

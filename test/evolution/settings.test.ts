@@ -77,7 +77,12 @@ describe('the gate', () => {
   const gate = { teacherGain: 0.25, searchGap: 0.5 };
 
   test('opens where the teacher gains and the students search more than their references, both by more than is asked', () => {
-    expect(decideGate(made(3, 0.25, 0.75), gate)).toMatchObject({ open: true, searchGap: 0.75, teacherGain: 0.5 });
+    expect(decideGate(made(3, 0.25, 0.75), gate)).toEqual({
+      open: true,
+      searchGap: 0.75,
+      teacherGain: 0.5,
+      reason: "the teacher's exact match is 0.750, its student's 0.250; students search 0.750 times a pair more than their references",
+    });
   });
 
   test('is shut at the bound itself and below, and says what it measured', () => {

@@ -2,11 +2,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engines/engine.js';
+import { evaluateBoth, summaryOf } from '../../src/evolution/evaluation.js';
 import { makePairs } from '../../src/evolution/pairs.js';
 import { stageSeed } from '../../src/evolution/stages.js';
-import { STUDY_ARMS, sftOnReferences, study } from '../../src/evolution/study.js';
+import { STUDY_ARMS, type StudyArm, type StudyOptions, sftOnReferences, study } from '../../src/evolution/study.js';
 import { checkTeacher } from '../../src/evolution/teacher-check.js';
 import { pairedSequences } from '../../src/ofsd/ofsd.js';
 import { rollout, rolloutGroups } from '../../src/rollout/rollout.js';
@@ -127,6 +128,72 @@ test('each arm is trained on its own pairs: wrong siblings, correct ones, withou
     engine.dispose();
     rmSync(scratch, { recursive: true, force: true });
   }
+});
+
+describe('while a study runs', () => {
+  const settings = { ...tinyEvolution, grpo: { ...tinyEvolution.grpo, steps: 2 }, siblings: { questions: 4, attempts: 6 } };
+  const evaluation = tinyQuestions.slice(0, 3);
+  let scratch: string;
+  beforeAll(() => startBackend({ backend: 'simd' }).then(() => undefined));
+  beforeEach(() => {
+    scratch = mkdtempSync(join(tmpdir(), 'search-e1-'));
+  });
+  afterEach(() => rmSync(scratch, { recursive: true, force: true }));
+  const run = (options: StudyOptions, questions = tinyQuestions) =>
+    study(() => taughtEngine(), scratch, tinyEnvironment, questions, evaluation, settings, options);
+
+  test('it says what it is at and how far, and evaluates as a run with its seed does', async () => {
+    const last = new Map<string, [number, number]>();
+    const started = Date.now();
+    const record = await run({ arms: ['sft', 'ofsd'], onProgress: (what, finished, total) => last.set(what, [finished, total]) });
+    expect(record.seconds).toBeLessThanOrEqual((Date.now() - started) / 1000 + 0.001);
+    expect([...last.keys()]).toEqual(['evaluate base', 'grpo', 'evaluate grpo', 'pairs', 'sft', 'evaluate sft', 'ofsd', 'evaluate ofsd']);
+    for (const [what, [finished, total]] of last) expect(finished, what).toBe(total);
+    expect([last.get('evaluate base'), last.get('grpo'), last.get('pairs')]).toEqual([
+      [6, 6],
+      [2, 2],
+      [24, 24],
+    ]);
+    const engine = await taughtEngine();
+    const seed = stageSeed(settings.seed, 'evaluation');
+    expect(record.base).toEqual(summaryOf(await evaluateBoth(engine, tinyEnvironment, evaluation, { seed })));
+    engine.dispose();
+  });
+
+  test.each(['evaluate base', 'grpo', 'evaluate grpo', 'pairs', 'sft', 'ofsd', 'evaluate ofsd'])(
+    'an abort at "%s" ends it there',
+    async (at) => {
+      const abort = new AbortController();
+      const seen: string[] = [];
+      const onProgress = (what: string) => {
+        seen.push(what);
+        if (what === at) abort.abort(new Error('enough'));
+      };
+      await expect(run({ arms: ['sft', 'ofsd'], onProgress, signal: abort.signal })).rejects.toThrow('enough');
+      expect(new Set(seen.slice(seen.indexOf(at)))).toEqual(new Set([at]));
+    },
+  );
+
+  test('it counts the students that answered wrong', async () => {
+    const few = { ...settings, siblings: { questions: 6, attempts: 2 } };
+    const { pairs } = await study(() => taughtEngine(), scratch, tinyEnvironment, tinyQuestions, evaluation, few, { arms: [] });
+    const engine = await taughtEngine();
+    await engine.load(scratch); // what GRPO left
+    const draws = { seed: stageSeed(few.seed, '1-pairs'), temperature: few.grpo.temperature };
+    const { pairing } = await makePairs(engine, tinyEnvironment, tinyQuestions, { ...few.siblings, prefer: 'wrong' }, draws);
+    engine.dispose();
+    const wrong = pairing.pairs.filter(({ student }) => student.reward === 0).length;
+    expect(wrong * (pairing.pairs.length - wrong) * (pairing.pairs.length - 2 * wrong)).not.toBe(0); // some, not all, not half
+    expect(pairs).toEqual({ count: pairing.pairs.length, skipped: pairing.skipped, searchGap: pairing.searchGap, wrongStudents: wrong });
+  });
+
+  test('an arm that there is not is refused before anything is done, and where nothing pairs no arm is taken', async () => {
+    await expect(run({ arms: ['ofsd', 'dpo' as StudyArm] })).rejects.toThrow(
+      'arms: expected some of ofsd, ofsd-correct, no-reference, sft, got dpo',
+    );
+    const hopeless = tinyQuestions.map((question) => ({ ...question, goldenAnswers: ['Mill'] }));
+    expect(await run({}, hopeless)).toMatchObject({ teacher: null, arms: {}, pairs: { count: 0, skipped: { 'no correct attempt': 4 } } });
+  });
 });
 
 test('supervised training on the references makes them likelier', async () => {
