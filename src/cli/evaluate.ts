@@ -29,6 +29,7 @@ import {
   addCommonOptions,
   type CommonFlags,
   examples,
+  files,
   integer,
   NOTHING_DRAWN,
   oneOrMore,
@@ -64,11 +65,7 @@ export function defineEvaluate(command: Command, io: Io): void {
       oneOrMore(SET_NAMES),
     )
     .option('--questions <file>', 'your own questions instead: .jsonl with "id", "question", "golden_answers"')
-    .option(
-      '--corpus <file>',
-      'passages to search instead: .jsonl or .jsonl.gz with "id" and "contents"; may be given again',
-      (path: string, before: readonly string[] | undefined) => [...(before ?? []), path],
-    )
+    .option('--corpus <file>', 'passages to search instead: .jsonl or .jsonl.gz with "id" and "contents"; may be given again', files)
     .addOption(
       new Option(
         '--half <half>',

@@ -116,10 +116,9 @@ export function refuseWithoutEffect(command: Command, keys: readonly string[], w
   if (given) throw new UsageError(`${given.long}: ${why}`);
 }
 
-/** `1,2,3`, each once. */
+/** `1,2,3`; a number that is there twice is a mistyped one. */
 export function integerList(text: string): readonly number[] {
-  const values = text.split(',').map((part) => integer(0)(part.trim()));
-  return [...new Set(values)];
+  return eachOnce(text.split(',').map((part) => integer(0)(part.trim())));
 }
 
 /** Values of an option that may be given several times, or several at once with commas; each must be one of `choices`. */
@@ -128,6 +127,15 @@ export function oneOrMore<T extends string>(choices: readonly T[]): (text: strin
     const values = text.split(',').map((part) => part.trim());
     const unknown = values.find((value) => !(choices as readonly string[]).includes(value));
     if (unknown !== undefined) throw new InvalidArgumentError(`Expected one of ${choices.join(', ')}.`);
-    return [...new Set([...(before ?? []), ...(values as T[])])];
+    return eachOnce([...(before ?? []), ...(values as T[])]);
   };
+}
+
+/** Files of an option that may be given several times. */
+export const files = (path: string, before: readonly string[] | undefined): readonly string[] => eachOnce([...(before ?? []), path]);
+
+function eachOnce<T>(values: readonly T[]): readonly T[] {
+  const twice = values.find((value, i) => values.indexOf(value) !== i);
+  if (twice !== undefined) throw new InvalidArgumentError(`Expected each once, got ${twice} twice.`);
+  return values;
 }
