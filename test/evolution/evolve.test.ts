@@ -236,6 +236,52 @@ test('which sibling is preferred, and what the teacher reads, is as set', async 
   none.engine.dispose();
 });
 
+test('without a pull towards the reference none is kept', async () => {
+  for (const [beta, kept] of [
+    [0, 0],
+    [0.1, 1],
+  ]) {
+    const engine = await taughtEngine();
+    let snapshots = 0;
+    const spy: Engine = {
+      ...engine,
+      snapshot() {
+        snapshots++;
+        return engine.snapshot();
+      },
+    };
+    await evolve(spy, tinyEnvironment, tinyQuestions, { ...settings, rounds: 1, grpo: { ...settings.grpo, steps: 1, beta } });
+    expect(snapshots, `beta ${beta}`).toBe(kept);
+    engine.dispose();
+  }
+});
+
+test('an abort ends a run where it is: between stages, in the attempts, in self-distillation and in an evaluation', async () => {
+  const at: [string, (event: EvolutionEvent) => boolean][] = [
+    ['after a stage', ({ kind, stage }) => kind === 'evaluation' && stage === '0-base'],
+    ['in attempts', ({ kind, stage }) => kind === 'rollouts' && stage === '1-ofsd'],
+    ['in self-distillation', ({ kind }) => kind === 'ofsd'],
+    ['in an evaluation', ({ kind, stage }) => kind === 'rollouts' && stage === '0-base'],
+  ];
+  for (const [where, is] of at) {
+    const engine = await taughtEngine();
+    const abort = new AbortController();
+    const after: string[] = [];
+    const onEvent = (event: EvolutionEvent) => {
+      if (abort.signal.aborted) after.push(`${event.kind} ${event.stage}`);
+      else if (is(event)) abort.abort(new Error('enough'));
+    };
+    const rounds = { ...settings, rounds: 1 };
+    const options = { evaluation: tinyQuestions.slice(0, 3), signal: abort.signal, onEvent };
+    await expect(evolve(engine, tinyEnvironment, tinyQuestions, rounds, options), where).rejects.toThrow('enough');
+    expect(
+      after.filter((event) => !event.startsWith('rollouts')),
+      where,
+    ).toEqual([]);
+    engine.dispose();
+  }
+});
+
 test('settings that cannot be meant, and more siblings than questions, are refused before anything is computed', async () => {
   const engine = {} as Engine;
   const refused = (change: Partial<EvolutionSettings>) => evolve(engine, tinyEnvironment, tinyQuestions, { ...settings, ...change });
