@@ -132,16 +132,20 @@ describe('an importing project', () => {
     expect(existsSync(join(installed, 'datasets', 'benchmarks', 'nq.jsonl'))).toBe(true);
   });
 
-  it.each(['NodeNext', 'Node10'])('type-checks strictly with %s resolution, and a wrong use does not', (moduleResolution) => {
+  it.each([
+    ['NodeNext', 'NodeNext'],
+    ['Node10', 'CommonJS'],
+    ['Bundler', 'ESNext'],
+  ])('type-checks strictly with %s resolution, declarations and all, and a wrong use does not', (moduleResolution, module) => {
     const settings = {
       strict: true,
       noEmit: true,
       target: 'ES2022',
-      module: moduleResolution === 'NodeNext' ? 'NodeNext' : 'CommonJS',
+      module,
       moduleResolution,
-      types: ['node'],
-      typeRoots: [join(root, 'node_modules', '@types')],
-      skipLibCheck: true, // the tensor library's own declarations want the DOM
+      // As a project has them that names none: Node's, and those that come with the tensor library.
+      types: ['node', 'long'],
+      typeRoots: [join(root, 'node_modules', '@types'), join(project, 'node_modules', '@types')],
     };
     const check = (file: string, text: string) => {
       write(`tsconfig.${moduleResolution}.json`, JSON.stringify({ compilerOptions: settings, files: [write(file, text)] }));
