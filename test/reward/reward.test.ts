@@ -145,3 +145,46 @@ describe('the answer of a text', () => {
     expect(extractAnswer('Ada')).toBeNull();
   });
 });
+
+describe('what a scorer is given', () => {
+  it.each([
+    [() => exactMatch(3 as never, ['a']), TypeError, 'exactMatch: the answer (null: none): expected a text, got 3'],
+    [() => exactMatch('a', 'a' as never), TypeError, 'exactMatch: goldenAnswers: expected a list of texts, got "a"'],
+    [() => coverMatch(undefined as never, ['a']), TypeError, 'coverMatch: the answer (null: none): expected a text, got undefined'],
+    [() => f1(3 as never, ['a']), TypeError, 'f1: the answer (null: none): expected a text, got 3'],
+    [() => f1('a', ['a'], { rul: 'squad' } as never), TypeError, 'f1: there is no option rul; expected rule'],
+    [() => f1('a', ['a'], { rule: 'x' as never }), RangeError, 'f1: rule: expected squad, hotpotqa, triviaqa; got "x"'],
+    [() => extractAnswer(null as never), TypeError, 'extractAnswer: the sequence: expected a text, got null'],
+  ])('is looked at: case %#', (score, kind, message) => {
+    expect(score).toThrow(new kind(message));
+  });
+});
+
+describe('PopQA’s accuracy', () => {
+  it('gives no answer nothing, and finds what is empty in every other', () => {
+    expect([coverMatch(null, ['']), coverMatch('x', ['']), coverMatch('x', [])]).toEqual([0, 1, 0]);
+  });
+
+  // What Python's capitalize() makes of these: a digraph and a ligature have a title case of their own.
+  it.each([
+    ['ǆungla', 'ǅungla'],
+    ['ǉubav', 'ǈubav'],
+    ['ǌega', 'ǋega'],
+    ['ǳ', 'ǲ'],
+    ['ßEN', 'Ssen'],
+    ['ﬁnd', 'Find'],
+    ['aDA', 'Ada'],
+  ])('capitalises %s to %s', (gold, capitalized) => {
+    expect(coverMatch(`the ${capitalized}.`, [gold])).toBe(1);
+    expect(coverMatch(`the ${capitalized.toUpperCase()}.`, [gold])).toBe(0);
+  });
+});
+
+it('HotpotQA’s F1 shares no word with yes, no or noanswer but where they are the whole', () => {
+  for (const closed of ['yes', 'no', 'noanswer']) {
+    expect(f1(`${closed} they are`, [closed], { rule: 'hotpotqa' })).toBe(0);
+    expect(f1(closed, [`${closed} they are`], { rule: 'hotpotqa' })).toBe(0);
+    expect(f1(closed, [closed], { rule: 'hotpotqa' })).toBe(1);
+    expect(f1(`${closed} they are`, [closed])).toBeCloseTo(0.5, 12);
+  }
+});
