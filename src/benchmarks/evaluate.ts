@@ -4,6 +4,7 @@
  * Two means are kept apart. The *macro mean* weighs the sets alike, as every paper's "average" does: there, one of Bamboogle's 125 questions
  * weighs as much as 114 of PopQA's 14,267. The *question-weighted mean* weighs the questions alike.
  */
+import { checkObject, checkOptions, checkText, described } from '../arguments.js';
 import { adjustedWald, type Estimate, mcNemar, weightedMean, wilson } from './intervals.js';
 
 export { type Estimate, type Interval, mcNemar, wilson } from './intervals.js';
@@ -73,14 +74,17 @@ export interface IntervalOptions {
   readonly maxSearches?: number;
 }
 
+const INTERVAL_OPTIONS: readonly (keyof IntervalOptions)[] = ['confidence', 'maxSearches'];
+
 /**
  * Sums up one system's records, each question once.
  *
  * @throws Error on no records, on a question that occurs twice in one set, and on a score or count out of its range.
  */
 export function summarize(records: readonly EvaluationRecord[], options: IntervalOptions = {}): Summary {
+  checkOptions('summarize', options, INTERVAL_OPTIONS);
   const { confidence = 0.95 } = options;
-  const bySet = groupBySet(records);
+  const bySet = groupBySet('summarize', records);
   const bound = searchBound(records, options);
   const ofSearches = (group: readonly EvaluationRecord[]) =>
     adjustedWald(
@@ -154,9 +158,10 @@ export function compareSystems(
   b: readonly EvaluationRecord[],
   options: IntervalOptions = {},
 ): PairedDifference {
+  checkOptions('compareSystems', options, INTERVAL_OPTIONS);
   const { confidence = 0.95 } = options;
-  const setsOfA = groupBySet(a);
-  groupBySet(b); // each question once
+  const setsOfA = groupBySet('compareSystems', a);
+  groupBySet('compareSystems', b); // each question once
   const ofB = new Map(b.map((record) => [keyOf(record), record]));
   const unpaired = a.find((record) => !ofB.has(keyOf(record)));
   if (unpaired || a.length !== b.length) {
@@ -207,12 +212,15 @@ function searchBound(records: readonly EvaluationRecord[], { maxSearches }: Inte
 
 const keyOf = ({ dataset, questionId }: EvaluationRecord): string => `${dataset}\u0000${questionId}`;
 
-function groupBySet(records: readonly EvaluationRecord[]): Map<string, EvaluationRecord[]> {
+function groupBySet(where: string, records: readonly EvaluationRecord[]): Map<string, EvaluationRecord[]> {
+  if (!Array.isArray(records)) throw new TypeError(`${where}: expected a list of scored questions, got ${described(records)}`);
   if (records.length === 0) throw new Error('nothing to sum up: expected at least one scored question');
   const bySet = new Map<string, EvaluationRecord[]>();
   const seen = new Set<string>();
-  for (const record of records) {
+  for (const [i, record] of records.entries()) {
+    checkObject(where, `record ${i}`, record, ['exactMatch', 'f1', 'searches']);
     const { dataset, questionId } = record;
+    for (const [name, text] of Object.entries({ dataset, questionId })) checkText(where, `record ${i}: ${name}`, text);
     checkScores(record);
     if (seen.has(keyOf(record)))
       throw new Error(`question ${dataset} ${questionId} is scored twice: give each system's records once, one a question`);
@@ -224,17 +232,19 @@ function groupBySet(records: readonly EvaluationRecord[]): Map<string, Evaluatio
   return bySet;
 }
 
-function checkScores({ dataset, questionId, exactMatch, f1, searches, searchR1Score }: EvaluationRecord): void {
+function checkScores({ dataset, questionId, exactMatch, f1, searches, failedSearches = 0, searchR1Score }: EvaluationRecord): void {
   const wrong =
     exactMatch !== 0 && exactMatch !== 1
-      ? `exactMatch ${exactMatch}, expected 0 or 1`
-      : !(f1 >= 0 && f1 <= 1)
-        ? `f1 ${f1}, expected 0 to 1`
+      ? `exactMatch ${described(exactMatch)}, expected 0 or 1`
+      : !(typeof f1 === 'number' && f1 >= 0 && f1 <= 1)
+        ? `f1 ${described(f1)}, expected 0 to 1`
         : !(Number.isFinite(searches) && searches >= 0)
-          ? `searches ${searches}, expected a count`
-          : searchR1Score !== undefined && searchR1Score !== 0 && searchR1Score !== 1
-            ? `searchR1Score ${searchR1Score}, expected 0 or 1`
-            : undefined;
+          ? `searches ${described(searches)}, expected a count`
+          : !(Number.isFinite(failedSearches) && failedSearches >= 0)
+            ? `failedSearches ${described(failedSearches)}, expected a count`
+            : searchR1Score !== undefined && searchR1Score !== 0 && searchR1Score !== 1
+              ? `searchR1Score ${described(searchR1Score)}, expected 0 or 1`
+              : undefined;
   if (wrong) throw new RangeError(`the record of question ${dataset} ${questionId} has ${wrong}`);
 }
 

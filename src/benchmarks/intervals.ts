@@ -98,7 +98,8 @@ export function mcNemar(a: number, b: number): number {
 
 /** z with P(|normal| < z) = `confidence`. simple-statistics' probit is good to two digits: two Newton steps on its error function make it six. */
 function normalQuantile(confidence: number): number {
-  if (!(confidence > 0 && confidence < 1)) throw new RangeError(`expected a confidence between 0 and 1, such as 0.95, got ${confidence}`);
+  if (typeof confidence !== 'number' || !(confidence > 0 && confidence < 1))
+    throw new RangeError(`expected a confidence between 0 and 1, such as 0.95, got ${confidence}`);
   let z = probit((1 + confidence) / 2);
   for (let step = 0; step < 2; step++) {
     z -= (errorFunction(z / Math.SQRT2) - confidence) / (Math.sqrt(2 / Math.PI) * Math.exp((-z * z) / 2));

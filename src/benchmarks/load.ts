@@ -6,12 +6,12 @@
  * The samples shipped in `datasets/benchmarks` and the full files of RUC-NLPIR/FlashRAG_datasets read alike.
  */
 import * as z from 'zod';
-import { checkPath, checkText } from '../arguments.js';
+import { checkChoice, checkPath, checkText } from '../arguments.js';
 import { datasetPath } from '../datasets.js';
 import type { Question } from '../rollout/question.js';
 import { MAX_IN_MEMORY } from '../search/corpus.js';
 import { type ReadLinesOptions, readLines } from '../search/lines.js';
-import type { BenchmarkName } from './benchmark-names.js';
+import { type BenchmarkName, benchmarkNames } from './benchmark-names.js';
 
 const QuestionLine = z.object({
   id: z.union([z.string().min(1), z.number()]).transform(String),
@@ -60,7 +60,10 @@ export async function loadQuestions(path: string, dataset: string, options: Read
 }
 
 /** The sample of a benchmark shipped with the package. */
-export const loadBenchmark = (name: BenchmarkName): Promise<Question[]> => loadQuestions(datasetPath('benchmarks', `${name}.jsonl`), name);
+export async function loadBenchmark(name: BenchmarkName): Promise<Question[]> {
+  checkChoice('loadBenchmark', 'name', name, benchmarkNames);
+  return loadQuestions(datasetPath('benchmarks', `${name}.jsonl`), name);
+}
 
 /** The question of a line, or what is wrong with it. */
 function parseLine(line: string, dataset: string): Question | string {

@@ -5,7 +5,7 @@
  * Labels are text: what stands in angle brackets or between dollars is shown as it is written, and a line feed begins a new line. Plotly itself would
  * read markup and formulas, so `forPlotly` writes a figure out before it is handed over.
  */
-import { described } from '../arguments.js';
+import { checkObject, described } from '../arguments.js';
 import { localTime } from './local-time.js';
 import { printable } from './printable.js';
 
@@ -47,6 +47,8 @@ const WITHOUT_AXES = new Set([
 export function plot(traces: readonly Trace[], layout: Layout = {}): Figure {
   if (!Array.isArray(traces)) throw new TypeError(`plot: expected a list of traces, got ${described(traces)}`);
   if (traces.length === 0) throw new Error('plot: expected at least one trace, got none.');
+  for (const [i, trace] of traces.entries()) checkObject('plot', `trace ${i + 1} of ${traces.length}`, trace);
+  checkObject('plot', 'layout', layout);
   const axes = new Set(
     traces.flatMap((trace) => (WITHOUT_AXES.has(String(trace.type)) ? [] : [axisKey(trace.xaxis, 'x'), axisKey(trace.yaxis, 'y')])),
   );

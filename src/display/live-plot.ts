@@ -1,4 +1,5 @@
 /** A plot that is redrawn in place while a loop runs. */
+import { checkObject } from '../arguments.js';
 import { liveOutput, untilShown } from './bundle.js';
 import { forPlotly, type Layout, PLOTLY_CONFIG, plot, type Trace } from './figure.js';
 import { describe } from './show-plot.js';
@@ -22,6 +23,7 @@ export interface LivePlot {
  *     await curves.finish();
  */
 export function livePlot(layout: Layout): LivePlot {
+  checkObject('livePlot', 'layout', layout);
   const output = liveOutput();
   let traces: readonly Trace[] = [];
   const bundle = () => {

@@ -1,4 +1,6 @@
 /** One line of progress with the time left, replaced in place: below a cell in a notebook, on stderr elsewhere. */
+import { checkOptions, checkText, described } from '../arguments.js';
+import { checkNumber } from '../number-setting.js';
 import { escapeHtml, liveOutput } from './bundle.js';
 import { printableLine } from './printable.js';
 
@@ -20,7 +22,15 @@ export interface Progress {
   finish(note?: string): void;
 }
 
-export function progress({ label, total, unit = 'steps', interval }: ProgressOptions): Progress {
+const OPTIONS: readonly (keyof ProgressOptions)[] = ['label', 'total', 'unit', 'interval'];
+
+export function progress(options: ProgressOptions): Progress {
+  checkOptions('progress', options, OPTIONS);
+  const { label, total, unit = 'steps', interval } = options;
+  checkText('progress', 'label', label);
+  checkText('progress', 'unit', unit);
+  checkNumber('progress: total', total, { min: 0 });
+  if (interval !== undefined) checkNumber('progress: interval', interval, { min: 0 });
   const started = performance.now();
   const notebook = liveOutput();
   const terminal = process.stderr.isTTY === true;
@@ -54,6 +64,7 @@ export function progress({ label, total, unit = 'steps', interval }: ProgressOpt
   draw();
   return {
     update(done, note = last.note) {
+      checkNumber('progress: done', done, { min: 0 });
       if (finished) return;
       last = { done, note };
       if (performance.now() - shownAt >= pause) draw();
@@ -68,7 +79,17 @@ export function progress({ label, total, unit = 'steps', interval }: ProgressOpt
 }
 
 /** The items one by one, with a progress line; the line ends when the loop does, early or not. */
-export function* tracked<T>(items: readonly T[], options: Omit<ProgressOptions, 'total'>): Generator<T, void, void> {
+export function tracked<T>(items: readonly T[], options: Omit<ProgressOptions, 'total'>): Generator<T, void, void> {
+  if (!Array.isArray(items)) throw new TypeError(`tracked: expected a list, got ${described(items)}`);
+  checkOptions(
+    'tracked',
+    options,
+    OPTIONS.filter((name) => name !== 'total'),
+  );
+  return oneByOne(items, options);
+}
+
+function* oneByOne<T>(items: readonly T[], options: Omit<ProgressOptions, 'total'>): Generator<T, void, void> {
   const line = progress({ ...options, total: items.length });
   try {
     for (const [index, item] of items.entries()) {

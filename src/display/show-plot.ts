@@ -1,4 +1,5 @@
 /** A plot as notebook output: text for everyone, a picture for GitHub and the book, Plotly's JSON where the reader can zoom. */
+import { checkObject } from '../arguments.js';
 import { inNotebook, liveOutput, show, untilShown } from './bundle.js';
 import { type Figure, forPlotly, type Layout, PLOTLY_CONFIG, plot, type Trace } from './figure.js';
 import { printableLine } from './printable.js';
@@ -14,6 +15,7 @@ export function showPlot(figure: Figure | readonly Trace[], layout?: Layout): Pr
 }
 
 async function draw(figure: Figure | readonly Trace[], layout?: Layout): Promise<void> {
+  if (!Array.isArray(figure)) checkObject('showPlot', 'figure', figure, ['data', 'layout']);
   const complete = 'layout' in figure ? plot(figure.data, { ...figure.layout, ...layout }) : plot(figure, layout);
   const text = describe(complete);
   if (!inNotebook()) {

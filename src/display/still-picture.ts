@@ -6,6 +6,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkObject, checkOptions } from '../arguments.js';
+import { checkNumber } from '../number-setting.js';
 import { type Figure, forPlotly, PLOTLY_CONFIG } from './figure.js';
 import { optionalPackage, packageFolder } from './optional-package.js';
 import { layOutText, type MeasuredWindow } from './text-layout.js';
@@ -16,13 +18,17 @@ export interface PngOptions {
 }
 
 /** The figure as a PNG file's bytes. The first call loads plotly.js (about 3 s), later ones take about 0.3 s. */
-export async function figurePng(figure: Figure, { scale = 1 }: PngOptions = {}): Promise<Uint8Array> {
+export async function figurePng(figure: Figure, options: PngOptions = {}): Promise<Uint8Array> {
+  checkOptions('figurePng', options, ['scale'] satisfies (keyof PngOptions)[]);
+  const { scale = 1 } = options;
+  checkNumber('figurePng: scale', scale, { above: 0 });
   const svg = await figureSvg(figure);
   return (await started()).render(svg, scale);
 }
 
 /** What the picture is made from. */
 export async function figureSvg(figure: Figure): Promise<string> {
+  checkObject('figurePng', 'figure', figure, ['data', 'layout']);
   return (await started()).draw(forPlotly(figure));
 }
 

@@ -4,6 +4,7 @@
  *
  *     marked`<question> ${question}</question>`
  */
+import { checkText, checkTexts, described } from '../arguments.js';
 
 /** A stretch of text; `plain` where it came from outside, so that no control token is recognised in it. */
 export interface Piece {
@@ -46,6 +47,7 @@ export class MarkedText {
 
 /** A tagged template: its own words may hold control tokens, what is put in may not, but where it is marked text itself. */
 export function marked(words: TemplateStringsArray, ...inserted: readonly (string | MarkedText)[]): MarkedText {
+  checkTexts('marked', 'the template', words);
   return new MarkedText(
     words.flatMap((text, i) => [{ text, plain: false }, ...(i < inserted.length ? piecesOf(inserted[i], { plain: true }) : [])]),
   );
@@ -56,8 +58,14 @@ export const joined = (texts: readonly (string | MarkedText)[]): MarkedText =>
   new MarkedText(texts.flatMap((text) => piecesOf(text, { plain: false })));
 
 /** A text from outside. */
-export const plain = (text: string): MarkedText => new MarkedText([{ text, plain: true }]);
+export function plain(text: string): MarkedText {
+  checkText('plain', 'text', text);
+  return new MarkedText([{ text, plain: true }]);
+}
 
 /** The pieces of a text; `plain` says what a string is. */
-const piecesOf = (text: string | MarkedText, { plain }: { readonly plain: boolean }): readonly Piece[] =>
-  typeof text === 'string' ? [{ text, plain }] : text.pieces;
+function piecesOf(text: string | MarkedText, { plain }: { readonly plain: boolean }): readonly Piece[] {
+  if (typeof text === 'string') return [{ text, plain }];
+  if (!Array.isArray(text?.pieces)) throw new TypeError(`marked text: expected text or marked text to put in, got ${described(text)}`);
+  return text.pieces;
+}

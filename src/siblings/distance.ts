@@ -3,9 +3,13 @@
  *
  * The paper says "most different" and publishes no measure; this one is ours. It sees order and ignores what the environment wrote.
  */
+import { described } from '../arguments.js';
 
 /** 0 for equal sequences, 1 where they share nothing. Matches are found as difflib finds them: the longest common run first, then left and right of it. */
 export function distance(a: readonly number[], b: readonly number[]): number {
+  for (const [name, tokens] of Object.entries({ a, b }))
+    if (!Array.isArray(tokens) || !tokens.every(Number.isInteger))
+      throw new TypeError(`distance: ${name}: expected a list of token ids, got ${described(tokens)}`);
   if (a.length + b.length === 0) return 0;
   return 1 - (2 * matching(a, 0, a.length, b, 0, b.length)) / (a.length + b.length);
 }

@@ -7,7 +7,8 @@
  * A question without a correct attempt, or whose attempts are all the same, gives no pair and is counted. Ties are settled by fewer own tokens, then by
  * the token ids themselves, never by position: the choice does not depend on the order of the siblings.
  */
-import { checkChoice, checkObject } from '../arguments.js';
+import { checkChoice, checkObject, described } from '../arguments.js';
+import { checkNumber } from '../number-setting.js';
 import type { Group, Trajectory } from '../rollout/trajectory.js';
 import { distance } from './distance.js';
 
@@ -35,8 +36,10 @@ export interface Pairing {
 }
 
 /** The pair of one group, or why there is none. */
-export function choosePair({ trajectories }: Group, options: SiblingOptions = {}): Pair | NoPair {
+export function choosePair(group: Group, options: SiblingOptions = {}): Pair | NoPair {
   const prefer = preferred(options);
+  checkGroup('choosePair: group', group);
+  const { trajectories } = group;
   const attempts = trajectories.map((trajectory) => ({ trajectory, own: trajectory.tokens.filter((_, t) => trajectory.own[t]) }));
   const correct = attempts
     .filter(({ trajectory }) => trajectory.reward === 1)
@@ -65,6 +68,10 @@ export function choosePair({ trajectories }: Group, options: SiblingOptions = {}
 /** Pairs of all groups, with a count of the questions that gave none. */
 export function pairSiblings(groups: readonly Group[], options: SiblingOptions = {}): Pairing {
   preferred(options); // where there is no group, too
+  if (!Array.isArray(groups)) throw new TypeError(`pairSiblings: expected a list of groups, got ${described(groups)}`);
+  groups.forEach((group, i) => {
+    checkGroup(`pairSiblings: group ${i}`, group);
+  });
   const skipped: Record<NoPair, number> = { 'no correct attempt': 0, 'nothing different': 0 };
   const pairs: Pair[] = [];
   for (const group of groups) {
@@ -81,6 +88,23 @@ function preferred(options: SiblingOptions): NonNullable<SiblingOptions['prefer'
   const { prefer = 'wrong' } = options;
   checkChoice('siblings', 'prefer', prefer, ['wrong', 'correct', 'only-correct']);
   return prefer;
+}
+
+/** What is read of a group here: a reward or a count that is missing would quietly make an attempt a wrong one, or the first. */
+function checkGroup(where: string, group: Group): void {
+  checkObject(where, 'what was given', group, ['trajectories']);
+  if (!Array.isArray(group.trajectories))
+    throw new TypeError(`${where}: trajectories: expected a list of attempts, got ${described(group.trajectories)}`);
+  group.trajectories.forEach((attempt, i) => {
+    checkObject(where, `attempt ${i}`, attempt, ['tokens', 'own', 'reward', 'searches']);
+    const { tokens, own, reward, searches } = attempt;
+    if (!Array.isArray(tokens) || !Array.isArray(own) || tokens.length !== own.length)
+      throw new TypeError(
+        `${where}: attempt ${i}: expected as many marks in own as tokens, got ${described(own)} for ${described(tokens)}`,
+      );
+    checkNumber(`${where}: attempt ${i}: reward`, reward);
+    checkNumber(`${where}: attempt ${i}: searches`, searches, { integer: true, min: 0 });
+  });
 }
 
 function shorter(a: readonly number[], b: readonly number[]): number {
