@@ -39,9 +39,21 @@ export async function givenBy<T>(option: string, work: () => T | Promise<T>): Pr
   try {
     return await work();
   } catch (error) {
-    throw new UsageError(`${option}: ${(error as Error).message}`, { cause: error });
+    throw new UsageError(`${option}: ${inWords(error as NodeJS.ErrnoException)}`, { cause: error });
   }
 }
+
+/** What the operating system says of a path that somebody gave, for people. */
+const OF_PATHS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file or folder',
+  ENOTDIR: 'is a file, or lies in one, where a folder was expected',
+  EEXIST: 'is there already, and is no folder',
+  EISDIR: 'is a folder, where a file was expected',
+  EACCES: 'this user may not read or write it',
+};
+
+const inWords = ({ code = '', path, message }: NodeJS.ErrnoException) =>
+  path !== undefined && code in OF_PATHS ? `${path}: ${OF_PATHS[code]}` : message;
 
 /**
  * Runs `work`; if the signal ends it, says what `afterwards` says: what was kept, and how to go on. `afterFailure` is what there is to say of that where it

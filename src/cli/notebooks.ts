@@ -1,11 +1,12 @@
 /** `search-e1 notebooks`: what `npm start` runs. Executes notebooks in their kernel and leaves a book of pages. */
 import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { Command } from 'commander';
 import { packageRoot } from '../datasets.js';
 import { printable, printableJson } from '../display/printable.js';
 import { buildBook, describeBook, reportProgress } from '../notebooks/index.js';
-import { Failed, type Io, interruptible, UsageError } from './io.js';
+import { Failed, givenBy, type Io, interruptible, UsageError } from './io.js';
 import { addCommonOptions, type CommonFlags, examples, integer, positive } from './options.js';
 
 interface Flags extends CommonFlags {
@@ -42,6 +43,7 @@ async function runNotebooks(files: readonly string[], { out, timeout, parallel, 
   if (files.length === 0 && !existsSync(own)) {
     throw new UsageError('no notebooks given, and the installed package brings none: name some, or work in a clone of the project');
   }
+  await givenBy('--out', () => mkdir(out, { recursive: true }));
   const book = await interruptible(
     io.signal,
     () =>

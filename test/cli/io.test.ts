@@ -1,6 +1,7 @@
 /** What a command says when it ends before it is done. */
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { Interrupted, interruptible, UsageError } from '../../src/cli/io.js';
+import { givenBy, Interrupted, interruptible, UsageError } from '../../src/cli/io.js';
 
 const lost = () => Promise.reject(new Error('the WebGPU device was lost'));
 const kept = () => 'the run is kept';
@@ -19,4 +20,14 @@ test('one that is interrupted says what was kept; wrong usage, and a command tha
   await expect(interruptible(signal, lost, kept)).rejects.toEqual(new Error('the WebGPU device was lost'));
   const misused = () => Promise.reject(new UsageError('--seed: expected a number'));
   await expect(interruptible(signal, misused, kept, kept)).rejects.toEqual(new UsageError('--seed: expected a number'));
+});
+
+test('what an option gave is refused under its name, a path in words and without the system’s call', async () => {
+  const said = (work: () => Promise<unknown>) => givenBy('--out', work).catch((error: Error) => error);
+  const here = import.meta.dirname;
+  const [none, file] = [`${here}/none`, import.meta.filename];
+  expect(await said(() => readFile(none))).toEqual(new UsageError(`--out: ${none}: there is no such file or folder`));
+  expect(await said(() => readdir(file))).toEqual(new UsageError(`--out: ${file}: is a file, or lies in one, where a folder was expected`));
+  expect(await said(() => mkdir(file))).toEqual(new UsageError(`--out: ${file}: is there already, and is no folder`));
+  expect(await said(() => Promise.reject(new Error('two words')))).toEqual(new UsageError('--out: two words'));
 });
