@@ -66,10 +66,13 @@ export function siblingsHtml(siblings: readonly Sibling[], tokenizer: Tokenizer)
 
 /** The same as text, what the environment put in between ⟦ and ⟧. */
 export function trajectoryText(trajectory: Trajectory, tokenizer: Tokenizer, { heading }: TrajectoryOptions = {}): string {
-  const body = pieces(trajectory, tokenizer)
-    .map(({ text, own }) => (own ? text : `⟦${text}⟧`))
-    .join('')
-    .replace(/⟧⟦/g, '');
+  const body = mergeRetrieved(pieces(trajectory, tokenizer))
+    // A passage that holds the mark itself could end it, and pass for own text behind it.
+    .map(({ text, own }) => {
+      const unmarked = text.replace(/[⟦⟧]/g, (mark) => `\\u${mark.charCodeAt(0).toString(16)}`);
+      return own ? unmarked : `⟦${unmarked}⟧`;
+    })
+    .join('');
   return printable([heading, trajectory.question.question, body, outcome(trajectory)].filter(Boolean).join('\n'));
 }
 
