@@ -7,6 +7,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { packageRoot } from '../datasets.js';
 import { type Kernel, KernelDied, type KernelOptions, startKernel } from './kernel.js';
 import { type Cell, type CodeCell, joinText, type Notebook, type Output, readNotebook } from './notebook.js';
 import { outputCollector } from './outputs.js';
@@ -18,7 +19,7 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** Called before and after each code cell, and whenever its outputs change. */
   readonly onCell?: (progress: CellProgress) => void;
-  /** Folder of the kernelspec; default `kernels/search-e1` in the nearest folder above the notebook that has one. */
+  /** Folder of the kernelspec; default see `findKernelSpec`. */
   readonly kernelSpec?: string;
   /** Gets what the kernel writes outside of cells; silent by default. */
   readonly onLog?: (text: string) => void;
@@ -158,16 +159,18 @@ export async function runNotebook(path: string, options: RunOptions = {}): Promi
   }
 }
 
-/** `kernels/search-e1` in the nearest folder above `path`, or above the working directory. */
+/** `kernels/search-e1` in the nearest folder above `path`, above the working directory, or in the clone that this code is of. */
 export function findKernelSpec(path: string): string {
-  for (const start of [dirname(resolve(path)), process.cwd()]) {
+  for (const start of [dirname(resolve(path)), process.cwd(), packageRoot()]) {
     for (let folder = start; ; folder = dirname(folder)) {
       const spec = join(folder, 'kernels', 'search-e1');
       if (existsSync(join(spec, 'kernel.json'))) return spec;
       if (folder === dirname(folder)) break;
     }
   }
-  throw new Error(`Found no kernels/search-e1 above ${path} or ${process.cwd()}: run inside a search-e1 checkout, or give kernelSpec.`);
+  throw new Error(
+    `Found no kernels/search-e1 above ${path} or ${process.cwd()}: the installed package brings none; run inside a search-e1 checkout.`,
+  );
 }
 
 class CellTimeout extends Error {}

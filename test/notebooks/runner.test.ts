@@ -4,10 +4,10 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import ts from 'typescript';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { startKernel } from '../../src/notebooks/kernel.js';
 import { type CodeCell, joinText, type Notebook, readNotebook } from '../../src/notebooks/notebook.js';
-import { NotebookError, type RunOptions, runNotebook } from '../../src/notebooks/runner.js';
+import { findKernelSpec, NotebookError, type RunOptions, runNotebook } from '../../src/notebooks/runner.js';
 import { checkout, kernelSpec, writeCells } from './checkout.js';
 
 const TIMEOUT = 120_000;
@@ -356,6 +356,16 @@ describe('a bad notebook fails with the real error text', () => {
     expect(outputs(notebook, 1)).toHaveLength(1);
     expect(await failure(run([{ source: '1 + 1', tags }]))).toMatchObject({ kind: 'no exception', cell: 0 });
   });
+});
+
+it('a notebook outside of every clone, run from outside of every clone, gets the kernel of the clone whose code runs it', () => {
+  const outside = mkdtempSync(join(tmpdir(), 'outside-'));
+  const cwd = vi.spyOn(process, 'cwd').mockReturnValue(outside);
+  try {
+    expect(findKernelSpec(join(outside, 'mine.ipynb'))).toBe(kernelSpec);
+  } finally {
+    cwd.mockRestore();
+  }
 });
 
 describe('a kernel that cannot start says why', () => {
