@@ -17,7 +17,7 @@ import type { Question } from '../rollout/question.js';
 import { type Environment, rolloutGroups } from '../rollout/rollout.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Group, Trajectory } from '../rollout/trajectory.js';
-import { NonFiniteError } from '../tensors/finite.js';
+import { located } from '../tensors/finite.js';
 import { stepAdvantages } from './advantages.js';
 import { type GrpoDatum, grpoLoss } from './loss.js';
 import { checkGrpoSettings, type GrpoSettings } from './settings.js';
@@ -196,14 +196,6 @@ async function dataOf(
 /** What a step that fails leaves. */
 const keptBefore = (step: number): string =>
   step === 0 ? 'the weights are those of the start' : `the weights are those after step ${step}`;
-
-/** A number that is not finite, named with the step it comes up in and what is kept. */
-function located<T>(work: Promise<T>, where: string, kept: string): Promise<T> {
-  return work.catch((error: unknown) => {
-    if (!(error instanceof NonFiniteError)) throw error;
-    throw new NonFiniteError(`${where}: ${error.what}`, error.value, error.index, `${kept}; a lower learning rate may help`);
-  });
-}
 
 /** The rate of an optimiser step, counted from 0 over the whole stage: a linear climb, then level. */
 function learningRateOf(optimizerStep: number, { optimizer, warmUpSteps }: GrpoSettings): number {

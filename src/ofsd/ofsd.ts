@@ -15,6 +15,7 @@ import type { Protocol } from '../rollout/protocol.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Pair } from '../siblings/siblings.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
+import { located } from '../tensors/finite.js';
 import { forwardKlLoss } from './loss.js';
 import { privilegedPrompt } from './privileged-prompt.js';
 
@@ -189,10 +190,12 @@ export async function trainAdapter<T>(
       if (index < (from?.step ?? 0)) continue;
       signal?.throwIfAborted();
       const learningRate = settings.optimizer.learningRate * schedule(index, batches.length, settings.warmUpSteps);
-      const { gradNorm, ...report } = await update(engine, async () => ({
+      const work = update(engine, async () => ({
         ...(await engine.forwardBackward(lossOf(batch), { signal })),
         ...(await engine.optimStep({ ...settings.optimizer, learningRate })),
       }));
+      const here = `step ${index + 1} of ${batches.length} of the adapter`;
+      const { gradNorm, ...report } = await located(work, here, 'the weights are those before the adapter, which is taken off');
       await onStep?.({ ...report, step: index + 1, total: batches.length, gradNorm, learningRate });
     }
   } catch (error) {

@@ -28,6 +28,14 @@ export class NonFiniteError extends Error {
   }
 }
 
+/** A step's work, whose numbers that are not finite are named with the step they come up in and what is kept. */
+export function located<T>(work: Promise<T>, where: string, kept: string): Promise<T> {
+  return work.catch((error: unknown) => {
+    if (!(error instanceof NonFiniteError)) throw error;
+    throw new NonFiniteError(`${where}: ${error.what}`, error.value, error.index, `${kept}; a lower learning rate may help`);
+  });
+}
+
 export interface FiniteOptions {
   /** Goes into the message: what is kept as it was, and what to do. */
   readonly advice?: string;

@@ -25,6 +25,7 @@ import { classroomProtocol } from '../../src/rollout/protocol.js';
 import { rollout, rolloutGroups } from '../../src/rollout/rollout.js';
 import { type Pair, pairSiblings } from '../../src/siblings/siblings.js';
 import { startBackend } from '../../src/tensors/backend.js';
+import { NonFiniteError } from '../../src/tensors/finite.js';
 import { scriptedEngine, shelf, tokenizer } from '../rollout/scripted.js';
 import { taughtEngine, tinyEnvironment, tinyQuestions, weightsOf } from '../rollout/tiny-policy.js';
 
@@ -299,6 +300,35 @@ describe('distillation of a tiny policy', () => {
     expect(rates).toEqual(rates.map((__, i) => 0.02 * schedule(i, rates.length, 2)));
     expect(signals).toEqual(rates.map(() => signal));
     expect(await weightsOf(engine)).toEqual(before);
+  });
+
+  test('a number that is not finite is named with the step, and leaves the weights of before; other errors are passed on', async () => {
+    const failing = async (at: number, spoil: (loss: Loss) => Promise<Loss>) => {
+      let calls = 0;
+      const spy = {
+        ...engine,
+        forwardBackward: async (loss: Loss, options?: object) => engine.forwardBackward(++calls === at ? await spoil(loss) : loss, options),
+      };
+      return ofsd(spy, tinyEnvironment.protocol, pairs, settings).catch((e: unknown) => e);
+    };
+    const nan = async (loss: Loss) => {
+      // biome-ignore lint/suspicious/noExplicitAny: whichever loss it is
+      const { perToken } = loss as any;
+      const spoilt = (...given: unknown[]) => ({ ...perToken(...given), loss: tf.mul(perToken(...given).loss, Number.NaN) });
+      return { ...loss, perToken: spoilt } as Loss;
+    };
+    const total = batchesOf(pairs, settings).length;
+    const error = await failing(2, nan);
+    expect(error).toBeInstanceOf(NonFiniteError);
+    expect((error as Error).message).toMatch(
+      new RegExp(
+        `^step 2 of ${total} of the adapter: .*loss of .* is NaN, expected a finite number; the weights are those before the adapter, which is taken off; a lower learning rate may help$`,
+      ),
+    );
+    expect(engine.policy.adapter).toBeNull();
+    expect(await weightsOf(engine)).toEqual(before);
+    const full = new RangeError('the disk is full');
+    expect(await failing(1, () => Promise.reject(full))).toBe(full);
   });
 
   test('refuses settings that cannot be meant, and no pairs at all', async () => {
