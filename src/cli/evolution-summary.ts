@@ -121,6 +121,11 @@ function describeChange({ greedy, sampled }: NonNullable<RunSummary['change']>, 
     line('greedy', greedy),
     line('sampled', sampled),
     `${few} questions a set tell a change of the mean from chance above some ${half.toFixed(0)} points, and one of a single set only where it is several times that.`,
+    ...([greedy, sampled].some(({ macroDifference }) => macroDifference.high < 0)
+      ? [
+          'It answers worse than the policy it began with, beyond chance: the first thing to try is a lower --learning-rate, under another --name.',
+        ]
+      : []),
   ];
 }
 

@@ -42,3 +42,23 @@ it('compares before and after question by question, says how much so few questio
   expect(text).toMatch(/^4 questions a set tell a change of the mean from chance above some \d+ points/m);
   expect(text).toContain('1-ofsd distilled nothing: students search no more.');
 });
+
+it('says of a run that ended worse than it began, beyond chance, that it did, and what to try; of others it does not', () => {
+  const records = (right: number) =>
+    Array.from({ length: 40 }, (_, i): EvaluationRecord => {
+      const exactMatch = i < right ? 1 : 0;
+      return { dataset: 'nq-mini', questionId: `${i}`, questionText: `${i}?`, exactMatch, f1: exactMatch, searches: 1 };
+    });
+  const told = (before: number, after: number) => {
+    const greedy = compareSystems(records(before), records(after));
+    const stages = [before, after].map((right, i) => {
+      const summary = summarize(records(right));
+      return { stage: `${i}`, greedy: summary, sampled: summary };
+    });
+    return describeRun({ stages, grpo: [], pairs: [], change: { greedy, sampled: greedy }, run: 'r', policy: 'p' }, 40);
+  };
+  expect(told(20, 0)).toContain(
+    'It answers worse than the policy it began with, beyond chance: the first thing to try is a lower --learning-rate',
+  );
+  for (const text of [told(0, 20), told(20, 20), told(20, 19)]) expect(text).not.toContain('answers worse');
+});
