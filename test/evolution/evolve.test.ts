@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Engine, Loss, Snapshot } from '../../src/engines/engine.js';
 import { type EvolutionEvent, evolve } from '../../src/evolution/evolve.js';
 import { makePairs } from '../../src/evolution/pairs.js';
@@ -90,8 +90,9 @@ beforeAll(async () => {
 
 describe('two rounds', () => {
   let run: Awaited<ReturnType<typeof spied>>;
-  beforeAll(async () => {
-    run = await spied();
+  // Once, within the first test: what fails before any of them fails none, for who counts mutants.
+  beforeEach(async () => {
+    run ??= await spied();
   });
   afterAll(() => run.engine.dispose());
 

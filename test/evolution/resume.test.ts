@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { gunzipSync } from 'node:zlib';
 import { build } from 'tsdown';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { packageRoot } from '../../src/datasets.js';
+import type { EvolutionEvent } from '../../src/evolution/evolve.js';
 import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { taughtEngine } from '../rollout/tiny-policy.js';
@@ -24,7 +25,12 @@ beforeAll(async () => {
   const engine = await taughtEngine();
   await engine.save(base);
   engine.dispose();
-  await tinyRun(base, whole, { onEvent: () => events++ });
+});
+// Once, within the first test: what fails before any of them fails none, for who counts mutants.
+let run: Promise<void> | undefined;
+beforeEach(() => {
+  run ??= tinyRun(base, whole, { onEvent: () => events++ });
+  return run;
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -86,17 +92,31 @@ test('a run that was killed within self-distillation goes on there: the pairs an
     return kinds;
   };
   await stop('pairs', 1);
+  const state = () => JSON.parse(readFileSync(join(path, 'state.json'), 'utf8'));
+  expect(state()).toMatchObject({ finished: ['0-base', '1-grpo'], step: 0, checkpoint: '1-grpo', pairs: '1-ofsd' });
   expect((await stop('ofsd', 1)).slice(0, 3)).toEqual(['stage', 'pairs', 'ofsd']); // no attempt before
-  expect(JSON.parse(readFileSync(join(path, 'state.json'), 'utf8'))).toMatchObject({
-    step: 1,
-    checkpoint: '1-ofsd-step-1',
-    pairs: '1-ofsd',
-  });
+  expect(state()).toMatchObject({ step: 1, checkpoint: '1-ofsd-step-1', pairs: '1-ofsd' });
   const events: number[] = [];
   await tinyRun(base, path, {
     onEvent: (event) => void (event.kind === 'ofsd' && event.stage === '1-ofsd' && events.push(event.metrics.step)),
   });
   expect(events[0]).toBe(2);
+  expect(recordOf(path)).toEqual(recordOf(whole));
+});
+
+test('a run that was killed within GRPO goes on there, at the step after the last that was kept', async () => {
+  const path = join(folder, 'training');
+  const steps: number[] = [];
+  const abort = new AbortController();
+  const onEvent = (event: EvolutionEvent) => {
+    if (event.kind !== 'grpo' || event.stage !== '1-grpo') return;
+    steps.push(event.metrics.step);
+    if (steps.length === 2) abort.abort(new Error('stop'));
+  };
+  await expect(tinyRun(base, path, { signal: abort.signal, onEvent })).rejects.toThrow('stop');
+  expect(readdirSync(join(path, 'checkpoints')).sort()).toEqual(['0-base', '1-grpo-step-2']);
+  await tinyRun(base, path, { onEvent });
+  expect(steps).toEqual([1, 2, 3]);
   expect(recordOf(path)).toEqual(recordOf(whole));
 });
 

@@ -108,9 +108,15 @@ describe('the gate', () => {
   });
 
   test('that is not set is open, but nothing is distilled from no pair', () => {
-    expect(decideGate(made(-9, 1, 0), null)).toMatchObject({ open: true, searchGap: -2.25, teacherGain: -1 });
-    const none = { pairing: { ...made(0, 0, 0).pairing, pairs: [] }, teacher: null };
+    expect(decideGate(made(-9, 1, 0), null)).toEqual({ open: true, searchGap: -2.25, teacherGain: -1, reason: 'no gate is set' });
+    const { pairing, teacher } = made(0, 0, 0);
+    const empty = { ...pairing, pairs: [] };
     for (const set of [null, gate])
-      expect(decideGate(none, set)).toEqual({ open: false, searchGap: null, teacherGain: null, reason: 'no pairs' });
+      for (const none of [
+        { pairing: empty, teacher: null },
+        { pairing: empty, teacher },
+        { pairing, teacher: null },
+      ])
+        expect(decideGate(none, set)).toEqual({ open: false, searchGap: null, teacherGain: null, reason: 'no pairs' });
   });
 });
