@@ -171,58 +171,6 @@ test('agents, recall, training and displays are refused without what they work o
     await expect((async () => attempt())()).rejects.toThrow(message);
 });
 
-describe('siblings', () => {
-  const attempt = { tokens: [1, 2], own: [true, true], reward: 1, searches: 1 };
-  const pair = (...attempts: unknown[]) =>
-    door.pairSiblings([
-      { question, trajectories: [attempt] },
-      { question, trajectories: attempts },
-    ]);
-  refuses([
-    ['distance of nothing', () => door.distance(), 'distance: a: expected a list of token ids, got undefined'],
-    ['distance of texts', () => door.distance([1], 'ab'), 'distance: b: expected a list of token ids, got "ab"'],
-    ['distance of NaN', () => door.distance([1], [1, Number.NaN]), 'distance: b: expected a list of token ids, got a list of 2'],
-    ['pairSiblings of nothing', () => door.pairSiblings(), 'pairSiblings: expected a list of groups, got undefined'],
-    ['pairSiblings of attempts', () => door.pairSiblings([[attempt]]), 'pairSiblings: group 0: what was given: expected an object with'],
-    [
-      'choosePair of nothing',
-      () => door.choosePair(),
-      'choosePair: group: what was given: expected an object with trajectories, got undefined',
-    ],
-    ['no list of attempts', () => door.choosePair({ trajectories: attempt }), 'trajectories: expected a list of attempts, got an object'],
-    ['a missing attempt', () => pair(undefined), 'pairSiblings: group 1: attempt 0: expected an object with tokens, own, reward, searches'],
-    ['a missing reward', () => pair(attempt, { ...attempt, reward: undefined }), 'group 1: attempt 1: expected an object with tokens'],
-    ['a reward as text', () => pair({ ...attempt, reward: '1' }), 'attempt 0: reward: expected a number, got "1"'],
-    ['searches that are none', () => pair({ ...attempt, searches: Number.NaN }), 'searches: expected a whole number from 0, got NaN'],
-    ['marks of other tokens', () => pair({ ...attempt, own: [true] }), 'as many marks in own as tokens, got a list of 1 for a list of 2'],
-  ]);
-});
-
-describe('a summary', () => {
-  const record = { dataset: 'nq', questionId: '1', questionText: '?', exactMatch: 1, f1: 1, searches: 1 };
-  const of = (change: object) => door.summarize([record, { ...record, questionId: '2', ...change }]);
-  refuses([
-    ['of nothing', () => door.summarize(), 'summarize: expected a list of scored questions, got undefined'],
-    ['of a text', () => door.summarize('nq'), 'summarize: expected a list of scored questions, got "nq"'],
-    [
-      'of no records',
-      () => door.summarize([record, null]),
-      'summarize: record 1: expected an object with exactMatch, f1, searches, got null',
-    ],
-    ['of no set', () => of({ dataset: undefined }), 'summarize: record 1: dataset: expected a text, got undefined'],
-    ['of ids that are numbers', () => of({ questionId: 2 }), 'summarize: record 1: questionId: expected a text, got 2'],
-    ['of F1 as text, which would be joined', () => of({ f1: '0.5' }), 'question nq 2 has f1 "0.5", expected 0 to 1'],
-    ['of exact match as text', () => of({ exactMatch: '1' }), 'question nq 2 has exactMatch "1", expected 0 or 1'],
-    ['of failures that are none', () => of({ failedSearches: Number.NaN }), 'question nq 2 has failedSearches NaN, expected a count'],
-    ['misspelt', () => door.summarize([record], { confidance: 0.9 }), 'summarize: there is no option confidance; expected confidence'],
-    ['at a confidence as text', () => door.summarize([record], { confidence: '0.9' }), 'expected a confidence between 0 and 1'],
-    ['of one system of two', () => door.compareSystems([record]), 'compareSystems: expected a list of scored questions, got undefined'],
-    ['of two, misspelt', () => door.compareSystems([record], [record], { level: 1 }), 'compareSystems: there is no option level'],
-    ['of a benchmark without a name', () => door.loadBenchmark(), 'loadBenchmark: name: expected nq, triviaqa, popqa, hotpotqa'],
-    ['of a benchmark elsewhere', () => door.loadBenchmark('../../x'), 'bamboogle; got "../../x"'],
-  ]);
-});
-
 describe('marked text', () => {
   refuses([
     ['called with nothing', () => door.marked(), 'marked: the template: expected a list of texts, got undefined'],

@@ -97,7 +97,9 @@ function summary(folder, mutants, seconds) {
   return {
     date: new Date().toISOString(),
     command: `npm run test:mutation -- --folder ${folder}`,
-    commit: git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--', 'src', 'test', ':!test/mutation/report.json') ? ', with changes' : ''),
+    commit:
+      git('rev-parse', '--short', 'HEAD') +
+      (git('status', '--porcelain', '--', 'src', 'test', ':!test/mutation/report.json') ? ', with changes' : ''),
     versions: { node: process.version, stryker: versionOf('@stryker-mutator/core'), vitest: versionOf('vitest') },
     seconds,
     sources: fingerprint(folder),

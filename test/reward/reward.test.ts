@@ -177,6 +177,7 @@ describe('PopQA’s accuracy', () => {
   ])('capitalises %s to %s', (gold, capitalized) => {
     expect(coverMatch(`the ${capitalized}.`, [gold])).toBe(1);
     expect(coverMatch(`the ${capitalized.toUpperCase()}.`, [gold])).toBe(0);
+    expect(coverMatch([...capitalized].slice(1).join(''), [gold])).toBe(0); // without its first letter
   });
 });
 

@@ -85,6 +85,7 @@ describe('the pair of a group', () => {
     expect(pairOf(mixed).reason).toBe(
       'reference: fewest searches of 2 correct among 4 (1 search); student: most different wrong sibling (distance 1.00, 2 searches)',
     );
+    expect(pairOf(mixed, 'correct').reason).toMatch(/; student: most different correct sibling \(distance 0\.\d\d, 3 searches\)$/);
   });
 
   test('does not depend on the order of the siblings', () => {
