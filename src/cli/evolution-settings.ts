@@ -56,7 +56,7 @@ export function addGateOptions(command: Command): Command {
     .option(
       '--gate-teacher-gain <share>',
       'gate: distil only if the teacher’s exact match (0 to 1) is above its student’s by more than this',
-      finite,
+      share,
       gate.teacherGain,
     )
     .option(
@@ -94,6 +94,13 @@ export function evolutionSettings(
     },
     seed: flags.seed,
   };
+}
+
+/** A difference of two shares: above 1 the gate would never open, below −1 never shut. */
+function share(text: string): number {
+  const value = finite(text);
+  if (Math.abs(value) <= 1) return value;
+  throw new InvalidArgumentError('Expected a number from -1 to 1; --no-gate distils always.');
 }
 
 function finite(text: string): number {

@@ -160,6 +160,8 @@ describe('search-e1 evolve', () => {
     [['--sibling-questions', 5000], /--sibling-questions 5000: expected at most 800/],
     [['--seed', '12345678901234567890'], /--seed.*from 0 to 9007199254740991/],
     [['--gate-search-gap', 'much'], /--gate-search-gap.*finite number/],
+    [['--gate-teacher-gain', 2], /--gate-teacher-gain.*from -1 to 1/],
+    [['--gate-teacher-gain', '-1.5'], /--gate-teacher-gain.*from -1 to 1/],
     ...(process.platform === 'linux' ? [[['--runs', '/proc/foo'], /\/proc\/foo\S* cannot be made.*choose another folder/] as const] : []),
   ] as const)('is refused with %j', async (flags, message) => {
     const { code, stderr } = await searchE1(['evolve', '--name', 'refused', '--rounds', 1, '--eval-questions', 0, ...flags]);
