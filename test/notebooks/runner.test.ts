@@ -86,13 +86,13 @@ describe('a notebook’s own folder comes first', () => {
       mkdirSync(dirname(join(place, name)), { recursive: true });
       writeFileSync(join(place, name), text);
     };
-    write('lib/above.ts', "import { mark } from '../work/helper';\nexport const above = mark('above');");
-    write('work/helper.ts', 'export interface Marked { text: string }\nexport const mark = (text: string): Marked => ({ text });');
-    write('work/data.txt', 'the data');
+    write('lib/above.ts', "import { mark } from '../lesson/helper';\nexport const above = mark('above');");
+    write('lesson/helper.ts', 'export interface Marked { text: string }\nexport const mark = (text: string): Marked => ({ text });');
+    write('lesson/data.txt', 'the data');
     for (const name of ['own', 'simple-statistics']) {
-      write(`work/node_modules/${name}/package.json`, JSON.stringify({ name, main: 'index.js', types: 'index.d.ts' }));
-      write(`work/node_modules/${name}/index.js`, `exports.whose = 'the notebook';`);
-      write(`work/node_modules/${name}/index.d.ts`, 'export declare const whose: string;');
+      write(`lesson/node_modules/${name}/package.json`, JSON.stringify({ name, main: 'index.js', types: 'index.d.ts' }));
+      write(`lesson/node_modules/${name}/index.js`, `exports.whose = 'the notebook';`);
+      write(`lesson/node_modules/${name}/index.d.ts`, 'export declare const whose: string;');
     }
     const cells = [
       "import { mark } from './helper';\nimport { above } from '../lib/above';\nconst marked = mark('beside');\nconsole.log(marked.text, above.text);",
@@ -106,9 +106,9 @@ describe('a notebook’s own folder comes first', () => {
       { source: "import './nowhere';", tags: ['raises-exception'] },
     ];
     const path = writeCells(root, 'moved', cells);
-    renameSync(path, join(place, 'work', 'moved.ipynb'));
-    const env = { SEARCH_E1_ROOT: root, NOTEBOOK_FOLDER: join(place, 'work') };
-    const notebook = await runNotebook(join(place, 'work', 'moved.ipynb'), { kernelSpec, env });
+    renameSync(path, join(place, 'lesson', 'moved.ipynb'));
+    const env = { SEARCH_E1_ROOT: root, NOTEBOOK_FOLDER: join(place, 'lesson') };
+    const notebook = await runNotebook(join(place, 'lesson', 'moved.ipynb'), { kernelSpec, env });
     expect([0, 1, 2, 3, 4, 6].map((cell) => stdout(notebook, cell).trim())).toEqual([
       'beside above',
       'the data true',
