@@ -4,7 +4,7 @@
  * A multiply-add counts 2. Causal attention counts the keys at or before each position only; the head counts scored positions only; a backward pass counts
  * twice its forward pass, or once where a frozen weight needs no gradient of its own. Norms, rotary embeddings, softmax and the optimiser are left out.
  */
-import type { PolicyConfig } from 'search-e1';
+import type { PolicyConfig } from 'search-e1/policy';
 
 export type Architecture = Pick<PolicyConfig, 'vocabSize' | 'hiddenSize' | 'intermediateSize' | 'layers' | 'heads' | 'kvHeads'>;
 

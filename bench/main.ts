@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { backendNames } from 'search-e1';
+import { backendNames } from 'search-e1/tensors';
 import { Measurement } from './measure.js';
 import { progressOn } from './progress.js';
 import { peerPython } from './python.js';

@@ -1,5 +1,5 @@
 /** The models of the bench, and the two sizes in which it runs. */
-import type { PolicyConfig } from 'search-e1';
+import type { PolicyConfig } from 'search-e1/policy';
 import type { Architecture } from './flops.js';
 
 /** 989,312 parameters. */

@@ -1,16 +1,45 @@
 /** What JavaScript lets through where TypeScript would not: every door says what it got and what it expects, and never `Cannot read properties of undefined`. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import * as benchmarksFolder from '../src/benchmarks/index.js';
 import * as display from '../src/display/index.js';
-import * as searchE1 from '../src/index.js';
+import * as enginesFolder from '../src/engines/index.js';
+import * as evolutionFolder from '../src/evolution/index.js';
+import * as grpoFolder from '../src/grpo/index.js';
+import * as main from '../src/index.js';
+import * as ofsdFolder from '../src/ofsd/index.js';
+import * as policyFolder from '../src/policy/index.js';
+import * as rewardFolder from '../src/reward/index.js';
+import * as rolloutFolder from '../src/rollout/index.js';
+import * as runsFolder from '../src/runs/index.js';
+import * as searchFolder from '../src/search/index.js';
+import * as siblingsFolder from '../src/siblings/index.js';
+import * as tensorsFolder from '../src/tensors/index.js';
+import * as tinypediaFolder from '../src/tinypedia/index.js';
 
+const doors = {
+  ...main,
+  ...benchmarksFolder,
+  ...enginesFolder,
+  ...evolutionFolder,
+  ...grpoFolder,
+  ...ofsdFolder,
+  ...policyFolder,
+  ...rewardFolder,
+  ...rolloutFolder,
+  ...runsFolder,
+  ...searchFolder,
+  ...siblingsFolder,
+  ...tensorsFolder,
+  ...tinypediaFolder,
+};
 // biome-ignore lint/suspicious/noExplicitAny: what callers without types write is the subject
-const door = searchE1 as any;
-const { classroomProtocol, basePolicyFolder } = searchE1;
+const door = doors as any;
+const { classroomProtocol, basePolicyFolder } = door;
 const question = { id: '1', dataset: 'd', question: 'who ?', goldenAnswers: ['Ada'] };
 const environment = { protocol: classroomProtocol, searcher: { search: async () => [] } };
-let engine: searchE1.InProcessEngine;
+let engine: enginesFolder.InProcessEngine;
 beforeAll(async () => {
-  engine = await searchE1.openPolicy();
+  engine = await door.openEngine();
 });
 afterAll(() => engine.dispose());
 
@@ -23,7 +52,7 @@ const refuses = (misuses: readonly Misuse[]) =>
 
 describe('paths', () => {
   refuses(
-    (['openPolicy', 'loadPolicy', 'loadTokenizer'] as const).flatMap((name): Misuse[] => [
+    (['openEngine', 'loadPolicy', 'loadTokenizer'] as const).flatMap((name): Misuse[] => [
       [`${name}(5)`, () => door[name](5), `${name}: expected a path, got 5`],
       [`${name}(null)`, () => door[name](null), `${name}: expected a path, got null`],
       [`${name}('')`, () => door[name](''), `${name}: expected a path, got ""`],
@@ -44,13 +73,13 @@ describe('paths', () => {
 describe('options', () => {
   refuses([
     [
-      'openPolicy, misspelt',
-      () => door.openPolicy(undefined, { memorybudget: 1 }),
+      'openEngine, misspelt',
+      () => door.openEngine(undefined, { memorybudget: 1 }),
       'there is no option memorybudget; expected memoryBudget,',
     ],
-    ['openPolicy, a text', () => door.openPolicy(undefined, 'cpu'), 'openPolicy: options: expected an object, got "cpu"'],
-    ['openPolicy, a list', () => door.openPolicy(undefined, []), 'openPolicy: options: expected an object, got a list of 0'],
-    ['openPolicy, null', () => door.openPolicy(undefined, null), 'openPolicy: options: expected an object, got null'],
+    ['openEngine, a text', () => door.openEngine(undefined, 'cpu'), 'openEngine: options: expected an object, got "cpu"'],
+    ['openEngine, a list', () => door.openEngine(undefined, []), 'openEngine: options: expected an object, got a list of 0'],
+    ['openEngine, null', () => door.openEngine(undefined, null), 'openEngine: options: expected an object, got null'],
     ['loadPolicy, misspelt', () => door.loadPolicy(basePolicyFolder(), { stroage: 'stored' }), 'loadPolicy: there is no option stroage'],
     [
       'loadPolicy, storage',
@@ -156,17 +185,17 @@ describe('a score', () => {
 test('agents, recall, training and displays are refused without what they work on', async () => {
   const searcher = { search: async () => [] };
   for (const [attempt, message] of [
-    [() => searchE1.runLexicalAgent('x', 'y' as never), /^runLexicalAgent: searcher: expected an object with search, got "y"/],
-    [() => searchE1.runLexicalAgent(5 as never, searcher), /^runLexicalAgent: question: expected a text, got 5/],
-    [() => searchE1.evaluateLexicalAgent({} as never, searcher), /^evaluateLexicalAgent: expected a list of questions/],
-    [() => searchE1.evaluateLexicalAgent([], 5 as never), /^evaluateLexicalAgent: searcher: expected an object with search, got 5/],
-    [() => searchE1.measureRecall(searcher, undefined as never), /^measureRecall: expected a list of questions, got undefined/],
-    [() => searchE1.measureRecall({} as never, []), /^measureRecall: searcher: expected an object with search/],
-    [() => searchE1.measureRecall(searcher, [], 5 as never), /^measureRecall: expected a list of numbers for ks, got 5/],
-    [() => searchE1.loadQuestions(undefined as never, 'mine'), /^loadQuestions: expected a path, got undefined/],
-    [() => searchE1.loadQuestions('x.jsonl', undefined as never), /^loadQuestions: dataset: expected a text, got undefined/],
-    [() => searchE1.grpo({} as never, environment, [], undefined as never), /^grpo: settings: expected an object, got undefined/],
-    [() => searchE1.grpo({} as never, environment, [], searchE1.classroomGrpo), /^grpo: engine: expected an object with sample/],
+    [() => door.runLexicalAgent('x', 'y' as never), /^runLexicalAgent: searcher: expected an object with search, got "y"/],
+    [() => door.runLexicalAgent(5 as never, searcher), /^runLexicalAgent: question: expected a text, got 5/],
+    [() => door.evaluateLexicalAgent({} as never, searcher), /^evaluateLexicalAgent: expected a list of questions/],
+    [() => door.evaluateLexicalAgent([], 5 as never), /^evaluateLexicalAgent: searcher: expected an object with search, got 5/],
+    [() => door.measureRecall(searcher, undefined as never), /^measureRecall: expected a list of questions, got undefined/],
+    [() => door.measureRecall({} as never, []), /^measureRecall: searcher: expected an object with search/],
+    [() => door.measureRecall(searcher, [], 5 as never), /^measureRecall: expected a list of numbers for ks, got 5/],
+    [() => door.loadQuestions(undefined as never, 'mine'), /^loadQuestions: expected a path, got undefined/],
+    [() => door.loadQuestions('x.jsonl', undefined as never), /^loadQuestions: dataset: expected a text, got undefined/],
+    [() => door.grpo({} as never, environment, [], undefined as never), /^grpo: settings: expected an object, got undefined/],
+    [() => door.grpo({} as never, environment, [], door.classroomGrpo), /^grpo: engine: expected an object with sample/],
   ] as const)
     await expect((async () => attempt())()).rejects.toThrow(message);
 });
@@ -216,14 +245,14 @@ describe('displays', () => {
 });
 
 test('a disposed engine says so, whatever is asked of it, and may be disposed again', async () => {
-  const gone = await searchE1.openPolicy();
+  const gone = await door.openEngine();
   gone.dispose();
   gone.dispose();
-  const said = /the policy is disposed, and its engine with it: open it again \(openPolicy, loadPolicy\)/;
-  await expect(searchE1.rollout(gone, environment, [question])).rejects.toThrow(said);
-  await expect(searchE1.evaluatePolicy(gone, environment, [question])).rejects.toThrow(said);
+  const said = /the policy is disposed, and its engine with it: open it again \(openEngine, loadPolicy\)/;
+  await expect(door.rollout(gone, environment, [question])).rejects.toThrow(said);
+  await expect(door.evaluatePolicy(gone, environment, [question])).rejects.toThrow(said);
   await expect(gone.forward([{ tokens: [1, 2], scored: [1] }])).rejects.toThrow(said);
-  await expect(gone.forwardBackward(searchE1.crossEntropyLoss([{ tokens: [1, 2], scored: [1] }]))).rejects.toThrow(said);
+  await expect(gone.forwardBackward(door.crossEntropyLoss([{ tokens: [1, 2], scored: [1] }]))).rejects.toThrow(said);
   await expect(gone.save('nowhere')).rejects.toThrow(said);
   expect(() => gone.snapshot()).toThrow(said);
 });

@@ -1,7 +1,10 @@
 /** What products in float16 change: logits, log-probabilities and gradients of one policy on the same tokens, beside float32 on the same card. */
 import * as tf from '@tensorflow/tfjs-core';
-import { type Compute, decode, generate, headOf, linear, type Policy, selectedLogProbs, startBackend } from '../../src/index.js';
+import { generate, startBackend } from '../../src/index.js';
+import { decode, headOf } from '../../src/policy/decoder.js';
+import type { Policy } from '../../src/policy/index.js';
 import { random } from '../../src/random.js';
+import { type Compute, linear, selectedLogProbs } from '../../src/tensors/index.js';
 
 /** Largest and mean absolute difference. */
 export interface Difference {

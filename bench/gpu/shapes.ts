@@ -1,8 +1,10 @@
 /** The models that are measured, with random weights: what they compute does not matter, how fast does. */
 import * as tf from '@tensorflow/tfjs-core';
-import { basePolicyConfig, Policy, type PolicyConfig, type Qwen25Size, qwen25Configs, weightShapes } from '../../src/index.js';
+import { weightShapes } from '../../src/policy/config.js';
+import { Policy, type PolicyConfig, type Qwen25Size, qwen25Configs } from '../../src/policy/index.js';
 import { random } from '../../src/random.js';
 import { markHalf } from '../../src/tensors/half.js';
+import { basePolicyConfig } from '../../src/tinypedia/pretrain.js';
 
 export interface Work {
   readonly name: string;

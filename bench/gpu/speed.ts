@@ -1,6 +1,9 @@
 /** What a backend does in a second: matrix products, memory, and the parts of a GRPO step. */
 import * as tf from '@tensorflow/tfjs-core';
-import { type GrpoDatum, grpoLoss, type InProcessEngine, type InProcessOptions, inProcessEngine, type Tokenizer } from '../../src/index.js';
+import type { InProcessEngine, InProcessOptions } from '../../src/engines/index.js';
+import { type GrpoDatum, grpoLoss } from '../../src/grpo/index.js';
+import { inProcessEngine } from '../../src/index.js';
+import type { Tokenizer } from '../../src/policy/index.js';
 import { random } from '../../src/random.js';
 import { measureMatMul } from '../../src/tensors/measure.js';
 import { randomPolicy, type Work } from './shapes.js';

@@ -4,20 +4,10 @@
  * Lengths are forced by what the environment is told, not by what is drawn: where a turn has to end it is told a closing tag. For the check the rollouts are the
  * peer's, played back token by token, so that both sides learn from the same completions.
  */
-import {
-  type Engine,
-  type Environment,
-  type GrpoMetrics,
-  grpo,
-  ownTokens,
-  type Protocol,
-  parseAction,
-  type Question,
-  type Reply,
-  rolloutGroups,
-  type SampledSequence,
-  type Trajectory,
-} from 'search-e1';
+import { type Engine, type Environment, grpo, type Protocol, parseAction, type Question, rolloutGroups, type Trajectory } from 'search-e1';
+import type { GrpoMetrics } from 'search-e1/grpo';
+import type { Reply, SampledSequence } from 'search-e1/policy';
+import { ownTokens } from 'search-e1/rollout';
 import type { Check, GroupCheck, GrpoParams, SearchParams } from '../messages.js';
 import type { Job } from './job.js';
 import { openEngine, RIGHT, SEARCH, text, WRONG } from './words.js';

@@ -1,5 +1,6 @@
 /** Self-distillation by this package's `ofsd`: one call is adapter on, some steps over all pairs, merge. */
-import { classroomProtocol, type OfsdMetrics, ofsd, type Pair, type Trajectory } from 'search-e1';
+import { classroomProtocol, ofsd, type Pair, type Trajectory } from 'search-e1';
+import type { OfsdMetrics } from 'search-e1/ofsd';
 import type { OfsdParams } from '../messages.js';
 import type { Job } from './job.js';
 import { ADAPTER_SEED } from './training.js';

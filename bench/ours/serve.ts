@@ -1,6 +1,7 @@
 /** This project's side of the bench as a process, behind the same messages as the peers' `serve.py`. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { LoraAdapter } from 'search-e1/policy';
 import type { Architecture } from '../flops.js';
 import type { AdapterParams, GrpoParams, Message, OfsdParams, SamplingParams, SearchParams, TrainingParams } from '../messages.js';
 import { configOf } from '../model.js';
@@ -8,8 +9,9 @@ import { Job, memory } from './job.js';
 
 const job = new Job();
 const start = memory(); // before anything is loaded
-const { configToJson, createAdapter, measureMatMul, Policy, random, savePolicy, startBackend, version, weightShapes, writeSafetensors } =
-  await import('search-e1');
+const { random, savePolicy, startBackend, version } = await import('search-e1');
+const { configToJson, Policy, weightShapes, writeSafetensors } = await import('search-e1/policy');
+const { measureMatMul } = await import('search-e1/tensors');
 const { ADAPTER_SEED, lora, training } = await import('./training.js');
 const { grpoStep, searchStep } = await import('./grpo.js');
 const { ofsdSteps } = await import('./ofsd.js');
@@ -22,12 +24,12 @@ async function make({ folder, model, dtype, rank, alpha }: Extract<Message, { do
   const config = configOf(model);
   const policy = Policy.initialize(config, random(1, 'bench'), { scale: 0.1 });
   await savePolicy(policy, folder);
-  policy.dispose();
-  const { variables } = createAdapter(config, { rank, alpha, seed: ADAPTER_SEED });
+  policy.addAdapter({ rank, alpha, seed: ADAPTER_SEED });
+  const { variables } = policy.adapter as LoraAdapter;
   const tensors = new Map<string, { values: Float32Array; shape: readonly number[] }>();
   for (const [name, variable] of variables) tensors.set(name, { values: await variable.data<'float32'>(), shape: variable.shape });
   await writeSafetensors(join(folder, 'adapter.safetensors'), tensors);
-  for (const variable of variables.values()) variable.dispose();
+  policy.dispose();
 }
 
 /**

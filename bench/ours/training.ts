@@ -1,5 +1,6 @@
 /** The training step: cross entropy over scored tokens, clipped gradients, AdamW; all weights, or a LoRA adapter. */
-import { crossEntropyLoss, type Engine, type Scored } from 'search-e1';
+import { crossEntropyLoss, type Engine } from 'search-e1';
+import type { Scored } from 'search-e1/engines';
 import type { AdapterParams, TrainingParams } from '../messages.js';
 import type { Job } from './job.js';
 import { openEngine } from './words.js';

@@ -4,7 +4,9 @@
  * Three ids beyond the model's vocabulary are text that ends a turn. No model writes them: the bench tells them to the environment at the place where a
  * turn has to end, instead of what was drawn there.
  */
-import { type InProcessEngine, inProcessEngine, loadPolicy, type Tokenizer } from 'search-e1';
+import { inProcessEngine, loadPolicy } from 'search-e1';
+import type { InProcessEngine } from 'search-e1/engines';
+import type { Tokenizer } from 'search-e1/policy';
 
 export const SEARCH = 1_000_000;
 export const RIGHT = 1_000_001;

@@ -7,7 +7,7 @@
  */
 import * as z from 'zod';
 import { checkChoice, checkPath, checkText } from '../arguments.js';
-import { datasetPath } from '../datasets.js';
+import { datasetPath } from '../platform/datasets.js';
 import type { Question } from '../rollout/question.js';
 import { MAX_IN_MEMORY } from '../search/corpus.js';
 import { type ReadLinesOptions, readLines } from '../search/lines.js';

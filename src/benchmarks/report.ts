@@ -23,7 +23,7 @@ export interface SetRow {
 }
 
 /** Our sets, then the macro mean and the question-weighted mean. */
-export function setRows(summary: Summary): SetRow[] {
+export function rowsBySet(summary: Summary): SetRow[] {
   const { n, macroMean, macroF1, macroSearches, macroSearchR1Score, questionMean, questionF1, questionSearches, questionSearchR1Score } =
     summary;
   return [
@@ -53,7 +53,7 @@ export interface TypeRow extends SetRow {
  *
  * A set's mean hides what its types share out: half of all comparisons are right by guessing. Default: the record's own type.
  */
-export function typeRows<R extends EvaluationRecord>(
+export function rowsByType<R extends EvaluationRecord>(
   records: readonly R[],
   typeOf: (record: R) => string = ({ type }) => type ?? 'not told',
   options: IntervalOptions = {},
@@ -62,7 +62,7 @@ export function typeRows<R extends EvaluationRecord>(
   const types = summary.sets.flatMap(({ dataset }) => {
     const own = records.filter((record) => record.dataset === dataset);
     return [...new Set(own.map(typeOf))].map((type): TypeRow => {
-      const [row] = setRows(
+      const [row] = rowsBySet(
         summarize(
           own.filter((record) => typeOf(record) === type),
           options,
@@ -73,7 +73,7 @@ export function typeRows<R extends EvaluationRecord>(
   });
   return [
     ...types,
-    ...setRows(summary)
+    ...rowsBySet(summary)
       .slice(summary.sets.length)
       .map((row): TypeRow => ({ ...row, type: 'all' })),
   ];
@@ -94,7 +94,7 @@ export interface SystemRow {
 }
 
 /** Our measurement first, then the published rows for `model` sizes that match `filter` (default: all). */
-export function systemRows(system: string, summary: Summary, filter: (row: PublishedRow) => boolean = () => true): SystemRow[] {
+export function rowsBySystem(system: string, summary: Summary, filter: (row: PublishedRow) => boolean = () => true): SystemRow[] {
   const measured = new Map(summary.sets.map((set) => [set.dataset, points(set.exactMatch.value)]));
   const complete = benchmarkNames.every((name) => measured.has(name)) && summary.sets.length === benchmarkNames.length;
   return [

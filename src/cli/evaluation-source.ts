@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { type BenchmarkName, benchmarkNames } from '../benchmarks/benchmark-names.js';
 import { loadBenchmark, loadQuestions } from '../benchmarks/load.js';
 import { type BenchmarkHalf, selectHalf } from '../benchmarks/split.js';
-import { datasetPath } from '../datasets.js';
+import { datasetPath } from '../platform/datasets.js';
 import type { Question } from '../rollout/question.js';
 import { loadCorpus } from '../search/corpus.js';
 import { createSearcher } from '../search/minisearch.js';

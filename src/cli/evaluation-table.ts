@@ -1,7 +1,7 @@
 /** The result of `evaluate` for people: what was asked of whom, the sets, the means, and what others publish. */
 import { benchmarkNames, benchmarks } from '../benchmarks/benchmark-names.js';
 import type { Summary } from '../benchmarks/evaluate.js';
-import { setRows, systemRows } from '../benchmarks/report.js';
+import { rowsBySet, rowsBySystem } from '../benchmarks/report.js';
 import { tableText } from '../display/table.js';
 import type { BackendReport } from '../tensors/backend.js';
 import type { EvaluationSource } from './evaluation-source.js';
@@ -19,7 +19,7 @@ export function describeEvaluation(result: EvaluationResult): string {
   const { agent, kind, half, passages, remarks, temperature } = result;
   const how = temperature === undefined ? '' : temperature === 0 ? ', greedy' : `, sampled at temperature ${temperature}`;
   const part = kind === 'tinypedia' ? '' : half === 'both' ? ', both halves' : `, ${half} half`;
-  const sets = setRows(result).map(({ set, n, em, interval, f1, searches, searchR1 }) => ({
+  const sets = rowsBySet(result).map(({ set, n, em, interval, f1, searches, searchR1 }) => ({
     set,
     n,
     EM: em.toFixed(1),
@@ -40,7 +40,7 @@ export function describeEvaluation(result: EvaluationResult): string {
 }
 
 function published(result: EvaluationResult): string {
-  const rows = systemRows(result.agent, result).map(({ system, sets, average, questionWeighted, status }) => ({
+  const rows = rowsBySystem(result.agent, result).map(({ system, sets, average, questionWeighted, status }) => ({
     system,
     ...Object.fromEntries(benchmarkNames.map((name) => [benchmarks[name].display, sets[name]?.toFixed(1) ?? '–'])),
     average: average?.toFixed(1) ?? '–',

@@ -2,9 +2,9 @@
 import { compareSystems, type Estimate, type PairedDifference, type Summary } from '../benchmarks/evaluate.js';
 import { tableText } from '../display/table.js';
 import type { GateDecision } from '../evolution/pairs.js';
-import type { RunFolder } from '../evolution/run-folder.js';
 import type { EvolutionSettings } from '../evolution/settings.js';
 import { stagesOf } from '../evolution/stages.js';
+import type { RunFolder } from '../runs/run-folder.js';
 import { shellCommand } from './shell.js';
 
 export interface StageSummary {

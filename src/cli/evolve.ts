@@ -3,11 +3,11 @@ import { appendFile, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { printable, printableJson } from '../display/printable.js';
-import { policySum } from '../evolution/checksums.js';
 import { evolve } from '../evolution/evolve.js';
-import { RunFolder } from '../evolution/run-folder.js';
 import type { SiblingSettings } from '../evolution/settings.js';
-import { replaceFile } from '../replace-file.js';
+import { replaceFile } from '../platform/replace-file.js';
+import { policySum } from '../runs/checksums.js';
+import { RunFolder } from '../runs/run-folder.js';
 import { type BackendReport, type ComputedOn, computedOn } from '../tensors/backend.js';
 import { NonFiniteError } from '../tensors/finite.js';
 import { basePolicyFolder } from '../tinypedia/base-policy.js';
@@ -25,7 +25,7 @@ import {
 import { describeRun, summarizeRun } from './evolution-summary.js';
 import { evolutionTasks } from './evolution-tasks.js';
 import { givenBy, type Io, interruptible, UsageError } from './io.js';
-import { openBackend, openEngine, warnOfOtherBackend } from './open-policy.js';
+import { openBackend, openGivenEngine, warnOfOtherBackend } from './open-policy.js';
 import {
   addCommonOptions,
   type CommonFlags,
@@ -120,7 +120,7 @@ async function runEvolve(flags: Flags, command: Command, io: Io): Promise<void> 
   checkSiblingQuestions(chosen, world.train);
   const backend = await openBackend(io, flags);
   const questions = evaluation(chosen.evalQuestions);
-  const engine = await openEngine(chosen.policy, memoryBudget(chosen));
+  const engine = await openGivenEngine(chosen.policy, memoryBudget(chosen));
   let run: RunFolder | undefined;
   try {
     const config = { command: 'evolve', flags: chosen, settings, policy };

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { Command } from 'commander';
-import { packageRoot } from '../datasets.js';
 import { printable, printableJson } from '../display/printable.js';
 import { buildBook, describeBook, reportProgress } from '../notebooks/index.js';
+import { packageRoot } from '../platform/datasets.js';
 import { Failed, givenBy, type Io, interruptible, UsageError } from './io.js';
 import { addCommonOptions, type CommonFlags, examples, integer, positive } from './options.js';
 

@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { printable } from '../display/printable.js';
 import type { Engine } from '../engines/engine.js';
 import { type InProcessOptions, inProcessEngine } from '../engines/in-process.js';
+import { openEngine } from '../engines/open.js';
 import { loadAdapter } from '../policy/adapter-files.js';
 import { loadPolicy } from '../policy/checkpoint.js';
 import type { LoadProgress } from '../policy/shards.js';
@@ -10,7 +11,6 @@ import { loadTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import { classroomProtocol, type Protocol } from '../rollout/protocol.js';
 import { searchR1Protocol } from '../rollout/search-r1.js';
 import { type BackendReport, type ComputedOn, startBackend } from '../tensors/backend.js';
-import { openPolicy } from '../tinypedia/base-policy.js';
 import { givenBy, type Io, UsageError } from './io.js';
 import type { CommonFlags } from './options.js';
 
@@ -35,8 +35,8 @@ export function warnOfOtherBackend(io: Io, before: ComputedOn, now: ComputedOn):
 }
 
 /** An engine over a checkpoint folder; without one the base policy that comes with the package. */
-export const openEngine = (folder: string | undefined, options?: InProcessOptions): Promise<Engine> =>
-  givenBy('--policy', () => openPolicy(folder, options));
+export const openGivenEngine = (folder: string | undefined, options?: InProcessOptions): Promise<Engine> =>
+  givenBy('--policy', () => openEngine(folder, options));
 
 /** How the policy is called in results. */
 export const policyName = (folder: string | undefined): string => folder ?? 'base policy';
@@ -77,7 +77,7 @@ export function checkModelFlags({ policy, model, adapter }: ModelFlags): void {
 /** The engine of the policy or model that the options name, its size and loading time said on stderr. */
 export async function openModel(flags: ModelFlags, io: Io): Promise<Engine> {
   const { model, adapter } = flags;
-  if (model === undefined) return openEngine(flags.policy);
+  if (model === undefined) return openGivenEngine(flags.policy);
   const tokenizer = await givenBy('--model', async () => loadTokenizer(model));
   const progress: LoadProgress[] = [];
   const onProgress = (each: LoadProgress) => {

@@ -2,21 +2,21 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { datasetPath } from '../datasets.js';
 import { printable, printableJson } from '../display/printable.js';
 import { duration } from '../display/progress.js';
-import { policySum } from '../evolution/checksums.js';
-import { RunOwner } from '../evolution/run-owner.js';
 import { STUDY_ARMS, type StudyArm, type StudySettings, study } from '../evolution/study.js';
-import { makeFolder } from '../make-folder.js';
-import { replaceFile } from '../replace-file.js';
+import { datasetPath } from '../platform/datasets.js';
+import { makeFolder } from '../platform/make-folder.js';
+import { replaceFile } from '../platform/replace-file.js';
+import { policySum } from '../runs/checksums.js';
+import { RunOwner } from '../runs/run-owner.js';
 import { basePolicyFolder } from '../tinypedia/base-policy.js';
 import { MINI_SETS } from '../tinypedia/questions.js';
 import { version } from '../version.js';
 import { type Classroom, openClassroom } from './classroom.js';
 import { addEvolutionOptions, checkSiblingQuestions, type EvolutionFlags, evolutionSettings } from './evolution-settings.js';
 import { givenBy, type Io, interruptible, UsageError } from './io.js';
-import { openBackend, openEngine, policyName } from './open-policy.js';
+import { openBackend, openGivenEngine, policyName } from './open-policy.js';
 import {
   addCommonOptions,
   type CommonFlags,
@@ -173,7 +173,7 @@ async function measure(
   const scratch = join(flags.out, `.seed-${seed}-grpo`);
   try {
     return await study(
-      () => openEngine(flags.policy, memoryBudget(flags)),
+      () => openGivenEngine(flags.policy, memoryBudget(flags)),
       scratch,
       environment,
       world.train,

@@ -17,14 +17,14 @@ import type { Group } from '../rollout/trajectory.js';
 import type { Pairing } from '../siblings/siblings.js';
 import { type Evaluation, evaluateBoth, summaryOf } from './evaluation.js';
 import { checkTrainingQuestions, decideGate, type GateDecision, type MadePairs, makePairs } from './pairs.js';
-import type { RunFolder } from './run-folder.js';
+import type { Run } from './run.js';
 import { checkEvolutionSettings, type EvolutionSettings } from './settings.js';
 import { type Stage, stageSeed, stagesOf, stepCheckpoint } from './stages.js';
 import type { TeacherCheck } from './teacher-check.js';
 
 export interface EvolutionOptions {
   /** Records and checkpoints, and where a run is resumed from. Without it nothing is written. */
-  readonly run?: RunFolder;
+  readonly run?: Run;
   /** Evaluated before the first and after every stage. */
   readonly evaluation?: readonly Question[];
   readonly onEvent?: (event: EvolutionEvent) => void | Promise<void>;

@@ -7,7 +7,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { packageRoot } from '../datasets.js';
+import { packageRoot } from '../platform/datasets.js';
 import { type Kernel, KernelDied, type KernelOptions, startKernel } from './kernel.js';
 import { type Cell, type CodeCell, joinText, type Notebook, type Output, readNotebook } from './notebook.js';
 import { outputCollector } from './outputs.js';

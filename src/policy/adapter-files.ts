@@ -10,7 +10,8 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { checkOptions, checkPath } from '../arguments.js';
-import { finishReplacing, openWhole, replaceFiles } from '../replace-file.js';
+import { isThere } from '../platform/files.js';
+import { finishReplacing, openWhole, replaceFiles } from '../platform/replace-file.js';
 import type { AdamWState } from '../tensors/adamW.js';
 import { ensureBackend } from '../tensors/backend.js';
 import { assertFinite } from '../tensors/finite.js';
@@ -20,7 +21,6 @@ import { weightShapes } from './config.js';
 import { adapterName, LARGEST_ALPHA, type LoraAdapter } from './lora.js';
 import { loadOptimizer, OPTIMIZER_FILE, writeOptimizer } from './optimizer-files.js';
 import type { Policy } from './policy.js';
-import { isThere } from './regular-file.js';
 import { listed, NOT_SAVED, openSafetensors, type SafetensorsFile, type StoredTensor, writeSafetensors } from './safetensors.js';
 import { readJson } from './shards.js';
 

@@ -5,7 +5,7 @@
  */
 import { join } from 'node:path';
 import { z } from 'zod';
-import { isThere } from './regular-file.js';
+import { isThere } from '../platform/files.js';
 import type { SamplingLimits } from './sampling.js';
 import { readJson } from './shards.js';
 

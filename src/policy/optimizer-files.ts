@@ -3,9 +3,9 @@
  * the number of steps taken in its metadata. No other program reads it. There is none before the first step, where all moments are 0.
  */
 import { join } from 'node:path';
+import { isThere } from '../platform/files.js';
 import type { AdamWState } from '../tensors/adamW.js';
 import { assertFinite } from '../tensors/finite.js';
-import { isThere } from './regular-file.js';
 import { listed, NOT_SAVED, openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
 
 export const OPTIMIZER_FILE = 'optimizer.safetensors';

@@ -39,7 +39,7 @@ export class Policy {
 
   /** By Hugging Face name; variables, so that an optimiser can move them. @throws Error once the policy is disposed */
   get weights(): ReadonlyMap<string, tf.Variable> {
-    if (this.#disposed) throw new Error('the policy is disposed, and its engine with it: open it again (openPolicy, loadPolicy)');
+    if (this.#disposed) throw new Error('the policy is disposed, and its engine with it: open it again (openEngine, loadPolicy)');
     return this.#weights;
   }
 

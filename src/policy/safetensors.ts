@@ -6,9 +6,9 @@
  */
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { syncFolder, temporaryFor } from '../replace-file.js';
+import { checkRegularFile } from '../platform/files.js';
+import { syncFolder, temporaryFor } from '../platform/replace-file.js';
 import { widenHalves } from '../tensors/half.js';
-import { checkRegularFile } from './regular-file.js';
 
 export type StoredType = 'F32' | 'F16' | 'BF16';
 

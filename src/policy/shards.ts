@@ -7,11 +7,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type * as tf from '@tensorflow/tfjs-core';
+import { checkRegularFile, isThere } from '../platform/files.js';
 import { unwritten } from '../tensors/filled.js';
 import { firstNonFinite, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../tensors/finite.js';
 import { type HalfFormat, markHalf, widenHalves } from '../tensors/half.js';
 import { type PolicyConfig, weightShapes } from './config.js';
-import { checkRegularFile, isThere } from './regular-file.js';
 import { BYTES_OF, listed, openSafetensors, type SafetensorsFile, SLICE, type StoredType, type TensorRecord } from './safetensors.js';
 
 const EMBEDDING = 'model.embed_tokens.weight';

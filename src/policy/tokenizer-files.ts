@@ -10,8 +10,8 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
+import { checkRegularFile, isThere } from '../platform/files.js';
 import type { AddedToken } from './added-tokens.js';
-import { checkRegularFile, isThere } from './regular-file.js';
 
 /** What `tokenizer.json` holds, as far as it is looked at here. */
 export interface TokenizerDefinition {

@@ -6,8 +6,8 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-// For its side effect: under Node, tfjs-core alone registers no gradients of its operations.
-import '@tensorflow/tfjs';
+
+import './tfjs-gradients.js';
 import * as tf from '@tensorflow/tfjs-core';
 import { checkSlices } from './checked-slice.js';
 import { useKernels } from './dispatch.js';

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../datasets.js';
+import { packageRoot } from '../platform/datasets.js';
 
 /** Why a backend does not start here, and what the user can do about it. */
 export class BackendUnavailable extends Error {

@@ -2,9 +2,9 @@
 
 import { writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { checkObject, checkOptions, checkPath } from '../arguments.js';
-import { datasetPath } from '../datasets.js';
-import { IN_PROCESS_OPTIONS, type InProcessEngine, type InProcessOptions, inProcessEngine } from '../engines/in-process.js';
+import { checkObject, checkPath } from '../arguments.js';
+import { inProcessEngine } from '../engines/in-process.js';
+import { datasetPath } from '../platform/datasets.js';
 import { loadPolicy, savePolicy } from '../policy/checkpoint.js';
 import { Policy } from '../policy/policy.js';
 import { loadTokenizer } from '../policy/tokenizer.js';
@@ -23,13 +23,6 @@ import { discardUnfinished, finishUnfinished, keepUnfinished, openUnfinished, un
 
 /** Folder of the committed base policy, a Hugging Face checkpoint with its tokenizer. */
 export const basePolicyFolder = (): string => datasetPath('tinypedia', 'base-policy');
-
-/** An engine over a checkpoint folder that holds its tokenizer; default the base policy. Starts the best backend where none is active. */
-export async function openPolicy(folder: string = basePolicyFolder(), options: InProcessOptions = {}): Promise<InProcessEngine> {
-  checkPath('openPolicy', folder);
-  checkOptions('openPolicy', options, IN_PROCESS_OPTIONS);
-  return inProcessEngine(await loadPolicy(folder), loadTokenizer(folder), { tokenizerFolder: folder, ...options });
-}
 
 /** Optimiser steps between two states that are kept on disk: well under a minute of work that a kill may cost, for 5 MB written. */
 const STEPS_BETWEEN_SAVES = 100;

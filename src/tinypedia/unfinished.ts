@@ -6,8 +6,8 @@
  */
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeFolder } from '../make-folder.js';
-import { replaceFile } from '../replace-file.js';
+import { makeFolder } from '../platform/make-folder.js';
+import { replaceFile } from '../platform/replace-file.js';
 import type { ComputedOn } from '../tensors/backend.js';
 import type { PretrainMetrics, PretrainSettings } from './pretrain.js';
 

@@ -8,9 +8,9 @@ import { evaluationRecord } from '../../src/benchmarks/evaluate-policy.js';
 import { evaluateLexicalAgent } from '../../src/benchmarks/lexical-evaluation.js';
 import { loadBenchmark, loadQuestions } from '../../src/benchmarks/load.js';
 import { type PublishedRow, publishedRecall, publishedRows } from '../../src/benchmarks/published.js';
-import { setRows, systemRows, typeRows } from '../../src/benchmarks/report.js';
+import { rowsBySet, rowsBySystem, rowsByType } from '../../src/benchmarks/report.js';
 import { halfOf, selectHalf } from '../../src/benchmarks/split.js';
-import { datasetPath, packageRoot } from '../../src/datasets.js';
+import { datasetPath, packageRoot } from '../../src/platform/datasets.js';
 import type { Trajectory } from '../../src/rollout/trajectory.js';
 import { loadCorpus } from '../../src/search/corpus.js';
 import { createSearcher } from '../../src/search/minisearch.js';
@@ -288,7 +288,7 @@ describe('tables', () => {
   ];
 
   it('show each set, the mean of sets and the mean of questions, and do not mix the two up', () => {
-    expect(setRows(summarize(records)).map(({ interval, ...row }) => row)).toEqual([
+    expect(rowsBySet(summarize(records)).map(({ interval, ...row }) => row)).toEqual([
       { set: 'NQ', n: 4, em: 25, f1: 38, searches: 2 },
       { set: '2wiki-mini', n: 2, em: 100, f1: 90, searches: 0.5 },
       { set: 'macro mean', n: 6, em: 62.5, f1: 64, searches: 1.25 }, // (25 + 100) / 2, (38 + 90) / 2, (2 + .5) / 2
@@ -298,21 +298,21 @@ describe('tables', () => {
 
   it('have Search-R1’s score where every question was scored so, and else no such column', () => {
     const known = records.map((record, i) => ({ ...record, searchR1Score: i === 0 ? 0 : 1 }));
-    expect(setRows(summarize(known)).map(({ searchR1 }) => searchR1)).toEqual([75, 100, 87.5, 83.3]);
-    expect(setRows(summarize(records)).some((row) => 'searchR1' in row)).toBe(false);
+    expect(rowsBySet(summarize(known)).map(({ searchR1 }) => searchR1)).toEqual([75, 100, 87.5, 83.3]);
+    expect(rowsBySet(summarize(records)).some((row) => 'searchR1' in row)).toBe(false);
   });
 
   it('show each exact match’s own interval in points', () => {
     const summary = summarize(records);
     const text = ({ low, high }: { low: number; high: number }) => `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`;
-    expect(setRows(summary).map(({ interval }) => interval)).toEqual(
+    expect(rowsBySet(summary).map(({ interval }) => interval)).toEqual(
       [summary.sets[0].exactMatch, summary.sets[1].exactMatch, summary.macroMean, summary.questionMean].map(text),
     );
-    expect(setRows(summary)[0].interval).toBe('4.6 to 69.9'); // Wilson, 1 of 4
+    expect(rowsBySet(summary)[0].interval).toBe('4.6 to 69.9'); // Wilson, 1 of 4
   });
 
   it('split a set by the types of its questions, and end with both means', () => {
-    const rows = typeRows(records);
+    const rows = rowsByType(records);
     expect(rows.map(({ set, type, n, em, f1 }) => [set, type, n, em, f1])).toEqual([
       ['NQ', 'not told', 4, 25, 38],
       ['2wiki-mini', 'comparison', 1, 100, 100],
@@ -320,7 +320,7 @@ describe('tables', () => {
       ['macro mean', 'all', 6, 62.5, 64],
       ['question-weighted mean', 'all', 6, 50, 55.3],
     ]);
-    expect(typeRows(records, ({ searches }) => `${searches} searches`).map(({ type, n }) => [type, n])).toEqual([
+    expect(rowsByType(records, ({ searches }) => `${searches} searches`).map(({ type, n }) => [type, n])).toEqual([
       ['2 searches', 2],
       ['3 searches', 1],
       ['1 searches', 1],
@@ -329,12 +329,12 @@ describe('tables', () => {
       ['all', 6],
       ['all', 6],
     ]);
-    expect(typeRows(records, undefined, { confidence: 0.5 })[0].interval).not.toBe(rows[0].interval);
+    expect(rowsByType(records, undefined, { confidence: 0.5 })[0].interval).not.toBe(rows[0].interval);
   });
 
   it('compare a measurement with the published rows only over all seven sets', () => {
     const one = summarize([record('nq', 1, 1, 1, 2)]);
-    const [ours, ...theirs] = systemRows('lexical agent', one);
+    const [ours, ...theirs] = rowsBySystem('lexical agent', one);
     expect(ours).toEqual({
       system: 'lexical agent',
       status: 'measured here',
@@ -344,23 +344,23 @@ describe('tables', () => {
     });
     expect(theirs).toHaveLength(publishedRows.length);
     const all = benchmarkNames.map((name, i) => record(name, 0, i % 2, 0, 0));
-    expect(systemRows('ours', summarize([...all, record('nq', 1, 1, 0, 0)]))[0]).toMatchObject({
+    expect(rowsBySystem('ours', summarize([...all, record('nq', 1, 1, 0, 0)]))[0]).toMatchObject({
       average: 50, // NQ 1 of 2, three of the other six
       questionWeighted: 50, // 4 of 8
     });
-    expect(systemRows('ours', summarize([...all, record('triviaqa', 1, 1, 0, 0), record('triviaqa', 2, 0, 0, 0)]))[0]).toMatchObject({
+    expect(rowsBySystem('ours', summarize([...all, record('triviaqa', 1, 1, 0, 0), record('triviaqa', 2, 0, 0, 0)]))[0]).toMatchObject({
       average: 38.1, // (2/3 + 2) / 7
       questionWeighted: 44.4, // 4 of 9
     });
-    expect(systemRows('ours', summarize([...all.slice(1), record('another', 1, 1, 0, 0)]))[0]).toMatchObject({ average: null }); // seven, one of them another
-    expect(systemRows('ours', summarize([...all, record('another', 1, 1, 0, 0)]))[0]).toMatchObject({
+    expect(rowsBySystem('ours', summarize([...all.slice(1), record('another', 1, 1, 0, 0)]))[0]).toMatchObject({ average: null }); // seven, one of them another
+    expect(rowsBySystem('ours', summarize([...all, record('another', 1, 1, 0, 0)]))[0]).toMatchObject({
       average: null,
       questionWeighted: null,
     });
   });
 
   it('give the published rows both means too, the second from the sizes of the whole splits', () => {
-    const rows = systemRows('ours', summarize(records), ({ system }) => system === 'RAG' || system === 'SD-Search').slice(1);
+    const rows = rowsBySystem('ours', summarize(records), ({ system }) => system === 'RAG' || system === 'SD-Search').slice(1);
     expect(rows.map(({ system, status, average }) => [system, status, average])).toEqual([
       ['RAG (Qwen2.5-3B-Instruct)', 'published', 27],
       ['SD-Search (Qwen2.5-3B)', 'published', 42.8],

@@ -6,7 +6,7 @@ import { evaluateLexicalAgent, type LexicalRecord } from '../../src/benchmarks/l
 import { birthOf, deathOf, namesOf, nationalityOf, pageOf } from '../../src/benchmarks/lexical-reading.js';
 import { loadBenchmark } from '../../src/benchmarks/load.js';
 import { selectHalf } from '../../src/benchmarks/split.js';
-import { datasetPath } from '../../src/datasets.js';
+import { datasetPath } from '../../src/platform/datasets.js';
 import { extractAnswer } from '../../src/reward/extract-answer.js';
 import { parseAction } from '../../src/rollout/protocol.js';
 import { loadCorpus } from '../../src/search/corpus.js';

@@ -2,7 +2,7 @@
 import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { datasetPath } from '../../src/datasets.js';
+import { datasetPath } from '../../src/platform/datasets.js';
 import { saveAdapter } from '../../src/policy/adapter-files.js';
 import { savePolicy } from '../../src/policy/checkpoint.js';
 import { configToJson, weightShapes } from '../../src/policy/config.js';

@@ -6,12 +6,12 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Engine, Loss, Snapshot } from '../../src/engines/engine.js';
 import { type EvolutionEvent, evolve } from '../../src/evolution/evolve.js';
 import { makePairs } from '../../src/evolution/pairs.js';
-import { RunFolder } from '../../src/evolution/run-folder.js';
 import type { EvolutionSettings } from '../../src/evolution/settings.js';
 import { stageSeed } from '../../src/evolution/stages.js';
 import { grpo } from '../../src/grpo/grpo.js';
 import type { GrpoDatum } from '../../src/grpo/loss.js';
 import { ofsd } from '../../src/ofsd/ofsd.js';
+import { RunFolder } from '../../src/runs/run-folder.js';
 import { startBackend } from '../../src/tensors/backend.js';
 import { taughtEngine, tinyEnvironment, tinyQuestions, weightsOf } from '../rollout/tiny-policy.js';
 import { tinyEvolution } from './tiny-run.js';

@@ -2,10 +2,10 @@
 
 import { inProcessEngine } from '../../src/engines/in-process.js';
 import { type EvolutionEvent, evolve } from '../../src/evolution/evolve.js';
-import { RunFolder } from '../../src/evolution/run-folder.js';
 import { classroomEvolution, type EvolutionSettings } from '../../src/evolution/settings.js';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
 import { loadTokenizer } from '../../src/policy/tokenizer.js';
+import { RunFolder } from '../../src/runs/run-folder.js';
 import { tinyEnvironment, tinyQuestions } from '../rollout/tiny-policy.js';
 
 const { grpo, ofsd } = classroomEvolution;

@@ -84,7 +84,7 @@ describe.each([
     const run = (asked: (options: DecoderOptions) => tf.Tensor2D) => {
       const { value, grads } = tf.variableGrads(() => {
         const states = asked(leftPadded(f)); // [R, d]
-        return tf.sum(tf.mul(states, tf.cos(tf.range(0, states.size).reshape(states.shape)))) as tf.Scalar;
+        return tf.sum(tf.mul(states, tf.cos(tf.reshape(tf.range(0, states.size), states.shape)))) as tf.Scalar;
       });
       return [value, ...Object.values(grads)].map((tensor) => tensor.dataSync());
     };

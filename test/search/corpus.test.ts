@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { datasetPath } from '../../src/datasets.js';
+import { datasetPath } from '../../src/platform/datasets.js';
 import { loadCorpus, readCorpus, splitContents } from '../../src/search/corpus.js';
 
 describe('a corpus file', () => {

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadQuestions } from '../../src/benchmarks/load.js';
-import { datasetPath } from '../../src/datasets.js';
+import { datasetPath } from '../../src/platform/datasets.js';
 import { loadCorpus } from '../../src/search/corpus.js';
 import { createSearcher } from '../../src/search/minisearch.js';
 import { measureRecall, type Recall } from '../../src/search/recall.js';

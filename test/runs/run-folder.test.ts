@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { RunFolder } from '../../src/evolution/run-folder.js';
 import type { Group } from '../../src/rollout/trajectory.js';
+import { RunFolder } from '../../src/runs/run-folder.js';
 
 let path: string;
 beforeEach(() => {

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { finishReplacing, openWhole, replaceFile, replaceFiles } from '../src/replace-file.js';
+import { finishReplacing, openWhole, replaceFile, replaceFiles } from '../../src/platform/replace-file.js';
 
 /** How many more operations that change something there are before the process is killed: none works after that. */
 const life = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY }));
@@ -115,7 +115,7 @@ describe('files of a folder that are replaced together', () => {
     const inside = join(folder, 'inside');
     mkdirSync(join(inside, '.saved'), { recursive: true });
     put('precious', 'mine');
-    for (const outdated of ['../precious', '..', 'a\\b', 3]) {
+    for (const outdated of ['../../precious', '..', 'a\\b', 3]) {
       writeFileSync(
         join(inside, '.saved', 'plan.json'),
         JSON.stringify({ pid: DEAD, marker: 'config.json', files: ['config.json'], outdated: [outdated] }),

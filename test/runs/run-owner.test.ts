@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { build } from 'tsdown';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { packageRoot } from '../../src/datasets.js';
-import { RunOwner } from '../../src/evolution/run-owner.js';
+import { packageRoot } from '../../src/platform/datasets.js';
+import { RunOwner } from '../../src/runs/run-owner.js';
 
 let folder: string;
 let out: string;

@@ -11,32 +11,23 @@ import { appendFile, open, readdir, readFile, rm, stat, truncate } from 'node:fs
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip, gzipSync } from 'node:zlib';
-import { makeFolder } from '../make-folder.js';
-import { replaceFile } from '../replace-file.js';
+import type { Evaluation } from '../evolution/evaluation.js';
+import type { MadePairs } from '../evolution/pairs.js';
+import type { Run, RunProgress } from '../evolution/run.js';
+import { isCheckpointName } from '../evolution/stages.js';
+import { makeFolder } from '../platform/make-folder.js';
+import { replaceFile } from '../platform/replace-file.js';
 import type { Group } from '../rollout/trajectory.js';
 import { fileSum, folderSums, hashOf } from './checksums.js';
-import type { Evaluation } from './evaluation.js';
-import type { MadePairs } from './pairs.js';
 import { RunOwner } from './run-owner.js';
-import { isCheckpointName } from './stages.js';
 
-/** How far a run is. */
-export interface RunState {
-  /** Stages that are finished, in order, such as `1-grpo`. */
-  readonly finished: readonly string[];
-  /** Steps done in the stage under way. */
-  readonly step: number;
-  /** Folder below `checkpoints/` with the weights as they are now, or with the adapter on those of the last finished stage; null at the very start. */
-  readonly checkpoint: string | null;
-  /** The stage under way whose pairs are made and kept. */
-  readonly pairs?: string;
+/** How far a run is, and what its files hold. */
+export interface RunState extends RunProgress {
   /** Lengths of the growing files, in bytes. */
   readonly bytes: Readonly<Record<string, number>>;
   /** SHA-256 of the growing files up to these lengths, and of every file of the pairs and checkpoints that are kept, by path below the run. */
   readonly sha256?: Readonly<Record<string, string>>;
 }
-
-export type RunProgress = Pick<RunState, 'finished' | 'step' | 'checkpoint' | 'pairs'>;
 
 export interface OpenRunOptions {
   /** Go on with the run that is there (false). */
@@ -55,7 +46,7 @@ interface Grown {
   readonly bytes: number;
 }
 
-export class RunFolder {
+export class RunFolder implements Run {
   private constructor(
     readonly path: string,
     private current: RunState,

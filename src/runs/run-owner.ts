@@ -10,7 +10,7 @@ import { link, readdir, readFile, readlink, rm, stat, utimes, writeFile } from '
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { replaceFile } from '../replace-file.js';
+import { replaceFile } from '../platform/replace-file.js';
 
 interface Owner {
   readonly pid: number;

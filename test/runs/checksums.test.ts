@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { fileSum, folderSums, hashOf, policySum } from '../../src/evolution/checksums.js';
+import { fileSum, folderSums, hashOf, policySum } from '../../src/runs/checksums.js';
 
 let folder: string;
 beforeEach(() => {

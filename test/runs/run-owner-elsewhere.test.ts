@@ -6,7 +6,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { RunOwner } from '../../src/evolution/run-owner.js';
+import { RunOwner } from '../../src/runs/run-owner.js';
 
 const system = vi.hoisted(() => ({
   /** Error code of a hard link; none where it works. */
