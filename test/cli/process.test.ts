@@ -63,12 +63,17 @@ function searchE1(args: readonly string[], { signal, at, stopReading, terminal }
  * Says whether it was.
  */
 async function pretraining(out: string, steps = Number.POSITIVE_INFINITY, milliseconds = 0): Promise<boolean> {
+  const built = (folder: string) => JSON.stringify(pathToFileURL(join(root, 'dist', `${folder}.js`)));
   const script = `
-    import { openUnfinished, resumeBasePolicy, startBackend, trainBasePolicy } from ${JSON.stringify(pathToFileURL(join(root, 'dist', 'index.js')))};
+    import { startBackend } from ${built('tensors')};
+    import { resumeBasePolicy, trainBasePolicy } from ${built('tinypedia')};
     const out = ${JSON.stringify(out)};
     const settings = { phases: [5, 7].map((steps, draw) => ({ steps, learningRate: 0.003, worlds: 1, draw })), batchSize: 2 };
     const options = { out, backend: await startBackend({ backend: 'simd' }), stepsBetweenSaves: 1, onStep: () => console.log('a step') };
-    await ((await openUnfinished(out)) ? resumeBasePolicy(options) : trainBasePolicy({ ...options, settings }));`;
+    await resumeBasePolicy(options).catch((error) => {
+      if (/holds no unfinished run/.test(error.message)) return trainBasePolicy({ ...options, settings });
+      throw error;
+    });`;
   const child = spawn(process.execPath, ['--input-type=module', '--eval', script], { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'] });
   const exit = once(child, 'exit');
   let seen = 0;

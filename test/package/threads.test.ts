@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 
 test.each([
-  ['commonjs', "const { startBackend, measureMatMul } = require('search-e1');"],
-  ['module', "import { startBackend, measureMatMul } from 'search-e1';"],
+  ['commonjs', "const { startBackend, measureMatMul } = require('search-e1/tensors');"],
+  ['module', "import { startBackend, measureMatMul } from 'search-e1/tensors';"],
 ])('a %s program with three threads multiplies and ends by itself', (type, opening) => {
   const program = `${opening}
     startBackend({ backend: 'simd', threads: 3 }).then(async ({ description }) => {

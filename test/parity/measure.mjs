@@ -10,7 +10,11 @@ import { loadavg } from 'node:os';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { grpoLoss, inProcessEngine, loadPolicy, loadTokenizer, measureMatMul, random, startBackend } from '../../dist/index.js';
+import { random } from 'search-e1';
+import { inProcessEngine } from 'search-e1/engines';
+import { grpoLoss } from 'search-e1/grpo';
+import { loadPolicy, loadTokenizer } from 'search-e1/policy';
+import { measureMatMul, startBackend } from 'search-e1/tensors';
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
