@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import '@tensorflow/tfjs'; // its tests write `x.add(y)`; tfjs-core alone has only `tf.add(x, y)`
 import './jasmine.js';
 
 /** Of the browser's canvas. */
