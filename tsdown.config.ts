@@ -4,8 +4,8 @@
  * Called by scripts/prepare.mjs, which builds beside `dist` and swaps it in whole.
  */
 import { readFileSync } from 'node:fs';
-import * as tf from '@tensorflow/tfjs-core';
 import { defineConfig, type UserConfig } from 'tsdown';
+import { gradients, isInternal } from './scripts/tfjs-gradients.js';
 
 const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as { readonly exports: Readonly<Record<string, unknown>> };
 
@@ -24,35 +24,12 @@ const declarations: Plugins[number] = {
   renderChunk: (code, { fileName }) => (/\.d\.[cm]?ts$/.test(fileName) ? code.replace(/^import "[^"]*";\n/gm, '') : null),
 };
 
-/**
- * TensorFlow.js registers the gradients of its operations in a file that Node cannot import by itself (ECMAScript without endings). It is taken into the bundle;
- * whatever of what it stands on is public stays the package's, so that there is one of it.
- */
-const gradients: Plugins[number] = {
-  name: 'gradients-of-tensorflow-js',
-  transform(code, id) {
-    if (!id.includes('tfjs-core/dist/')) return null;
-    return code
-      .replace(/^import \{ ENGINE \} from '[^']*';$/m, "import { engine } from '@tensorflow/tfjs-core';\nconst ENGINE = engine();")
-      .replace(/^import \* as util from '[^']*\/util';$/m, "import { util } from '@tensorflow/tfjs-core';")
-      .replace(/^import \{([^}]*)\} from '(\.[^']*)';$/gm, (_, list: string, from: string) => {
-        const isPublic = (name: string) => name.trim().split(' as ')[0] in tf;
-        const [known, inner] = [true, false].map((wanted) => list.split(',').filter((name) => isPublic(name) === wanted));
-        const lines = [
-          known.length && `import {${known}} from '@tensorflow/tfjs-core';`,
-          inner.length && `import {${inner}} from '${from}';`,
-        ];
-        return lines.filter(Boolean).join(' ');
-      });
-  },
-};
-
 const shared: UserConfig = {
   target: 'node20.19',
   fixedExtension: false, // .js is ESM ("type": "module"), .cjs is CommonJS: the names package.json points at
   // An import() of an optional package must find the user's, not a copy of ours.
-  external: (id) => /^[@a-z]/.test(id) && !/^(src\/|@tensorflow\/tfjs-core\/dist\/)/.test(id),
-  noExternal: [/^@tensorflow\/tfjs-core\/dist\//],
+  external: (id) => /^[@a-z]/.test(id) && !id.startsWith('src/') && !isInternal.test(id),
+  noExternal: [isInternal],
   clean: false,
   report: false,
   logLevel: 'warn',

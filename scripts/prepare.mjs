@@ -66,7 +66,7 @@ function kernelSources() {
 }
 
 function packageSources() {
-  const settings = ['package.json', 'tsconfig.json', 'tsdown.config.ts'].map((name) => join(root, name));
+  const settings = ['package.json', 'tsconfig.json', 'tsdown.config.ts', 'scripts/tfjs-gradients.ts'].map((name) => join(root, name));
   return [...settings, ...kernelSources(), ...filesIn(join(root, 'src')).filter((path) => !isGenerated(path))];
 }
 

@@ -11,5 +11,5 @@ export async function openEngine(
 ): Promise<InProcessEngine> {
   checkPath('openEngine', folder);
   checkOptions('openEngine', options, IN_PROCESS_OPTIONS);
-  return inProcessEngine(await loadPolicy(folder), loadTokenizer(folder), { tokenizerFolder: folder, ...options });
+  return inProcessEngine(await loadPolicy(folder), await loadTokenizer(folder), { tokenizerFolder: folder, ...options });
 }

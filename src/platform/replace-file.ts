@@ -5,9 +5,11 @@
  * then on the new files count: what is outdated is taken away and they are renamed into place, by whoever reads or writes next if a kill comes
  * between. The file without which nobody reads the folder goes first and comes last, so that other programs find nothing there rather than half.
  */
-import { mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { makeFolder } from './make-folder.js';
+
+export { writeFile } from 'node:fs/promises';
 
 /** Writes to a temporary name, flushes and renames: a reader never sees half a file. */
 export async function replaceFile(path: string, text: string | Uint8Array): Promise<void> {
@@ -23,11 +25,38 @@ export async function replaceFile(path: string, text: string | Uint8Array): Prom
   await removeLeftovers(dirname(path), new RegExp(`^${escaped(basename(path))}\\.(\\d+)\\.tmp$`));
 }
 
+/** The same for a file of any size: `write` puts its bytes one part after the other. */
+export async function replaceByParts(path: string, write: (put: (bytes: Uint8Array) => Promise<void>) => Promise<void>): Promise<void> {
+  const temporary = temporaryFor(path);
+  const file = await open(temporary, 'w');
+  try {
+    await write((bytes) => writeFully(file, bytes));
+    await file.sync();
+    await file.close();
+    await rename(temporary, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** Bytes that one call writes at most: Linux moves less than 2 GiB at once. */
+const AT_ONCE = 16 * 1024 * 1024;
+
+async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, done, Math.min(AT_ONCE, bytes.length - done));
+    done += bytesWritten;
+  }
+}
+
 /** The name under which this process writes a file before it takes its place. */
-export const temporaryFor = (path: string): string => `${path}.${process.pid}.tmp`;
+const temporaryFor = (path: string): string => `${path}.${process.pid}.tmp`;
 
 /** Makes what was renamed in a folder outlast a power failure, where the system can: Windows cannot open folders. */
-export async function syncFolder(folder: string): Promise<void> {
+async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => null);
   await handle?.sync().catch(() => undefined);
   await handle?.close();

@@ -5,13 +5,11 @@
  * differ from layer to layer, initialisations that change the weights below, fields that nobody here knows) is refused, never ignored, with every reason in one
  * error.
  */
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { checkOptions, checkPath } from '../arguments.js';
-import { isThere } from '../platform/files.js';
-import { finishReplacing, openWhole, replaceFiles } from '../platform/replace-file.js';
+import { isThere, join } from '../platform/files.js';
+import { finishReplacing, openWhole, replaceFiles, writeFile } from '../platform/replace-file.js';
 import type { AdamWState } from '../tensors/adamW.js';
 import { ensureBackend } from '../tensors/backend.js';
 import { assertFinite } from '../tensors/finite.js';
@@ -82,7 +80,7 @@ export async function saveAdapter(policy: Policy, folder: string, options: SaveA
   const { baseModel = '', optimizer = null } = options;
   const { adapter } = policy;
   if (!adapter) throw new Error('this policy has no adapter to save');
-  if (isThere(join(folder, 'config.json')))
+  if (await isThere(join(folder, 'config.json')))
     throw new Error(`${folder} holds a policy (config.json): save the adapter in a folder of its own`);
   const tensors = new Map<string, StoredTensor>();
   for (const [name, variable] of adapter.variables) {
@@ -127,8 +125,8 @@ export async function saveAdapter(policy: Policy, folder: string, options: SaveA
 export async function holdsAdapter(folder: string): Promise<boolean> {
   checkPath('load', folder);
   await finishReplacing(folder);
-  if (!isThere(join(folder, CONFIG))) return false;
-  if (isThere(join(folder, 'config.json')))
+  if (!(await isThere(join(folder, CONFIG)))) return false;
+  if (await isThere(join(folder, 'config.json')))
     throw new Error(`${folder} holds an adapter and a policy (${CONFIG} and config.json): keep them in folders of their own`);
   return true;
 }

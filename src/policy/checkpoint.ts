@@ -5,12 +5,10 @@
  * mismatch is listed, before a tensor is made.
  */
 
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { checkChoice, checkOptions, checkPath } from '../arguments.js';
-import { isThere } from '../platform/files.js';
-import { openWhole, replaceFiles } from '../platform/replace-file.js';
+import { isThere, join } from '../platform/files.js';
+import { openWhole, replaceFiles, writeFile } from '../platform/replace-file.js';
 import type { AdamWState } from '../tensors/adamW.js';
 import { ensureBackend } from '../tensors/backend.js';
 import { assertFinite, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../tensors/finite.js';
@@ -139,7 +137,7 @@ export async function savePolicy(policy: Policy, folder: string, options: SaveOp
       await put(CONFIG, { bos_token_id, attention_dropout, ...policy.origin?.config, ...computed });
       await put(GENERATION, generation);
       for (const name of copied)
-        await writeFile(join(into, name.replace(/\.gz$/, '')), readTokenizerFile(join(tokenizerFolder as string, name)));
+        await writeFile(join(into, name.replace(/\.gz$/, '')), await readTokenizerFile(join(tokenizerFolder as string, name)));
     },
   });
 }
@@ -226,7 +224,7 @@ async function generationConfigOf({ config, origin }: Policy, tokenizerFolder: s
 
 async function readGenerationConfig(folder: string): Promise<Record<string, unknown> | null> {
   const path = join(folder, GENERATION);
-  if (!isThere(path)) return null;
+  if (!(await isThere(path))) return null;
   return record(await readJson(path), path);
 }
 
@@ -249,7 +247,7 @@ const halvesOf = (packed: ArrayBufferView): Uint16Array => new Uint16Array(packe
 /** `config.json` as it is read here, and it and `generation_config.json` as they stand, for when the policy is saved. */
 async function readConfigs(folder: string): Promise<{ config: PolicyConfig; origin: PolicyOrigin }> {
   const path = join(folder, CONFIG);
-  if (!isThere(path)) throw new Error(`${folder} holds no config.json: expected a Hugging Face checkpoint folder`);
+  if (!(await isThere(path))) throw new Error(`${folder} holds no config.json: expected a Hugging Face checkpoint folder`);
   const json = await readJson(path);
   const config = parseConfig(json, path);
   const generation = await readGenerationConfig(folder);

@@ -3,9 +3,8 @@
  *
  * Sampling fields alone; end tokens are the tokenizer's (`tokenizer-files.ts`), lengths the protocol's.
  */
-import { join } from 'node:path';
 import { z } from 'zod';
-import { isThere } from '../platform/files.js';
+import { isThere, join } from '../platform/files.js';
 import type { SamplingLimits } from './sampling.js';
 import { readJson } from './shards.js';
 
@@ -104,7 +103,7 @@ const MAY_CHOOSE =
  */
 export async function readGenerationSettings(folder: string): Promise<{ readonly settings: GenerationSettings }> {
   const path = join(folder, 'generation_config.json');
-  const parsed = schema.safeParse(isThere(path) ? await readJson(path) : {});
+  const parsed = schema.safeParse((await isThere(path)) ? await readJson(path) : {});
   const fail = (problems: readonly string[]): never => {
     throw new Error(`${path} does not say how to sample:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
   };

@@ -2,8 +2,7 @@
  * AdamW's moments beside what they belong to, a checkpoint or an adapter: `optimizer.safetensors` holds `<variable>.first` and `<variable>.second`, and
  * the number of steps taken in its metadata. No other program reads it. There is none before the first step, where all moments are 0.
  */
-import { join } from 'node:path';
-import { isThere } from '../platform/files.js';
+import { isThere, join } from '../platform/files.js';
 import type { AdamWState } from '../tensors/adamW.js';
 import { assertFinite } from '../tensors/finite.js';
 import { listed, NOT_SAVED, openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
@@ -35,7 +34,7 @@ export async function writeOptimizer(folder: string, state: AdamWState | null, t
  */
 export async function loadOptimizer(folder: string, trained: Trained): Promise<AdamWState | null> {
   const path = join(folder, OPTIMIZER_FILE);
-  if (!isThere(path)) return null;
+  if (!(await isThere(path))) return null;
   const file = await openSafetensors(path);
   try {
     const steps = Number(file.metadata.steps);

@@ -4,10 +4,8 @@
  * F32, F16 and BF16 are read, in slices, and written. As in Hugging Face's own reader every name occurs once, every offset fits shape, dtype
  * and file, and the tensors cover the data without a gap; all of that is checked before a value is touched: the files are untrusted.
  */
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { checkRegularFile } from '../platform/files.js';
-import { syncFolder, temporaryFor } from '../platform/replace-file.js';
+import { type OpenFile, openFile } from '../platform/files.js';
+import { replaceByParts } from '../platform/replace-file.js';
 import { widenHalves } from '../tensors/half.js';
 
 export type StoredType = 'F32' | 'F16' | 'BF16';
@@ -23,7 +21,7 @@ export const BYTES_OF: Readonly<Record<StoredType, number>> = { F32: 4, F16: 2, 
 /** The advice of a number that is not finite where something is saved. */
 export const NOT_SAVED = { advice: 'nothing was saved, and what was saved before is untouched' };
 const MAX_HEADER = 100_000_000;
-/** Bytes that one call reads or writes at most; a multiple of 4. Linux moves less than 2 GiB at once. */
+/** Bytes that one call reads at most; a multiple of 4. Linux moves less than 2 GiB at once. */
 export const SLICE = 16 * 1024 * 1024;
 
 /** A tensor to write: float32, or bits as they are stored. */
@@ -56,18 +54,17 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const fail = (what: string): never => {
     throw new Error(`${path} is not a valid safetensors file: ${what}`);
   };
-  checkRegularFile(path, 'safetensors');
-  const file = await open(path, 'r');
+  const file = await openFile(path, 'safetensors');
   try {
-    const { size } = await file.stat();
+    const { size } = file;
     if (size < 8) fail(`${size} bytes, expected at least 8`);
-    const prefix = Buffer.alloc(8);
-    await readFully(file, prefix, 0, path);
-    const headerLength = Number(prefix.readBigUInt64LE());
+    const prefix = new DataView(new ArrayBuffer(8));
+    await readFully(file, new Uint8Array(prefix.buffer), 0, path);
+    const headerLength = Number(prefix.getBigUint64(0, true));
     if (headerLength > MAX_HEADER || 8 + headerLength > size) {
-      fail(`a header of ${prefix.readBigUInt64LE()} bytes does not fit in a file of ${size} (at most ${MAX_HEADER} are read)`);
+      fail(`a header of ${prefix.getBigUint64(0, true)} bytes does not fit in a file of ${size} (at most ${MAX_HEADER} are read)`);
     }
-    const header = Buffer.alloc(headerLength);
+    const header = new Uint8Array(headerLength);
     await readFully(file, header, 8, path);
     let json: Record<string, unknown> = {};
     let text = '';
@@ -150,31 +147,22 @@ export async function writeSafetensors(
     header[name] = { dtype, shape, data_offsets: [offset, end] };
     offset = end;
   }
-  const text = Buffer.from(JSON.stringify(header));
-  const padded = Buffer.concat([text, Buffer.alloc((8 - (text.length % 8)) % 8, ' ')]);
-  const prefix = Buffer.alloc(8);
-  prefix.writeBigUInt64LE(BigInt(padded.length));
-  const temporary = temporaryFor(path);
-  const file = await open(temporary, 'w');
-  try {
-    await writeFully(file, prefix);
-    await writeFully(file, padded);
+  const text = JSON.stringify(header);
+  const bytes = new TextEncoder().encode(text);
+  const padded = new TextEncoder().encode(text + ' '.repeat((8 - (bytes.length % 8)) % 8));
+  const prefix = new DataView(new ArrayBuffer(8));
+  prefix.setBigUint64(0, BigInt(padded.length), true);
+  await replaceByParts(path, async (put) => {
+    await put(new Uint8Array(prefix.buffer));
+    await put(padded);
     for (const [name, { values, shape, dtype = 'F32' }] of tensors) {
       const given = typeof values === 'function' ? await values() : values;
       const expected = shape.reduce((a, b) => a * b, BYTES_OF[dtype]);
       if (given.byteLength !== expected)
         throw new RangeError(`${name}: ${given.byteLength} bytes for shape [${shape}] of ${dtype}, expected ${expected}`);
-      await writeFully(file, new Uint8Array(given.buffer, given.byteOffset, given.byteLength));
+      await put(new Uint8Array(given.buffer, given.byteOffset, given.byteLength));
     }
-    await file.sync();
-    await file.close();
-    await rename(temporary, path);
-    await syncFolder(dirname(path));
-  } catch (error) {
-    await file.close().catch(() => undefined);
-    await rm(temporary, { force: true });
-    throw error;
-  }
+  });
 }
 
 /** Names that an object of the header holds more than once; a JSON parser keeps the last without a word. */
@@ -220,18 +208,11 @@ function recordProblem(value: unknown, dataSize: number): string | null {
   return null;
 }
 
-async function readFully(file: FileHandle, bytes: Uint8Array, position: number, path: string): Promise<void> {
+async function readFully(file: OpenFile, bytes: Uint8Array, position: number, path: string): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
-    const { bytesRead } = await file.read(bytes, done, Math.min(SLICE, bytes.length - done), position + done);
-    if (bytesRead === 0)
+    const read = await file.read(bytes.subarray(done, done + SLICE), position + done);
+    if (read === 0)
       throw new Error(`${path} ended after ${done} of ${bytes.length} bytes at ${position}: it became shorter while it was read`);
-    done += bytesRead;
-  }
-}
-
-async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await file.write(bytes, done, Math.min(SLICE, bytes.length - done));
-    done += bytesWritten;
+    done += read;
   }
 }

@@ -4,10 +4,8 @@
  * Opening them reads headers alone. Whether names, shapes and types are those of the config is decided there, with every mismatch in one error, and
  * before any value is read or any memory is taken. Values then come tensor by tensor, in slices, straight to where they stay.
  */
-import { readdir, readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
 import type * as tf from '@tensorflow/tfjs-core';
-import { checkRegularFile, isThere } from '../platform/files.js';
+import { basename, isThere, join, listFolder, readBytes } from '../platform/files.js';
 import { unwritten } from '../tensors/filled.js';
 import { firstNonFinite, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../tensors/finite.js';
 import { type HalfFormat, markHalf, widenHalves } from '../tensors/half.js';
@@ -228,10 +226,10 @@ function indexProblems(index: WeightIndex, files: readonly SafetensorsFile[]): s
 
 async function openFiles(folder: string): Promise<{ files: SafetensorsFile[]; index?: WeightIndex }> {
   const single = join(folder, 'model.safetensors');
-  if (isThere(single)) return { files: [await openSafetensors(single)] };
+  if (await isThere(single)) return { files: [await openSafetensors(single)] };
   const indexPath = join(folder, 'model.safetensors.index.json');
-  if (!isThere(indexPath)) {
-    const found = (await readdir(folder)).filter((name) => /\.(safetensors|bin|gguf)$/.test(name));
+  if (!(await isThere(indexPath))) {
+    const found = (await listFolder(folder).catch(() => [])).filter((name) => /\.(safetensors|bin|gguf)$/.test(name));
     throw new Error(
       `${folder} holds no model.safetensors and no model.safetensors.index.json${found.length ? ` (found ${found.join(', ')})` : ''}`,
     );
@@ -242,8 +240,8 @@ async function openFiles(folder: string): Promise<{ files: SafetensorsFile[]; in
   const names = [...new Set(index.values())].sort();
   const outside = names.filter((name) => name === '' || name === '.' || name === '..' || /[\\/]/.test(name));
   if (outside.length) throw new Error(`${indexPath} names files outside its folder: ${outside.join(', ')}`);
-  const found = new Set(await readdir(folder));
-  const missing = names.filter((name) => !found.has(name));
+  const there = await Promise.all(names.map((name) => isThere(join(folder, name))));
+  const missing = names.filter((_, i) => !there[i]);
   if (missing.length) throw new Error(`${indexPath} names files that are not there: ${missing.join(', ')}. Is the download complete?`);
   const files: SafetensorsFile[] = [];
   try {
@@ -260,9 +258,9 @@ const LARGEST_JSON = 1 << 27;
 
 /** The JSON of a file; its name is in the error where it is none. */
 export async function readJson(path: string): Promise<unknown> {
-  checkRegularFile(path, 'JSON', LARGEST_JSON);
+  const bytes = await readBytes(path, 'JSON', LARGEST_JSON);
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(path)));
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch (error) {
     throw new Error(`${path} is not JSON: ${(error as Error).message}`);
   }

@@ -5,12 +5,8 @@
  * `added_tokens.json`). From these the same definition is made that Transformers' Qwen2Tokenizer makes: NFC, Qwen2's split, byte-level BPE. The large
  * files may be gzipped.
  */
-import { readFileSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
-import { checkRegularFile, isThere } from '../platform/files.js';
+import { isThere, join, listFolder, readBytes, unpack } from '../platform/files.js';
 import type { AddedToken } from './added-tokens.js';
 
 /** What `tokenizer.json` holds, as far as it is looked at here. */
@@ -60,7 +56,7 @@ const COPIED = [
 
 /** Names of the tokenizer files in a folder, gzipped ones included: what goes with a checkpoint. */
 export async function tokenizerFiles(folder: string): Promise<string[]> {
-  const found = new Set(await readdir(folder));
+  const found = new Set(await listFolder(folder));
   const names = COPIED.flatMap((name) => [name, `${name}.gz`]).filter((name) => found.has(name));
   if (!names.some((name) => /^(tokenizer|vocab)\.json/.test(name)))
     throw new Error(`${folder} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt`);
@@ -72,12 +68,12 @@ export async function tokenizerFiles(folder: string): Promise<string[]> {
  *
  * @throws Error where a file is missing or broken, naming it
  */
-export function readTokenizerFiles(folder: string): TokenizerFiles {
-  const has = (name: string) => isThere(join(folder, name)) || isThere(join(folder, `${name}.gz`));
-  const whole = has('tokenizer.json') || !has('vocab.json');
-  const definition = whole ? checkedDefinition(folder) : fromVocabulary(folder);
-  const config = whole || has('tokenizer_config.json') ? readRecord(folder, 'tokenizer_config.json') : QWEN2_CONFIG;
-  return { definition, config, endIds: endIdsOf(folder), chatTemplate: chatTemplateOf(folder, config) };
+export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
+  const has = async (name: string) => (await isThere(join(folder, name))) || (await isThere(join(folder, `${name}.gz`)));
+  const whole = (await has('tokenizer.json')) || !(await has('vocab.json'));
+  const definition = await (whole ? checkedDefinition(folder) : fromVocabulary(folder));
+  const config = whole || (await has('tokenizer_config.json')) ? await readRecord(folder, 'tokenizer_config.json') : QWEN2_CONFIG;
+  return { definition, config, endIds: await endIdsOf(folder), chatTemplate: await chatTemplateOf(folder, config) };
 }
 
 /** Qwen2Tokenizer's defaults. */
@@ -96,9 +92,9 @@ const addedTokenKind = {
 };
 const addedToken = z.looseObject({ id, ...addedTokenKind });
 
-function checkedDefinition(folder: string): TokenizerDefinition {
+async function checkedDefinition(folder: string): Promise<TokenizerDefinition> {
   const path = join(folder, 'tokenizer.json');
-  const json = readRecord(folder, 'tokenizer.json');
+  const json = await readRecord(folder, 'tokenizer.json');
   if (typeof json.model !== 'object' || json.model === null || !Array.isArray(json.added_tokens))
     throw new Error(`${path} is no Hugging Face tokenizer: it has no "model" or no "added_tokens"`);
   const model = json.model as { type?: string; vocab?: unknown; merges?: unknown };
@@ -116,12 +112,12 @@ function checkedDefinition(folder: string): TokenizerDefinition {
 type Vocabulary = Readonly<Record<string, number>>;
 type Merge = string | readonly [string, string];
 
-function fromVocabulary(folder: string): TokenizerDefinition {
+async function fromVocabulary(folder: string): Promise<TokenizerDefinition> {
   const vocabPath = join(folder, 'vocab.json');
-  const vocab = readRecord(folder, 'vocab.json');
+  const vocab = await readRecord(folder, 'vocab.json');
   const problems = issues(vocabulary, vocab, 'vocab');
   if (problems.length) throw broken(vocabPath, problems);
-  const lines = readText(folder, 'merges.txt').split('\n');
+  const lines = (await readText(folder, 'merges.txt')).split('\n');
   const merges: [string, string][] = [];
   lines.forEach((line, i) => {
     const text = line.endsWith('\r') ? line.slice(0, -1) : line;
@@ -133,7 +129,7 @@ function fromVocabulary(folder: string): TokenizerDefinition {
   });
   const all = [...problems, ...mergeProblems(vocab as Vocabulary, merges)];
   if (all.length) throw broken(join(folder, 'merges.txt'), all);
-  const added = addedTokens(folder);
+  const added = await addedTokens(folder);
   const wrong = idProblems(vocab as Vocabulary, added);
   if (wrong.length) throw broken(folder, wrong);
   return {
@@ -153,8 +149,8 @@ function fromVocabulary(folder: string): TokenizerDefinition {
 }
 
 /** From `tokenizer_config.json` where it lists them with their kinds, else from `added_tokens.json`, which names no kind: there the special ones are Qwen2.5's own. */
-function addedTokens(folder: string): AddedToken[] {
-  const config = isThere(join(folder, 'tokenizer_config.json')) ? readRecord(folder, 'tokenizer_config.json') : {};
+async function addedTokens(folder: string): Promise<AddedToken[]> {
+  const config = (await isThere(join(folder, 'tokenizer_config.json'))) ? await readRecord(folder, 'tokenizer_config.json') : {};
   if (config.added_tokens_decoder !== undefined) {
     const path = join(folder, 'tokenizer_config.json');
     const listed = z.record(z.string().regex(/^\d+$/), z.looseObject(addedTokenKind));
@@ -162,8 +158,8 @@ function addedTokens(folder: string): AddedToken[] {
     if (problems.length) throw broken(path, problems);
     return Object.entries(listed.parse(config.added_tokens_decoder)).map(([key, token]) => ({ ...token, id: Number(key) }));
   }
-  if (!isThere(join(folder, 'added_tokens.json'))) return [];
-  const ids = readRecord(folder, 'added_tokens.json');
+  if (!(await isThere(join(folder, 'added_tokens.json')))) return [];
+  const ids = await readRecord(folder, 'added_tokens.json');
   const problems = issues(vocabulary, ids, 'added_tokens');
   if (problems.length) throw broken(join(folder, 'added_tokens.json'), problems);
   return Object.entries(ids as Vocabulary).map(([content, id]) => ({
@@ -213,18 +209,20 @@ function idProblems(vocab: Vocabulary, added: readonly AddedToken[]): string[] {
   return problems;
 }
 
-function endIdsOf(folder: string): number[] {
-  const name = ['generation_config.json', 'config.json'].find((each) => isThere(join(folder, each)));
+async function endIdsOf(folder: string): Promise<number[]> {
+  const names = ['generation_config.json', 'config.json'];
+  const there = await Promise.all(names.map((each) => isThere(join(folder, each))));
+  const name = names.find((_, i) => there[i]);
   if (!name) return [];
-  const { eos_token_id: ends } = readRecord(folder, name);
+  const { eos_token_id: ends } = await readRecord(folder, name);
   const problems = issues(z.union([id, z.array(id)]).nullish(), ends, 'eos_token_id');
   if (problems.length) throw broken(join(folder, name), problems);
   return [ends ?? []].flat() as number[];
 }
 
 /** `chat_template.jinja` goes before the field of `tokenizer_config.json`, which is a template or a list of named ones, of which `default` is taken. */
-function chatTemplateOf(folder: string, config: Readonly<Record<string, unknown>>): string | null {
-  if (isThere(join(folder, 'chat_template.jinja'))) return readText(folder, 'chat_template.jinja');
+async function chatTemplateOf(folder: string, config: Readonly<Record<string, unknown>>): Promise<string | null> {
+  if (await isThere(join(folder, 'chat_template.jinja'))) return readText(folder, 'chat_template.jinja');
   const { chat_template: field } = config;
   if (typeof field === 'string') return field;
   const named = z.array(z.looseObject({ name: z.string(), template: z.string() })).safeParse(field);
@@ -244,9 +242,9 @@ const broken = (path: string, problems: readonly string[], most = 10): Error =>
       .join('\n')}${problems.length > most ? `\n  and ${problems.length - most} more` : ''}`,
   );
 
-function readRecord(folder: string, name: string): Record<string, unknown> {
+async function readRecord(folder: string, name: string): Promise<Record<string, unknown>> {
   const path = join(folder, name);
-  const text = readText(folder, name);
+  const text = await readText(folder, name);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -258,17 +256,18 @@ function readRecord(folder: string, name: string): Record<string, unknown> {
 }
 
 /** A file's text. JavaScript leaves a byte order mark where it is, and Transformers refuses JSON that has one. */
-function readText(folder: string, name: string): string {
+async function readText(folder: string, name: string): Promise<string> {
   const path = join(folder, name);
-  const text = readWhole(path);
+  const text = await readWhole(path);
   if (text.startsWith('\ufeff'))
     throw new Error(`${path} begins with a byte order mark, which belongs to no tokenizer's file: save it as UTF-8 without one`);
   return text;
 }
 
-function readWhole(path: string): string {
+async function readWhole(path: string): Promise<string> {
   try {
-    const bytes = readTokenizerFile(isThere(`${path}.gz`) && !isThere(path) ? `${path}.gz` : path);
+    const packed = !(await isThere(path)) && (await isThere(`${path}.gz`));
+    const bytes = await readTokenizerFile(packed ? `${path}.gz` : path);
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
     throw new Error(
@@ -285,12 +284,11 @@ const LARGEST = 1 << 28;
  *
  * @throws Error for what is no regular file or cannot be unpacked; RangeError for more than 2^28 bytes
  */
-export function readTokenizerFile(path: string): Uint8Array {
-  checkRegularFile(path, 'a file of a tokenizer', LARGEST);
-  const bytes = readFileSync(path);
+export async function readTokenizerFile(path: string): Promise<Uint8Array> {
+  const bytes = await readBytes(path, 'a file of a tokenizer', LARGEST);
   if (!path.endsWith('.gz')) return bytes;
   try {
-    return gunzipSync(bytes, { maxOutputLength: LARGEST });
+    return await unpack(bytes, LARGEST);
   } catch (error) {
     throw new Error(`${path} cannot be unpacked within ${LARGEST} bytes: ${(error as Error).message}`);
   }

@@ -5,9 +5,9 @@
  * done here too, by table, and held to the library's in the tests.
  */
 
-import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { checkPath } from '../arguments.js';
+import { join } from '../platform/files.js';
 import { type AddedToken, cutAt, type Stretch } from './added-tokens.js';
 import { BYTE_ALPHABET, GPT2_SPLIT } from './bpe-trainer.js';
 import { chatTemplate, type RenderChat } from './chat-template.js';
@@ -53,9 +53,9 @@ export interface TokenizerOptions {
  *
  * @throws Error where a file is missing or broken, or names no end token.
  */
-export function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOptions = {}): Tokenizer {
+export async function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOptions = {}): Promise<Tokenizer> {
   checkPath('loadTokenizer', folder);
-  const { definition, config, endIds, chatTemplate: template } = readTokenizerFiles(folder);
+  const { definition, config, endIds, chatTemplate: template } = await readTokenizerFiles(folder);
   let inner: HuggingFaceTokenizer;
   try {
     inner = libraryTokenizer(definition, config);

@@ -1,9 +1,7 @@
 /**
  * The lines of a text file, plain or gzip, one at a time and within limits: what a file unpacks to is not known before, and a gzip of ten megabytes can hold ten gigabytes.
  */
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { createGunzip } from 'node:zlib';
+import { DamagedArchive, streamBytes } from '../platform/files.js';
 
 export interface ReadLinesOptions {
   /** Bytes of the longest line. Default 8 MiB; a passage of 100 words takes one kilobyte, a HotpotQA question with its contexts ten. */
@@ -33,20 +31,16 @@ export async function* readLines(
   for (const [name, value] of Object.entries({ maxLineBytes, maxBytes, maxRatio }))
     if (!(value > 0)) throw new RangeError(`${name}: expected a positive number, got ${value}`);
   signal?.throwIfAborted();
-  const kind = await stat(path);
-  if (kind.isFIFO() || kind.isSocket()) throw new Error(`${path} is no regular file, expected lines of text: write them to one`); // opening it would wait for whoever writes to it, beyond any signal
-  const file = createReadStream(path);
+  const bytes = await streamBytes(path);
   const gzip = path.endsWith('.gz');
-  const bytes = gzip ? file.pipe(createGunzip()) : file;
-  file.on('error', (error) => bytes.destroy(error)); // a pipe does not pass errors on
-  const stop = () => bytes.destroy(new Error('stopped')); // a file that gives nothing, such as a pipe, is waited for no longer
+  const stop = () => bytes.stop(new Error('stopped')); // a file that gives nothing, such as a pipe, is waited for no longer
   signal?.addEventListener('abort', stop, { once: true });
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   let number = 0;
   let total = 0;
   let length = 0;
-  let pieces: Buffer[] = [];
-  const take = (piece: Buffer) => {
+  let pieces: Uint8Array[] = [];
+  const take = (piece: Uint8Array) => {
     length += piece.length;
     if (length > maxLineBytes)
       throw new RangeError(`${path}:${number + 1}: a line of more than ${maxLineBytes} bytes; raise maxLineBytes if it is meant`);
@@ -55,7 +49,7 @@ export async function* readLines(
   const line = (): string => {
     number++;
     if (length === 0) return '';
-    const whole = pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
+    const whole = pieces.length === 1 ? pieces[0] : joined(pieces, length);
     [pieces, length] = [[], 0];
     try {
       const text = decoder.decode(whole);
@@ -66,14 +60,14 @@ export async function* readLines(
     }
   };
   try {
-    for await (const chunk of bytes as AsyncIterable<Buffer>) {
+    for await (const chunk of bytes) {
       signal?.throwIfAborted();
       total += chunk.length;
       if (total > maxBytes)
         throw new RangeError(`${path}: more than ${maxBytes} bytes${gzip ? ' unpacked' : ''}; raise maxBytes if it is meant`);
-      if (gzip && total > RATIO_FROM && total > maxRatio * file.bytesRead)
+      if (gzip && total > RATIO_FROM && total > maxRatio * bytes.packed)
         throw new RangeError(
-          `${path}: ${file.bytesRead} bytes have unpacked to ${total}, more than ${maxRatio} times as many, as a gzip bomb does; raise maxRatio if it is meant`,
+          `${path}: ${bytes.packed} bytes have unpacked to ${total}, more than ${maxRatio} times as many, as a gzip bomb does; raise maxRatio if it is meant`,
         );
       const lines: string[] = [];
       let start = 0;
@@ -87,15 +81,24 @@ export async function* readLines(
     }
   } catch (error) {
     signal?.throwIfAborted();
-    if (gzip && /^Z_/.test((error as NodeJS.ErrnoException).code ?? ''))
-      throw new Error(`${path}: ${(error as Error).message}: no gzip file, or a cut or damaged one`, { cause: error });
+    if (error instanceof DamagedArchive)
+      throw new Error(`${path}: ${error.message}: no gzip file, or a cut or damaged one`, { cause: error });
     if (error instanceof Error && !error.message.includes(path)) throw new Error(`${path}: ${error.message}`, { cause: error }); // a folder
     throw error;
   } finally {
     signal?.removeEventListener('abort', stop);
-    bytes.destroy();
-    file.destroy(); // also when the reader stops early
+    bytes.stop(); // also when the reader stops early
   }
   signal?.throwIfAborted();
   yield [line()];
+}
+
+function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  return all;
 }

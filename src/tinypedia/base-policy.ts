@@ -70,7 +70,7 @@ export async function trainBasePolicy({ from, settings: chosen, ...options }: Tr
   const settings = { ...pretrainSettings, ...chosen };
   const policy = from
     ? await loadPolicy(from)
-    : Policy.initialize(basePolicyConfig(loadTokenizer(tokenizerFolder())), random(settings.seed, 'initialize'), {
+    : Policy.initialize(basePolicyConfig(await loadTokenizer(tokenizerFolder())), random(settings.seed, 'initialize'), {
         scale: settings.initialScale,
       });
   try {
@@ -102,7 +102,7 @@ export async function resumeBasePolicy({
   const { settings, from } = begun;
   const checkpoint = unfinishedCheckpoint(out, begun);
   const policy = await loadPolicy(checkpoint);
-  const engine = inProcessEngine(policy, loadTokenizer(tokenizerFolder()), { tokenizerFolder: tokenizerFolder() });
+  const engine = inProcessEngine(policy, await loadTokenizer(tokenizerFolder()), { tokenizerFolder: tokenizerFolder() });
   const started = performance.now();
   const seconds = () => begun.seconds + (performance.now() - started) / 1000;
   const total = stepsOf(settings.phases);

@@ -586,7 +586,7 @@ describe('a model that is not of the classroom', () => {
     }
     const { policy, protocol, prompt, ...episode } = await json<Episode>(asked);
     expect([policy, protocol]).toEqual([model, 'search-r1']);
-    expect(loadTokenizer(model).decode(prompt)).toBe(
+    expect((await loadTokenizer(model)).decode(prompt)).toBe(
       `<|im_start|>user\n${searchR1Instruction('Who wrote it')}<|im_end|>\n<|im_start|>assistant\n`,
     );
     expect(episode.turns.map(({ kind }) => kind)).toEqual(Array(5).fill('invalid'));

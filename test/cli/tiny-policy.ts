@@ -17,7 +17,7 @@ export async function writeTinyPolicy(folder: string): Promise<void> {
   await startBackend();
   const tokenizerFolder = datasetPath('tinypedia', 'tokenizer');
   const shape = { hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2, kvHeads: 1, headDim: 4 };
-  const policy = Policy.initialize({ ...basePolicyConfig(loadTokenizer(tokenizerFolder)), ...shape }, random(1, 'tiny'));
+  const policy = Policy.initialize({ ...basePolicyConfig(await loadTokenizer(tokenizerFolder)), ...shape }, random(1, 'tiny'));
   await savePolicy(policy, folder, { tokenizerFolder });
   policy.dispose();
 }
@@ -27,7 +27,7 @@ export async function writeTinyModel(folder: string): Promise<void> {
   await startBackend();
   const shape = { hiddenSize: 8, intermediateSize: 16, layers: 1, heads: 2, kvHeads: 1, headDim: 4 };
   const config = {
-    ...basePolicyConfig(loadTokenizer(datasetPath('tinypedia', 'tokenizer'))),
+    ...basePolicyConfig(await loadTokenizer(datasetPath('tinypedia', 'tokenizer'))),
     ...shape,
     vocabSize: 151_936,
     endIds: [151_643],

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { gunzipSync } from 'node:zlib';
 import { build } from 'tsdown';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { gradients, isInternal } from '../../scripts/tfjs-gradients.js';
 import type { EvolutionEvent } from '../../src/evolution/evolve.js';
 import { packageRoot } from '../../src/platform/datasets.js';
 import { random } from '../../src/random.js';
@@ -157,7 +158,9 @@ test.skipIf(process.env.SEARCH_E1_MUTATED_FOLDER)(
         outDir: out,
         format: 'cjs',
         platform: 'node',
-        skipNodeModulesBundle: true,
+        external: (id) => /^[@a-z]/.test(id) && !isInternal.test(id),
+        noExternal: [isInternal],
+        plugins: [gradients],
         dts: false,
         logLevel: 'error',
         report: false,

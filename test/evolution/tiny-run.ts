@@ -6,7 +6,7 @@ import { classroomEvolution, type EvolutionSettings } from '../../src/evolution/
 import { loadPolicy } from '../../src/policy/checkpoint.js';
 import { loadTokenizer } from '../../src/policy/tokenizer.js';
 import { RunFolder } from '../../src/runs/run-folder.js';
-import { tinyEnvironment, tinyQuestions } from '../rollout/tiny-policy.js';
+import { tinyEnvironment, tinyQuestions } from '../rollout/shelf.js';
 
 const { grpo, ofsd } = classroomEvolution;
 
@@ -26,7 +26,7 @@ export async function tinyRun(
   { signal, onEvent }: { readonly signal?: AbortSignal; readonly onEvent?: (event: EvolutionEvent) => void } = {},
 ): Promise<void> {
   const run = await RunFolder.open(path, tinyEvolution, { resume: true });
-  const engine = inProcessEngine(await loadPolicy(base), loadTokenizer(base), { tokenizerFolder: base });
+  const engine = inProcessEngine(await loadPolicy(base), await loadTokenizer(base), { tokenizerFolder: base });
   try {
     await evolve(engine, tinyEnvironment, tinyQuestions, tinyEvolution, { run, evaluation: tinyQuestions.slice(0, 2), signal, onEvent });
   } finally {

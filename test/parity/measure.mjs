@@ -45,7 +45,7 @@ const load = await seconds(async () => {
 });
 const afterLoad = process.memoryUsage.rss();
 const loading = process.resourceUsage().maxRSS * 1024;
-const engine = inProcessEngine(policy, loadTokenizer(folder));
+const engine = inProcessEngine(policy, await loadTokenizer(folder));
 const source = random(1, 'prompt');
 const ids = (length) => Array.from({ length }, () => source.integer(150_000));
 const prompt = ids(promptLength);

@@ -22,8 +22,8 @@ describe('the tokenizer of Qwen2.5', () => {
   test.each([
     ['vocab.json and merges.txt', vocabulary],
     ['the tokenizer.json that Hugging Face writes', out],
-  ])('from %s gives the ids that Hugging Face gives', (from, folder) => {
-    const tokenizer = loadTokenizer(folder, { cacheSize: 0 });
+  ])('from %s gives the ids that Hugging Face gives', async (from, folder) => {
+    const tokenizer = await loadTokenizer(folder, { cacheSize: 0 });
     expect(tokenizer.size).toBe(151_665);
     const differences = strings.filter(({ text, ids }) => tokenizer.encode(text).join() !== ids.join());
     report('tokenizer', `${strings.length} strings that differ, from ${from}`, differences.length);
@@ -37,8 +37,8 @@ describe('the tokenizer of Qwen2.5', () => {
     expect(readFileSync(join(root, 'src/policy/unicode-tables.ts'), 'utf8')).toBe(readFileSync(made, 'utf8'));
   });
 
-  test('decodes them as Hugging Face does, and to the text itself after NFC', () => {
-    const tokenizer = loadTokenizer(vocabulary);
+  test('decodes them as Hugging Face does, and to the text itself after NFC', async () => {
+    const tokenizer = await loadTokenizer(vocabulary);
     const wrong = strings.filter(({ ids, decoded }) => tokenizer.decode(ids) !== decoded);
     expect(wrong.slice(0, 5)).toEqual([]);
     const changed = strings.filter(
@@ -47,8 +47,8 @@ describe('the tokenizer of Qwen2.5', () => {
     expect(changed.slice(0, 5)).toEqual([]);
   });
 
-  test('streams them without a half character, and to the same text', () => {
-    const tokenizer = loadTokenizer(vocabulary);
+  test('streams them without a half character, and to the same text', async () => {
+    const tokenizer = await loadTokenizer(vocabulary);
     const wrong = strings.filter((each) => !streamsWell(tokenizer, each));
     expect(wrong.slice(0, 5)).toEqual([]);
   });

@@ -195,7 +195,7 @@ describe('a saved policy', () => {
     expect(again.config).toEqual(tinyConfig);
     expect(await again.values()).toEqual(values);
     again.dispose();
-    expect(loadTokenizer(folder).encode(' who is Ada ?')).toEqual(loadTokenizer(TOKENIZER).encode(' who is Ada ?'));
+    expect((await loadTokenizer(folder)).encode(' who is Ada ?')).toEqual((await loadTokenizer(TOKENIZER)).encode(' who is Ada ?'));
     expect(
       ['config.json', 'generation_config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'].filter(
         (name) => !existsSync(join(folder, name)),
@@ -211,8 +211,8 @@ describe('a saved policy', () => {
     const policy = tiny(1);
     for (const out of [join(folder, 'out'), source]) {
       await savePolicy(policy, out, { tokenizerFolder: source });
-      expect(loadTokenizer(out).endIds).toEqual(loadTokenizer(source).endIds);
-      expect(loadTokenizer(out).endIds).toEqual([tinyConfig.endIds[0], 5]);
+      expect((await loadTokenizer(out)).endIds).toEqual((await loadTokenizer(source)).endIds);
+      expect((await loadTokenizer(out)).endIds).toEqual([tinyConfig.endIds[0], 5]);
     }
     policy.dispose();
   });

@@ -11,7 +11,7 @@ import { loadTokenizer } from '../../src/policy/tokenizer.js';
 
 const folder = 'datasets/tinypedia/tokenizer';
 const json = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
-const tokenizer = loadTokenizer(folder);
+const tokenizer = await loadTokenizer(folder);
 
 /** Made by test/tinypedia/fixtures/hugging-face.py with Hugging Face's tokenizers 0.23.3. */
 const recorded = json('test/tinypedia/fixtures/hugging-face.json') as Record<
@@ -90,9 +90,9 @@ describe('a loaded tokenizer', () => {
     expect(tokenizer.encode(' Ada Stone')).toEqual(copy);
   });
 
-  it('gives the same ids with a full cache, a tiny one and none', () => {
-    const none = loadTokenizer(folder, { cacheSize: 0 });
-    const tiny = loadTokenizer(folder, { cacheSize: 2 });
+  it('gives the same ids with a full cache, a tiny one and none', async () => {
+    const none = await loadTokenizer(folder, { cacheSize: 0 });
+    const tiny = await loadTokenizer(folder, { cacheSize: 2 });
     for (const { text, ids } of [...recorded.world, ...recorded.world]) expect([none.encode(text), tiny.encode(text)]).toEqual([ids, ids]);
   });
 });
@@ -112,17 +112,17 @@ describe('a folder to load from', () => {
   const definition = json(join(folder, 'tokenizer.json'));
   const config = json(join(folder, 'tokenizer_config.json'));
 
-  it('says which file is missing, broken or no tokenizer', () => {
-    expect(() => loadTokenizer('no/such/folder')).toThrow(/Cannot read no.such.folder.tokenizer\.json/);
-    expect(() => loadTokenizer(folderOf({ 'tokenizer.json': definition }))).toThrow(/Cannot read .*tokenizer_config\.json/);
-    expect(() => loadTokenizer(folderOf({ 'tokenizer.json': '{"model":', 'tokenizer_config.json': config }))).toThrow(
+  it('says which file is missing, broken or no tokenizer', async () => {
+    await expect(loadTokenizer('no/such/folder')).rejects.toThrow(/Cannot read no.such.folder.tokenizer\.json/);
+    await expect(loadTokenizer(folderOf({ 'tokenizer.json': definition }))).rejects.toThrow(/Cannot read .*tokenizer_config\.json/);
+    await expect(loadTokenizer(folderOf({ 'tokenizer.json': '{"model":', 'tokenizer_config.json': config }))).rejects.toThrow(
       /tokenizer\.json is not JSON/,
     );
-    expect(() => loadTokenizer(folderOf({ 'tokenizer.json': { a: 1 }, 'tokenizer_config.json': config }))).toThrow(
+    await expect(loadTokenizer(folderOf({ 'tokenizer.json': { a: 1 }, 'tokenizer_config.json': config }))).rejects.toThrow(
       /is no Hugging Face tokenizer/,
     );
     const endless = { ...config, eos_token: '<nothing>' };
-    expect(() => loadTokenizer(folderOf({ 'tokenizer.json': definition, 'tokenizer_config.json': endless }))).toThrow(
+    await expect(loadTokenizer(folderOf({ 'tokenizer.json': definition, 'tokenizer_config.json': endless }))).rejects.toThrow(
       /"eos_token" is "<nothing>", expected a token/,
     );
   });
@@ -134,29 +134,31 @@ describe('a folder to load from', () => {
     return path;
   };
 
-  it.skipIf(process.platform === 'win32').each(PARTS)('is not waited for where its %s is a pipe', (name) => {
+  it.skipIf(process.platform === 'win32').each(PARTS)('is not waited for where its %s is a pipe', async (name) => {
     const path = without(name);
     execFileSync('mkfifo', [join(path, name)]);
-    expect(() => loadTokenizer(path)).toThrow(`${join(path, name)} is no regular file`);
+    await expect(loadTokenizer(path)).rejects.toThrow(`${join(path, name)} is no regular file`);
   });
 
-  it.skipIf(process.platform === 'win32').each(PARTS)('is half a download where its %s is a link that leads nowhere', (name) => {
+  it.skipIf(process.platform === 'win32').each(PARTS)('is half a download where its %s is a link that leads nowhere', async (name) => {
     const path = without(name);
     symlinkSync('../blobs/5c1f', join(path, name));
-    expect(() => loadTokenizer(path)).toThrow(`${join(path, name)} is a link that leads nowhere, to ../blobs/5c1f`);
+    await expect(loadTokenizer(path)).rejects.toThrow(`${join(path, name)} is a link that leads nowhere, to ../blobs/5c1f`);
   });
 
-  it('is read up to a size, unpacked or not, and as UTF-8 alone', () => {
+  it('is read up to a size, unpacked or not, and as UTF-8 alone', async () => {
     const large = without('tokenizer.json');
     writeFileSync(join(large, 'tokenizer.json'), '');
     truncateSync(join(large, 'tokenizer.json'), 2 ** 28 + 1);
-    expect(() => loadTokenizer(large)).toThrow(/tokenizer\.json has 268435457 bytes, expected a file of a tokenizer of at most 268435456/);
+    await expect(loadTokenizer(large)).rejects.toThrow(
+      /tokenizer\.json has 268435457 bytes, expected a file of a tokenizer of at most 268435456/,
+    );
     const bomb = without('tokenizer.json');
     writeFileSync(join(bomb, 'tokenizer.json.gz'), gzipSync(Buffer.alloc(2 ** 28 + 1)));
-    expect(() => loadTokenizer(bomb)).toThrow(/tokenizer\.json\.gz cannot be unpacked within 268435456 bytes/);
+    await expect(loadTokenizer(bomb)).rejects.toThrow(/tokenizer\.json\.gz cannot be unpacked within 268435456 bytes/);
     const latin = without('tokenizer.json');
     writeFileSync(join(latin, 'tokenizer.json'), Buffer.from('{"\xe9": 1}', 'latin1'));
-    expect(() => loadTokenizer(latin)).toThrow(/Cannot read .*tokenizer\.json: .*utf-8/i);
+    await expect(loadTokenizer(latin)).rejects.toThrow(/Cannot read .*tokenizer\.json: .*utf-8/i);
   });
 
   it.each([
@@ -164,25 +166,25 @@ describe('a folder to load from', () => {
     ['pre_tokenizer', { type: 'Split', pattern: { Regex: '(' }, behavior: 'Isolated' }, /Invalid regular expression/],
     ['decoder', undefined, /"decoder"/],
     ['post_processor', { type: 3 }, /Unknown PostProcessor type: 3/],
-  ])('says which folder has a %s that is none: %o', (part, value, message) => {
+  ])('says which folder has a %s that is none: %o', async (part, value, message) => {
     const path = folderOf({ 'tokenizer.json': { ...definition, [part]: value }, 'tokenizer_config.json': config });
-    expect(() => loadTokenizer(path)).toThrow(message);
-    expect(() => loadTokenizer(path)).toThrow(`the files in ${path} do not make a tokenizer`);
+    await expect(loadTokenizer(path)).rejects.toThrow(message);
+    await expect(loadTokenizer(path)).rejects.toThrow(`the files in ${path} do not make a tokenizer`);
   });
 
-  it('may name its end token as an object, and more of them in generation_config.json', () => {
+  it('may name its end token as an object, and more of them in generation_config.json', async () => {
     const path = folderOf({
       'tokenizer.json': definition,
       'tokenizer_config.json': { ...config, eos_token: { content: '</answer>' }, pad_token: null },
       'generation_config.json': { eos_token_id: [1317, 1309] },
     });
-    const { endIds, padId } = loadTokenizer(path);
+    const { endIds, padId } = await loadTokenizer(path);
     expect([endIds, padId]).toEqual([[1317, 1309], 1317]);
   });
 
-  it('may hold the vocabulary and merges of Qwen2.5 alone, plain or gzipped', () => {
+  it('may hold the vocabulary and merges of Qwen2.5 alone, plain or gzipped', async () => {
     const source = 'datasets/tokenizers/qwen2.5';
-    const qwen = loadTokenizer(source);
+    const qwen = await loadTokenizer(source);
     expect([qwen.size, qwen.endIds, qwen.padId]).toEqual([151_665, [151_643], 151_643]);
     // tokenizers 0.23.3 on the same files.
     expect(qwen.encode("Who wrote 'Blade Runner' in 1982?\n\n  I'LL see.")).toEqual([
@@ -190,7 +192,7 @@ describe('a folder to load from', () => {
     ]);
     expect(qwen.encode('<|im_start|>user\né<|im_end|>')).toEqual([151_644, 872, 198, 963, 151_645]);
     const gunzipped = (name: string) => gunzipSync(readFileSync(join(source, `${name}.gz`))).toString();
-    const plain = loadTokenizer(
+    const plain = await loadTokenizer(
       folderOf({
         'vocab.json': gunzipped('vocab.json'),
         'merges.txt': gunzipped('merges.txt').replaceAll('\n', '\r\n'),
@@ -242,27 +244,27 @@ describe('a folder to load from', () => {
       /generation_config\.json[\s\S]*eos_token_id/,
     ],
   ];
-  it.each(broken)('is refused %s', (_, files, message) => {
-    expect(() => loadTokenizer(folderOf(files))).toThrow(message);
+  it.each(broken)('is refused %s', async (_, files, message) => {
+    await expect(loadTokenizer(folderOf(files))).rejects.toThrow(message);
   });
 
-  it('may have a chat template in a field, in a list, or in a file, which goes first', () => {
+  it('may have a chat template in a field, in a list, or in a file, which goes first', async () => {
     const files = { 'tokenizer.json': definition };
     const template = '{% for m in messages %}\n  {{ m.role }}: {{ m.content }}{{ eos_token }}\n{% endfor %}';
-    const render = (more: Record<string, unknown>, file = {}) =>
-      loadTokenizer(folderOf({ ...files, ...file, 'tokenizer_config.json': { ...config, ...more } })).renderChat?.([
+    const render = async (more: Record<string, unknown>, file = {}) =>
+      (await loadTokenizer(folderOf({ ...files, ...file, 'tokenizer_config.json': { ...config, ...more } }))).renderChat?.([
         { role: 'user', content: ' Hi ' },
       ]);
-    expect(render({})).toBeUndefined();
-    expect(render({ chat_template: template })).toBe('  user:  Hi <|endoftext|>\n'); // blocks take their line's end with them, as in Transformers
+    expect(await render({})).toBeUndefined();
+    expect(await render({ chat_template: template })).toBe('  user:  Hi <|endoftext|>\n'); // blocks take their line's end with them, as in Transformers
     const named = [
       { name: 'tool_use', template: 'x' },
       { name: 'default', template: '{{ messages[0].content | trim }}' },
     ];
-    expect(render({ chat_template: named })).toBe('Hi');
-    expect(render({ chat_template: named }, { 'chat_template.jinja': 'file' })).toBe('file');
-    expect(() => render({ chat_template: '{% for %}' })).toThrow(/not valid Jinja/);
-    expect(() => render({ chat_template: "{{ raise_exception('no') }}" })).toThrow(/no/);
+    expect(await render({ chat_template: named })).toBe('Hi');
+    expect(await render({ chat_template: named }, { 'chat_template.jinja': 'file' })).toBe('file');
+    await expect(render({ chat_template: '{% for %}' })).rejects.toThrow(/not valid Jinja/);
+    await expect(render({ chat_template: "{{ raise_exception('no') }}" })).rejects.toThrow(/no/);
   });
 
   /** Made by fixtures/added_tokens.py with Hugging Face's tokenizers 0.23.3. */
@@ -299,22 +301,22 @@ describe('a folder to load from', () => {
     ],
   ];
 
-  it.each(folders)('of %s finds added tokens by lstrip, rstrip, single_word and normalized as Hugging Face does', (_, files) => {
-    const loaded = loadTokenizer(folderOf(files()));
+  it.each(folders)('of %s finds added tokens by lstrip, rstrip, single_word and normalized as Hugging Face does', async (_, files) => {
+    const loaded = await loadTokenizer(folderOf(files()));
     for (const [text, ids] of kinds.encoded) expect([text, loaded.encode(text)]).toEqual([text, ids]);
     expect(kinds.encoded.length).toBeGreaterThan(250);
   });
 
-  it("leaves out Qwen2.5's turns and pads where special tokens are skipped, and keeps those of tool calls and code, 151657 to 151664", () => {
-    const qwen = loadTokenizer('datasets/tokenizers/qwen2.5');
+  it("leaves out Qwen2.5's turns and pads where special tokens are skipped, and keeps those of tool calls and code, 151657 to 151664", async () => {
+    const qwen = await loadTokenizer('datasets/tokenizers/qwen2.5');
     expect(kinds.qwen.map(([id]) => [id, qwen.decode([id], { skipSpecialTokens: true })])).toEqual(kinds.qwen);
     expect(kinds.qwen.filter(([, text]) => text !== '').map(([id]) => id)).toEqual(Array.from({ length: 8 }, (_, i) => 151_657 + i));
   });
 
-  it('with the Whitespace pre-tokenizer cuts words of any script as Hugging Face does', () => {
+  it('with the Whitespace pre-tokenizer cuts words of any script as Hugging Face does', async () => {
     const vocab: Record<string, number> = { '[UNK]': 0 };
     for (const [, words] of kinds.whitespace) for (const word of words) vocab[word] ??= Object.keys(vocab).length;
-    const loaded = loadTokenizer(
+    const loaded = await loadTokenizer(
       folderOf({
         'tokenizer.json': {
           added_tokens: [{ id: 0, content: '[UNK]', special: true }],
@@ -332,7 +334,7 @@ describe('a folder to load from', () => {
 
   it.each(['vocab.json', 'tokenizer_config.json', 'added_tokens.json', 'generation_config.json', 'merges.txt'])(
     'with a byte order mark before its %s is refused, as Transformers refuses JSON that has one',
-    (name) => {
+    async (name) => {
       const files: Record<string, string> = {
         'vocab.json': '{"a": 0, "b": 1, "ab": 2}',
         'merges.txt': 'a b',
@@ -342,13 +344,13 @@ describe('a folder to load from', () => {
       };
       const load = (text: string) => loadTokenizer(folderOf({ ...files, 'tokenizer_config.json': '{"eos_token": "<x>"}', [name]: text }));
       const text = name === 'tokenizer_config.json' ? '{"eos_token": "<x>"}' : files[name];
-      expect(load(text).encode('ab<x>')).toEqual([2, 3]);
-      expect(() => load(`\ufeff${text}`)).toThrow(new RegExp(`${name.replace('.', '\\.')} begins with a byte order mark`));
+      expect((await load(text)).encode('ab<x>')).toEqual([2, 3]);
+      await expect(load(`\ufeff${text}`)).rejects.toThrow(new RegExp(`${name.replace('.', '\\.')} begins with a byte order mark`));
     },
   );
 
-  it('takes no control token from text of outside, nor one that begins or ends in it', () => {
-    const loaded = loadTokenizer(folder);
+  it('takes no control token from text of outside, nor one that begins or ends in it', async () => {
+    const loaded = await loadTokenizer(folder);
     const [think] = loaded.encode('<think>');
     for (const outside of ['<think>', '<|endoftext|>', 'a <think> b', '</answer>']) {
       expect(loaded.encode(plain(outside)).some((id) => id === think || loaded.endIds.includes(id))).toBe(false);
@@ -359,7 +361,7 @@ describe('a folder to load from', () => {
     expect(loaded.encode(marked`${'<thi'}nk>`)).not.toContain(think);
   });
 
-  it('may hold a tokenizer of another kind than byte-level BPE', () => {
+  it('may hold a tokenizer of another kind than byte-level BPE', async () => {
     const pieces = { '[UNK]': 0, play: 1, '##ing': 2, '[SEP]': 3 };
     const path = folderOf({
       'tokenizer.json': {
@@ -372,7 +374,7 @@ describe('a folder to load from', () => {
       },
       'tokenizer_config.json': { eos_token: '[SEP]' },
     });
-    const words = loadTokenizer(path);
+    const words = await loadTokenizer(path);
     expect(words.encode('playing play[SEP]')).toEqual([1, 2, 1, 3]);
     expect(words.decode([1, 2, 1, 3])).toBe('playing play [SEP]');
     expect(words.decode([])).toBe('');

@@ -5,8 +5,8 @@ import { loadTokenizer, type Tokenizer } from '../../src/policy/tokenizer.js';
 import { normalizeAsLibrary, withFixedClasses } from '../../src/policy/unicode.js';
 
 let qwen: Tokenizer;
-beforeAll(() => {
-  qwen = loadTokenizer('datasets/tokenizers/qwen2.5');
+beforeAll(async () => {
+  qwen = await loadTokenizer('datasets/tokenizers/qwen2.5');
 });
 
 const text = fc.string({ unit: 'binary', maxLength: 20 });

@@ -3,11 +3,10 @@ import type { Engine } from '../../src/engines/engine.js';
 import { Updates } from '../../src/engines/update.js';
 import type { Reply, SampledSequence } from '../../src/policy/generate.js';
 import { loadTokenizer } from '../../src/policy/tokenizer.js';
-import { classroomProtocol, type Protocol } from '../../src/rollout/protocol.js';
-import type { Environment } from '../../src/rollout/rollout.js';
-import type { ScoredPassage } from '../../src/search/passage.js';
 
-export const tokenizer = loadTokenizer('datasets/tinypedia/tokenizer');
+export { shelf } from './shelf.js';
+
+export const tokenizer = await loadTokenizer('datasets/tinypedia/tokenizer');
 
 /**
  * An engine that writes each script, token by token, in place of sampling. Token k of a script gets the log-probability -(k + 1) / 100.
@@ -105,19 +104,3 @@ const unscripted = {
   load: unused,
   dispose: unused,
 };
-
-/** An environment that finds the given text for every query, and keeps the queries. */
-export function shelf(text: string, protocol: Partial<Protocol> = {}): Environment & { readonly queries: string[] } {
-  const queries: string[] = [];
-  return {
-    queries,
-    protocol: { ...classroomProtocol, ...protocol },
-    searcher: {
-      async search(asked, topK) {
-        queries.push(...asked);
-        const passages: ScoredPassage[] = text ? [{ id: '1', title: 'Amber Falcon', text, score: 1 }] : [];
-        return asked.map(() => passages.slice(0, topK));
-      },
-    },
-  };
-}

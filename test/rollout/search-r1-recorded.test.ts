@@ -28,8 +28,8 @@ const { lengths, cases } = JSON.parse(readFileSync('test/rollout/fixtures/search
 };
 
 let tokenizer: Tokenizer;
-beforeAll(() => {
-  tokenizer = loadTokenizer('datasets/tokenizers/qwen2.5');
+beforeAll(async () => {
+  tokenizer = await loadTokenizer('datasets/tokenizers/qwen2.5');
 });
 
 async function replay({ prompt, turns, passages }: Case) {

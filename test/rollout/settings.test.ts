@@ -10,7 +10,7 @@ import { searchR1Protocol } from '../../src/rollout/search-r1.js';
 import type { ScoredPassage } from '../../src/search/passage.js';
 import { rewritingEngine, scriptedEngine, shelf, tokenizer } from './scripted.js';
 
-const qwen = loadTokenizer('datasets/tokenizers/qwen2.5');
+const qwen = await loadTokenizer('datasets/tokenizers/qwen2.5');
 const question = { id: 'q1', dataset: 'nq-mini', question: 'who is the author of Amber Falcon ?', goldenAnswers: ['Ada Stone'] };
 const SEARCH = '<search> Amber Falcon author</search>';
 const ANSWER = '<answer> Ada Stone</answer>';

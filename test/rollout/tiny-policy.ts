@@ -8,11 +8,12 @@ import type { Engine } from '../../src/engines/engine.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
 import { Policy } from '../../src/policy/policy.js';
 import { random } from '../../src/random.js';
-import type { Question } from '../../src/rollout/question.js';
-import type { Environment } from '../../src/rollout/rollout.js';
 import { basePolicyConfig, scoredTrace } from '../../src/tinypedia/pretrain.js';
 import type { Trace } from '../../src/tinypedia/traces.js';
-import { shelf, tokenizer } from './scripted.js';
+import { tokenizer } from './scripted.js';
+import { tinyEnvironment, tinyQuestions } from './shelf.js';
+
+export { tinyEnvironment, tinyQuestions };
 
 const TOKENIZER_FOLDER = 'datasets/tinypedia/tokenizer';
 
@@ -29,15 +30,6 @@ export const tinyConfig = {
 /** Random weights, wide enough that every distribution has its own shape. */
 export const randomEngine = (seed: number): Engine & { readonly policy: Policy } =>
   inProcessEngine(Policy.initialize(tinyConfig, random(seed), { scale: 0.4 }), tokenizer, { tokenizerFolder: TOKENIZER_FOLDER });
-
-export const tinyEnvironment: Environment = shelf('a book . author Ada .', { maxTurnTokens: 8, maxTurns: 2 });
-
-export const tinyQuestions: readonly Question[] = ['Amber', 'Red', 'Mill', 'Stone', 'Falcon', 'Lind'].map((name, i) => ({
-  id: `q${i}`,
-  dataset: 'nq-mini',
-  question: `who is ${name} ?`,
-  goldenAnswers: [i % 3 === 2 ? 'Eva' : 'Ada'],
-}));
 
 const taught = new Map<string, Promise<Map<string, Float32Array>>>();
 

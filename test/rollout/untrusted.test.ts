@@ -9,7 +9,7 @@ import { searchR1Protocol } from '../../src/rollout/search-r1.js';
 import { writtenText } from '../../src/rollout/written-text.js';
 import { tokenizer as tinypedia } from './scripted.js';
 
-const qwen = loadTokenizer('datasets/tokenizers/qwen2.5');
+const qwen = await loadTokenizer('datasets/tokenizers/qwen2.5');
 const chat = chatTemplate(
   "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}",
 );

@@ -8,13 +8,13 @@ import { makeTrace, TRACE_KINDS } from '../../src/tinypedia/traces.js';
 
 const folder = 'datasets/tinypedia/tokenizer';
 
+const tokenizer = await loadTokenizer(folder);
+
 describe("Tinypedia's tokenizer", () => {
   // After a change of words: npx vitest run test/tinypedia/tokenizer.test.ts -u, and then train the base policy anew.
   it('is committed as the training function makes it', async () => {
     for (const [name, text] of Object.entries(trainTinypediaTokenizer())) await expect(text).toMatchFileSnapshot(`../../${folder}/${name}`);
   });
-
-  const tokenizer = loadTokenizer(folder);
 
   it('has 1,322 entries: 256 bytes, 1,053 merges and 13 special tokens', () => {
     expect(tokenizer.size).toBe(1322);

@@ -9,7 +9,7 @@ import { makeTrace, REFERENCE_STYLES, TRACE_KINDS, TRACE_STYLES, type Trace, typ
 import { lookUp, makePretrainingWorld, type Relation } from '../../src/tinypedia/world.js';
 
 const world = makePretrainingWorld(0);
-const tokenizer = loadTokenizer('datasets/tinypedia/tokenizer');
+const tokenizer = await loadTokenizer('datasets/tinypedia/tokenizer');
 const traces = Array.from({ length: 6000 }, (_, i) => makeTrace(world, TRACE_KINDS, random(1, 'traces', i)));
 const plain = traces.filter((trace) => !trace.privileged);
 const privileged = traces.filter((trace) => trace.privileged);
