@@ -3,7 +3,7 @@
  *
  * Called by scripts/prepare.mjs, which builds beside `dist` and swaps it in whole.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { defineConfig, type UserConfig } from 'tsdown';
 import { gradients, isInternal } from './scripts/tfjs-gradients.js';
 
@@ -24,20 +24,62 @@ const declarations: Plugins[number] = {
   renderChunk: (code, { fileName }) => (/\.d\.[cm]?ts$/.test(fileName) ? code.replace(/^import "[^"]*";\n/gm, '') : null),
 };
 
+/** `files.browser.ts` beside `files.ts` takes its place where there is no disk. */
+const browserSide: Plugins[number] = {
+  name: 'browser-side',
+  resolveId: {
+    order: 'pre',
+    async handler(specifier, importer, options) {
+      if (!specifier.startsWith('.') && !specifier.startsWith('src/')) return null;
+      const resolved = await this.resolve(specifier, importer, { ...options, skipSelf: true });
+      const twin = resolved?.id.replace(/\.ts$/, '.browser.ts');
+      return twin && twin !== resolved?.id && existsSync(twin) ? { id: twin } : null;
+    },
+  },
+};
+
 const shared: UserConfig = {
-  target: 'node20.19',
   fixedExtension: false, // .js is ESM ("type": "module"), .cjs is CommonJS: the names package.json points at
-  // An import() of an optional package must find the user's, not a copy of ours.
-  external: (id) => /^[@a-z]/.test(id) && !id.startsWith('src/') && !isInternal.test(id),
-  noExternal: [isInternal],
   clean: false,
   report: false,
   logLevel: 'warn',
-  outputOptions: { advancedChunks: { groups: [{ name: 'tfjs-gradients', test: /tfjs-core\/dist\// }] } },
 };
-const node: UserConfig = { ...shared, platform: 'node', shims: true, plugins: [declarations, gradients] }; // `__dirname` and `__filename` in the ESM output
+const chunks = { advancedChunks: { groups: [{ name: 'tfjs-gradients', test: /tfjs-core\/dist\// }] } };
+const isPackage = (id: string): boolean => /^[@a-z]/.test(id) && !id.startsWith('src/') && !isInternal.test(id);
+
+const node: UserConfig = {
+  ...shared,
+  platform: 'node',
+  target: 'node20.19',
+  shims: true, // `__dirname` and `__filename` in the ESM output
+  plugins: [declarations, gradients],
+  external: isPackage, // an import() of an optional package must find the user's, not a copy of ours
+  noExternal: [isInternal],
+  outputOptions: chunks,
+};
+
+/** An optional package in Node, where it needs Dawn besides; a browser needs nothing else, and a bundler would stop where it is not installed. */
+const WEBGPU = '@tensorflow/tfjs-backend-webgpu';
+
+const browser: UserConfig = {
+  ...shared,
+  platform: 'browser',
+  target: 'es2022',
+  plugins: [browserSide, gradients],
+  external: (id) => isPackage(id) && id !== WEBGPU,
+  noExternal: [isInternal, WEBGPU],
+  outputOptions: { ...chunks, entryFileNames: 'browser/[name].js', chunkFileNames: 'browser/[name]-[hash].js' },
+};
+
+/** Subpaths that package.json offers to browsers; a door may have a twin too. */
+const inBrowsers = Object.fromEntries(
+  Object.entries(library)
+    .filter(([name]) => 'browser' in (manifest.exports[name === 'index' ? '.' : `./${name}`] as object))
+    .map(([name, door]) => [name, [door.replace(/\.ts$/, '.browser.ts'), door].find((path) => existsSync(path)) as string]),
+);
 
 export default defineConfig([
   { ...node, format: 'esm', entry: { ...library, cli: 'src/cli/main.ts' }, dts: true },
   { ...node, format: 'cjs', entry: library, dts: true },
+  { ...browser, format: 'esm', entry: inBrowsers, dts: false },
 ]);

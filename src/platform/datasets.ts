@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 
 const PACKAGE = 'search-e1';
 let root: string | undefined;
+let moved: string | undefined;
 
 /** The folder that holds this package's package.json. Throws where there is none above this file. */
 export function packageRoot(): string {
@@ -16,12 +17,20 @@ export function packageRoot(): string {
 }
 
 /**
+ * Says where the package's `datasets` folder is: another folder than beside its package.json, as for a program that was bundled into one file, or in a browser
+ * tab the address at which the page serves it.
+ */
+export function datasetsAt(location: string): void {
+  moved = location;
+}
+
+/**
  * The absolute path of a shipped file, such as `datasetPath('benchmarks', 'nq.jsonl')`.
  *
  * Throws when it is not there, naming the path and what to do.
  */
 export function datasetPath(...parts: readonly string[]): string {
-  const path = join(packageRoot(), 'datasets', ...parts);
+  const path = join(moved ?? join(packageRoot(), 'datasets'), ...parts);
   if (!existsSync(path)) {
     throw new Error(`no data at ${path}: expected a file or folder shipped with ${PACKAGE}; datasets/README.md lists them all`);
   }

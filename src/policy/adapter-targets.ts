@@ -2,8 +2,8 @@
  * Which linear layers an `adapter_config.json` of PEFT adapts: `target_modules`, `exclude_modules`, `layers_to_transform` and `layers_pattern` as PEFT 0.21
  * reads them (`check_target_module_exists`). Patterns are Python's there and JavaScript's here: one that JavaScript does not know is refused.
  */
-import { createContext, Script } from 'node:vm';
 import { z } from 'zod';
+import { timedMatch } from '../platform/timed-match.js';
 import { type PolicyConfig, weightShapes } from './config.js';
 import { ADAPTED } from './lora.js';
 
@@ -91,24 +91,21 @@ interface Pattern {
 const LONGEST_MATCH = 1000;
 
 function compiled(field: string, pattern: string, around: (pattern: string) => string): Pattern {
-  const reading = createContext({ pattern: null as RegExp | null, name: '' });
+  let known: RegExp;
   try {
-    reading.pattern = new RegExp(around(pattern), 'u');
+    known = new RegExp(around(pattern), 'u');
   } catch {
     throw new Error(`${field} "${pattern}" is no pattern that JavaScript knows: name the modules in a list instead`);
   }
   const exec = (name: string): RegExpExecArray | null => {
-    reading.name = name;
     try {
-      return MATCH.runInContext(reading, { timeout: LONGEST_MATCH });
+      return timedMatch(known, name, LONGEST_MATCH);
     } catch {
       throw new Error(`${field} "${pattern}" takes too long over ${name}: name the modules in a list instead`);
     }
   };
   return { exec, test: (name) => exec(name) !== null };
 }
-
-const MATCH = new Script('pattern.exec(name)');
 
 /** Modules of a Qwen2 model that carry no adapter here, by the names that PEFT matches against. */
 function otherModules({ layers }: PolicyConfig): string[] {

@@ -7,7 +7,6 @@
  * A server is another machine's program: it may be slow, busy, gone for a moment, or not what it seems. Each request has a time and a size; what may pass is
  * tried again after a while, what will not is said at once. Connections are kept open between requests (Node's `fetch`).
  */
-import { createHash } from 'node:crypto';
 import { checkObject } from '../arguments.js';
 import { shown } from '../number-setting.js';
 import { type Random, random } from '../random.js';
@@ -77,7 +76,7 @@ export function retrievalServer(url: string, options: RetrievalServerOptions = {
   for (const [name, value] of Object.entries({ timeout, maxWait }))
     if (value > LONGEST_TIMER)
       throw new RangeError(`retrievalServer: ${name}: expected at most ${LONGEST_TIMER} milliseconds (24 days), got ${value}`);
-  const jitter = random(Date.now(), 'retry', process.pid);
+  const jitter = random(Date.now(), 'retry', Math.random());
   const inTurn = limitTo(concurrency);
 
   async function ask(queries: readonly string[], topK: number, signal: AbortSignal): Promise<ScoredPassage[][]> {
@@ -85,7 +84,7 @@ export function retrievalServer(url: string, options: RetrievalServerOptions = {
     for (let attempt = 1; ; attempt++) {
       signal.throwIfAborted();
       try {
-        return readReply(await attemptOnce(body, signal), queries.length, topK, address);
+        return await readReply(await attemptOnce(body, signal), queries.length, topK, address);
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof Passing)) throw error;
@@ -270,7 +269,8 @@ function redirected(reply: Response, url: string, address: string): SearchError 
 /** The reply's text, read no further than its limit. */
 async function textOf(reply: Response, maxBytes: number, address: string): Promise<string> {
   if (!reply.body) return '';
-  const pieces: Uint8Array[] = [];
+  const decoder = new TextDecoder();
+  let text = '';
   let bytes = 0;
   for await (const piece of reply.body as unknown as AsyncIterable<Uint8Array>) {
     bytes += piece.length;
@@ -278,9 +278,9 @@ async function textOf(reply: Response, maxBytes: number, address: string): Promi
       throw new SearchError(
         `${address}: a reply of more than ${maxBytes} bytes; raise maxReplyBytes, or ask for fewer passages or smaller batches`,
       );
-    pieces.push(piece);
+    text += decoder.decode(piece, { stream: true });
   }
-  return new TextDecoder().decode(Buffer.concat(pieces));
+  return text + decoder.decode();
 }
 
 /** Why there was no reply. `fetch` says "fetch failed" and hides the reason beneath, for several addresses of one host in a list. */
@@ -293,7 +293,7 @@ function reasonOf(error: unknown): string {
 }
 
 /** The documents of a reply as passages. */
-function readReply(text: string, queries: number, topK: number, address: string): ScoredPassage[][] {
+async function readReply(text: string, queries: number, topK: number, address: string): Promise<ScoredPassage[][]> {
   const refuse = (problem: string): never => {
     throw new SearchError(
       `${address} is no retrieval server: expected {"result": [[{"document": {"contents": ...}, "score": ...}]]}, got ${problem} in ${text.slice(0, 300)}`,
@@ -308,9 +308,9 @@ function readReply(text: string, queries: number, topK: number, address: string)
   if (!isObject(reply) || !Array.isArray(reply.result)) return refuse('no list "result"');
   if (reply.result.length !== queries)
     throw new SearchError(`${address} gave ${reply.result.length} lists of documents for ${queries} queries`);
-  return reply.result.map((found: unknown, i) => {
+  const lists = reply.result.map((found: unknown, i) => {
     if (!Array.isArray(found)) return refuse(`no list result[${i}]`);
-    return found.slice(0, topK).map((item: unknown, j): ScoredPassage => {
+    return found.slice(0, topK).map(async (item: unknown, j): Promise<ScoredPassage> => {
       const where = `result[${i}][${j}]`;
       if (!isObject(item)) return refuse(`no object ${where}`);
       const wrapped = 'document' in item;
@@ -322,12 +322,17 @@ function readReply(text: string, queries: number, topK: number, address: string)
       if (!(id === undefined || id === null || typeof id === 'string' || typeof id === 'number'))
         return refuse(`neither text nor number ${where}${wrapped ? '.document' : ''}.id`);
       if (!(score === undefined || score === null || Number.isFinite(score))) return refuse(`no finite number ${where}.score`);
-      return { id: `${id ?? idOf(contents)}`, ...splitContents(contents), score: (score as number | null | undefined) ?? -j };
+      return { id: `${id ?? (await idOf(contents))}`, ...splitContents(contents), score: (score as number | null | undefined) ?? -j };
     });
   });
+  return Promise.all(lists.map((list) => Promise.all(list)));
 }
 
 /** A document without an id is known by what it says: the same passage has the same id in every list. */
-const idOf = (contents: string): string => createHash('sha256').update(contents).digest('hex').slice(0, 16);
+async function idOf(contents: string): Promise<string> {
+  if (!globalThis.crypto.subtle) return contents; // on a page of plain http:
+  const digest = await globalThis.crypto.subtle.digest('SHA-256', new TextEncoder().encode(contents));
+  return [...new Uint8Array(digest, 0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -4,17 +4,16 @@
  * tfjs itself falls back silently (a failed start leaves another backend active), and tfjs-node-gpu without CUDA runs on the CPU under the same
  * name; so the active backend is asked after each start, and every fallback is a note in the report.
  */
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-
 import './tfjs-gradients.js';
 import * as tf from '@tensorflow/tfjs-core';
+import { environment } from '../platform/environment.js';
+import { noThreads } from '../platform/threads.js';
 import { checkSlices } from './checked-slice.js';
 import { useKernels } from './dispatch.js';
 import { startSimd, wantedThreads } from './simd/start.js';
-import { registerTensorFlowKernels, type TensorFlowBackend } from './tensorflow/register.js';
-import { BackendUnavailable, setUpTensorFlow } from './unavailable.js';
+import { nvidiaDriver, startTensorFlow } from './tensorflow/start.js';
 import { openWebGpu } from './webgpu/device.js';
+import { PROVIDER } from './webgpu/packages.js';
 import { registerWebGpuKernels } from './webgpu/register.js';
 
 export type BackendName = 'tensorflow' | 'webgpu' | 'simd' | 'cpu';
@@ -58,11 +57,11 @@ export type ComputedOn = Pick<BackendReport, 'name' | 'description' | 'kernels' 
 export const computedOn = ({ name, description, kernels, compute }: BackendReport): ComputedOn => ({ name, description, kernels, compute });
 
 /** What a starter says once its backend is the active one; starting it again changes nothing but its threads. */
-type Started = Pick<BackendReport, 'description' | 'kernels' | 'device'>;
+type Started = Pick<BackendReport, 'description' | 'kernels' | 'device'> & Partial<Pick<BackendReport, 'notes'>>;
 
 /** From fast to slow. */
 const STARTERS: Readonly<Record<BackendName, (options: BackendOptions) => Promise<Started>>> = {
-  tensorflow: startTensorFlow,
+  tensorflow: ({ threads }) => startTensorFlow(wantedThreads(threads)),
   webgpu: startWebGpu,
   simd: startSimdThreads,
   cpu: startCpu,
@@ -144,19 +143,19 @@ async function start(options: BackendOptions): Promise<BackendReport> {
     );
   const started = await activate(name, { ...options, compute });
   useKernels(kernels);
-  return { name, ...started, compute, kernels: kernels ? started.kernels : 'none', notes };
+  return { name, ...started, compute, kernels: kernels ? started.kernels : 'none', notes: [...notes, ...(started.notes ?? [])] };
 }
 
 const COMPUTES: readonly Compute[] = ['float32', 'float16'];
 
 function wantedCompute(option: Compute = 'float32'): Compute {
-  const wanted = process.env.SEARCH_E1_COMPUTE || option;
+  const wanted = environment().SEARCH_E1_COMPUTE || option;
   if ((COMPUTES as readonly string[]).includes(wanted)) return wanted as Compute;
   throw new RangeError(`SEARCH_E1_COMPUTE (environment variable): expected ${COMPUTES.join(' or ')}; got ${wanted}`);
 }
 
 function wantedBackend(option: 'auto' | BackendName): 'auto' | BackendName {
-  const wanted = process.env.SEARCH_E1_BACKEND || option;
+  const wanted = environment().SEARCH_E1_BACKEND || option;
   if (wanted === 'auto' || (ORDER as readonly string[]).includes(wanted)) return wanted as 'auto' | BackendName;
   throw new RangeError(`SEARCH_E1_BACKEND (environment variable): expected auto, ${ORDER.join(', ')}; got ${wanted}`);
 }
@@ -194,10 +193,6 @@ async function bestBackend(options: BackendOptions): Promise<{ readonly name: Ba
   throw new Error(`No TensorFlow.js backend starts:\n${notes.join('\n')}`);
 }
 
-/** Whether NVIDIA's driver is loaded, so that TensorFlow need not be to find out. */
-const nvidiaDriver = (): boolean =>
-  process.platform === 'win32' || ['/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/dxg'].some((path) => existsSync(path));
-
 const firstLine = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split('\n')[0];
 
 /** Starts a backend and checks that it is the active one. */
@@ -208,29 +203,6 @@ async function activate(name: BackendName, options: BackendOptions): Promise<Sta
   return started;
 }
 
-/** The package is an optional dependency: where its binary could not be downloaded it is not there. */
-async function startTensorFlow({ threads }: BackendOptions): Promise<Started> {
-  restoreUtilFunctions();
-  process.env.TF_CPP_MIN_LOG_LEVEL ??= '1'; // else TensorFlow tells about its build on stderr
-  process.env.TF_NUM_INTRAOP_THREADS ??= String(wantedThreads(threads)); // read when it is loaded, as the next
-  process.env.TF_NUM_INTEROP_THREADS ??= '1'; // one operation follows the other here
-  const packageName: string = '@tensorflow/tfjs-node-gpu'; // not a literal: the compiler shall not look for its types
-  await import(packageName).catch((error: NodeJS.ErrnoException) => {
-    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? '')) throw new BackendUnavailable('not installed', setUpTensorFlow());
-    const reason = firstLine(error).replace(/ at path: .*/, ''); // a path says nothing to a reader
-    throw new BackendUnavailable(`installed, but does not load: ${reason}`, setUpTensorFlow());
-  });
-  await tf.setBackend('tensorflow');
-  const backend = tf.backend() as unknown as TensorFlowBackend;
-  const count = Number(process.env.TF_NUM_INTRAOP_THREADS);
-  const place = backend.isUsingGpuDevice ? 'GPU' : `CPU, ${count === 1 ? 'one thread' : `${count} threads`}`;
-  return {
-    description: `TensorFlow ${backend.binding.TF_Version ?? '(version unknown)'} on ${place}`,
-    kernels: registerTensorFlowKernels(backend) ? 'c++' : 'none',
-    device: backend.isUsingGpuDevice ? 'gpu' : 'cpu',
-  };
-}
-
 async function startWebGpu({ compute }: BackendOptions): Promise<Started> {
   const device = await openWebGpu();
   await tf.setBackend('webgpu');
@@ -239,25 +211,20 @@ async function startWebGpu({ compute }: BackendOptions): Promise<Started> {
   queue.compute = compute ?? 'float32';
   const products = compute === 'float16' ? ', products rounded to float16' : '';
   return {
-    description: `WebGPU (Dawn) on ${device.description}${products}`,
+    description: `WebGPU (${PROVIDER}) on ${device.description}${products}`,
     kernels: 'wgsl',
     device: device.software ? 'software' : 'gpu',
   };
 }
 
-/** tfjs-node 4.22 calls functions that Node 23 took out of `util`. */
-function restoreUtilFunctions(): void {
-  const util = createRequire(__filename)('node:util') as Record<string, unknown>;
-  util.isNullOrUndefined ??= (value: unknown) => value === null || value === undefined;
-  util.isArray ??= Array.isArray;
-}
-
 async function startSimdThreads({ threads }: BackendOptions): Promise<Started> {
   const { build, threads: pool } = await startSimd({ threads });
+  const alone = noThreads();
   return {
     description: `SIMD kernels on shared WebAssembly memory, ${pool.count === 1 ? 'one thread' : `${pool.count} threads`}`,
     kernels: build,
     device: 'cpu',
+    ...(alone && { notes: [`simd: one thread: ${alone}`] }),
   };
 }
 

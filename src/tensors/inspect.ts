@@ -1,9 +1,10 @@
 /** What this machine can compute on: every backend started and measured, or the reason and the remedy; for `search-e1 doctor` and the notebooks' first cell. */
-import { execFile } from 'node:child_process';
-import { cpus, freemem, totalmem } from 'node:os';
+import { environment } from '../platform/environment.js';
+import { machine, printedBy } from '../platform/machine.js';
 import { type BackendName, type BackendReport, backendNames, startBackend } from './backend.js';
 import { type BackendSpeed, measureSpeed } from './measure.js';
-import { BackendUnavailable, setUpTensorFlow } from './unavailable.js';
+import { setUpTensorFlow } from './tensorflow/start.js';
+import { BackendUnavailable } from './unavailable.js';
 import { webGpuDevice } from './webgpu/device.js';
 
 /** What 32-bit addresses reach: the simd backend's memory. */
@@ -49,23 +50,23 @@ export interface Inspection {
 /** Starts and measures each backend in turn, then makes the one that `auto` takes the active one. */
 export async function inspectBackends({ signal }: { readonly signal?: AbortSignal } = {}): Promise<Inspection> {
   const cards = await nvidiaCards();
-  const memory = process.constrainedMemory?.() || totalmem();
+  const { processor, cores, memory, free } = machine();
   const backends: BackendState[] = [];
   for (const name of backendNames) {
     signal?.throwIfAborted();
-    backends.push(await inspect(name, cards, Math.min(memory, totalmem())));
+    backends.push(await inspect(name, cards, memory));
   }
   const { name: chosen, device } = await startBackend();
   return {
-    processor: cpus()[0]?.model.trim() || 'unknown processor',
-    cores: cpus().length,
-    memory: Math.min(memory, totalmem()),
-    free: freemem(),
+    processor,
+    cores,
+    memory,
+    free,
     cards,
     backends,
     chosen,
     why:
-      process.env.SEARCH_E1_BACKEND && process.env.SEARCH_E1_BACKEND !== 'auto'
+      environment().SEARCH_E1_BACKEND && environment().SEARCH_E1_BACKEND !== 'auto'
         ? 'SEARCH_E1_BACKEND says so'
         : device === 'gpu'
           ? 'the first that computes on a graphics card'
@@ -103,21 +104,19 @@ async function inspect(name: BackendName, cards: readonly GraphicsCard[], memory
 
 /** The variables that name one backend, and what it multiplies in; here each is asked for. */
 async function withoutOverride<T>(work: () => Promise<T>): Promise<T> {
-  const named = ['SEARCH_E1_BACKEND', 'SEARCH_E1_COMPUTE'].map((name) => [name, process.env[name]] as const);
-  for (const [name] of named) delete process.env[name];
+  const named = ['SEARCH_E1_BACKEND', 'SEARCH_E1_COMPUTE'].map((name) => [name, environment()[name]] as const);
+  for (const [name] of named) delete environment()[name];
   try {
     return await work();
   } finally {
-    for (const [name, value] of named) if (value !== undefined) process.env[name] = value;
+    for (const [name, value] of named) if (value !== undefined) environment()[name] = value;
   }
 }
 
 /** Empty where there is no driver, or it does not answer within five seconds. */
-export function nvidiaCards(): Promise<readonly GraphicsCard[]> {
+export async function nvidiaCards(): Promise<readonly GraphicsCard[]> {
   const query = ['--query-gpu=name,driver_version,memory.total,memory.free', '--format=csv,noheader,nounits'];
-  return new Promise((done) => {
-    execFile('nvidia-smi', query, { timeout: 5000 }, (error, stdout) => done(error ? [] : parseCards(stdout)));
-  });
+  return parseCards(await printedBy('nvidia-smi', query));
 }
 
 /** Lines of `name, driver, MiB in all, MiB free`. */

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startBackend } from '../../src/tensors/backend.js';
 import { BackendUnavailable } from '../../src/tensors/unavailable.js';
-import { canLoad, tooLittle } from '../../src/tensors/webgpu/device.js';
+import { tooLittle } from '../../src/tensors/webgpu/device.js';
+import { canLoad } from '../../src/tensors/webgpu/packages.js';
 import { swiftShaderCanRun, useSwiftShader } from '../swiftshader.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'adapters-'));

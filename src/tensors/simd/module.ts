@@ -3,7 +3,7 @@
  *
  * The sources are in assembly/ (AssemblyScript); scripts/build-kernels.mjs compiles them twice, with and without relaxed SIMD (fused multiply-add).
  */
-import { setFlagsFromString } from 'node:v8';
+import { allowRelaxedSimd } from '../../platform/threads.js';
 import { relaxedSimd, simd } from './module.generated.js';
 
 /** What assembly/index.ts exports for threads to share: the last two arguments are a range of units. */
@@ -58,11 +58,12 @@ export type KernelBuild = 'relaxed-simd' | 'simd';
  */
 export function compileKernels(): { readonly build: KernelBuild; readonly module: WebAssembly.Module } {
   const builds: readonly [KernelBuild, Uint8Array][] = [
-    ['relaxed-simd', Buffer.from(relaxedSimd, 'base64')],
-    ['simd', Buffer.from(simd, 'base64')],
+    ['relaxed-simd', bytesOf(relaxedSimd)],
+    ['simd', bytesOf(simd)],
   ];
-  // Node 20 has relaxed SIMD behind a flag; later ones have it on and do not know the flag.
-  if (!WebAssembly.validate(builds[0][1])) setFlagsFromString('--experimental-wasm-relaxed-simd');
+  if (!WebAssembly.validate(builds[0][1])) allowRelaxedSimd();
   for (const [build, bytes] of builds) if (WebAssembly.validate(bytes)) return { build, module: new WebAssembly.Module(bytes) };
-  throw new Error('this version of Node runs no SIMD WebAssembly on shared memory');
+  throw new Error('this version of Node, or this browser, runs no SIMD WebAssembly on shared memory');
 }
+
+const bytesOf = (base64: string): Uint8Array => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));

@@ -1,6 +1,7 @@
 /** How the `simd` backend is started: registered with its kernels, which stand on it, and given its threads. */
-import { availableParallelism } from 'node:os';
 import * as tf from '@tensorflow/tfjs-core';
+import { environment } from '../../platform/environment.js';
+import { noThreads, processors } from '../../platform/threads.js';
 import { SimdBackend } from './backend.js';
 import { registerFusedKernels } from './fused-kernels.js';
 import { registerStandardKernels } from './standard-kernels.js';
@@ -26,14 +27,15 @@ export async function startSimd({ threads }: SimdOptions = {}): Promise<SimdBack
   }
   await tf.setBackend('simd');
   const backend = tf.backend() as unknown as SimdBackend;
-  backend.threads.count = wantedThreads(threads);
+  const wanted = wantedThreads(threads);
+  backend.threads.count = noThreads() ? 1 : wanted;
   return backend;
 }
 
 /** The number of threads that is asked for. @throws RangeError for what is no number of threads */
 export function wantedThreads(option: number | undefined): number {
-  const text = process.env.SEARCH_E1_THREADS;
-  const wanted = text ? Number(text) : (option ?? Math.min(availableParallelism(), 16));
+  const text = environment().SEARCH_E1_THREADS;
+  const wanted = text ? Number(text) : (option ?? Math.min(processors(), 16));
   if (Number.isInteger(wanted) && wanted >= 1 && wanted <= MAXIMUM_THREADS) return wanted;
   throw new RangeError(
     `${text ? 'SEARCH_E1_THREADS (environment variable)' : 'threads'}: expected an integer from 1 to ${MAXIMUM_THREADS}, got ${text || option}`,

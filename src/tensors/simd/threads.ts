@@ -5,7 +5,7 @@
  * thread among them, so a thread that is slow, asleep or not yet started delays nobody. A kernel's result must not depend on where it is cut.
  * Idle threads spin for some microseconds, then sleep until the next job; they never keep the process alive.
  */
-import { Worker } from 'node:worker_threads';
+import { startThread, type Thread, warn } from '../../platform/threads.js';
 import type { Heap } from './heap.js';
 import { KERNEL_FUNCTIONS, type KernelFunction, type KernelModule } from './module.js';
 
@@ -46,7 +46,7 @@ export class Threads {
   readonly #arguments: Float64Array;
   readonly #functions: readonly KernelFunction[];
   readonly #names = new Map<KernelName, number>(KERNEL_FUNCTIONS.map((name, at) => [name, at]));
-  readonly #workers: Worker[] = [];
+  readonly #workers: Thread[] = [];
   #started = 0;
   #scratch = 0;
   #scratchBytes = 0;
@@ -56,9 +56,10 @@ export class Threads {
     private readonly kernels: KernelModule,
     private readonly heap: Heap,
   ) {
-    const control = new SharedArrayBuffer(NUMBERS + 8 * MAXIMUM_ARGUMENTS);
+    // Of a memory of its own: a browser has the constructor SharedArrayBuffer on isolated pages alone, and shared memory everywhere.
+    const control = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer;
     this.#integers = new Int32Array(control, 0, NUMBERS / 4);
-    this.#arguments = new Float64Array(control, NUMBERS);
+    this.#arguments = new Float64Array(control, NUMBERS, MAXIMUM_ARGUMENTS);
     this.#integers[TICKET] = -1;
     this.#functions = KERNEL_FUNCTIONS.map((name) => kernels[name]);
   }
@@ -71,7 +72,7 @@ export class Threads {
   set count(count: number) {
     while (this.#workers.length > count - 1) {
       this.#integers[WORKERS + this.#workers.length] = 0;
-      this.#workers.pop()?.terminate();
+      this.#workers.pop()?.end();
     }
     while (this.#workers.length < count - 1) this.#workers.push(this.#start(this.#workers.length + 1));
     this.#scratchBytes = 0;
@@ -124,10 +125,10 @@ export class Threads {
   }
 
   /** The worker's program is made of the functions below, so it needs no file: bundlers, CommonJS and notebooks all find it. */
-  #start(slot: number): Worker {
+  #start(slot: number): Thread {
     const number = ++this.#started;
     this.#integers[WORKERS + slot] = number;
-    const program = `(${work})(require('node:worker_threads').workerData, ${takeShare})`;
+    const program = `(data) => (${work})(data, ${takeShare})`;
     const control = this.#integers.buffer;
     const workerData = {
       layout: LAYOUT,
@@ -139,11 +140,8 @@ export class Threads {
       number,
       spins: SPINS,
     };
-    const worker = new Worker(program, { eval: true, execArgv: [], workerData });
     // It claims nothing, so the others do its share.
-    worker.on('error', (error) => process.emitWarning(`a thread of the simd backend does not run: ${error.message}`));
-    worker.unref();
-    return worker;
+    return startThread(program, workerData, ({ message }) => warn(`a thread of the simd backend does not run: ${message}`));
   }
 }
 
