@@ -64,7 +64,7 @@ describe('the tarball', () => {
   it('holds the built package, its data, its readme and its licence, and nothing else', () => {
     const tops = new Set(packed.map((path) => path.split('/')[0]));
     expect([...tops].sort()).toEqual(
-      ['LICENSE', 'README.md', 'datasets', 'dist', 'package.json'].filter((top) => existsSync(join(root, top))),
+      ['CHANGELOG.md', 'LICENSE', 'README.md', 'datasets', 'dist', 'package.json'].filter((top) => existsSync(join(root, top))),
     );
     expect(packed).toContain('dist/index.js');
     expect(packed).toContain('dist/cli.js');
