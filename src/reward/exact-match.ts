@@ -6,7 +6,24 @@
 import { checkText, checkTexts } from '../arguments.js';
 import { normalizeAnswer } from './normalize.js';
 
-/** The reward of an answer; null (no answer) earns 0. */
+/**
+ * Exact match, the only reward of Search-E1 and the score of all seven benchmarks: 1 where `normalizeAnswer(answer)` equals that of any gold answer, else 0.
+ *
+ * No format bonus, no partial credit (paper; Search-R1, `qa_em.py`).
+ *
+ * @param answer what the policy answered, as `extractAnswer` gives it; null, no answer, earns 0
+ * @param goldenAnswers any of these is right; an empty list earns 0
+ * @throws TypeError for an answer that is neither text nor null, and for gold answers that are no list of texts
+ *
+ * @example
+ * ```ts
+ * import { exactMatch } from 'search-e1/reward';
+ *
+ * exactMatch('the Eiffel Tower', ['Eiffel Tower', 'Tour Eiffel']); // 1
+ * exactMatch('a tower in Paris', ['Eiffel Tower']); // 0
+ * exactMatch(null, ['Eiffel Tower']); // 0
+ * ```
+ */
 export function exactMatch(answer: string | null, goldenAnswers: readonly string[]): 0 | 1 {
   checkAnswers('exactMatch', answer, goldenAnswers);
   if (answer === null) return 0;
@@ -15,8 +32,21 @@ export function exactMatch(answer: string | null, goldenAnswers: readonly string
 }
 
 /**
- * PopQA's own accuracy: some gold answer, as it is, in lower case or capitalised, occurs in the prediction. Rewards long answers:
- * shown beside exact match only where a result in that measure is to be compared.
+ * Cover match, PopQA's own accuracy: 1 where some gold answer, as it is, in lower case or capitalised, occurs in the answer, else 0. Nothing is normalised.
+ *
+ * It rewards long answers: shown beside exact match where a result in that measure is to be compared, and never a reward.
+ *
+ * @param answer what the policy answered; null, no answer, scores 0
+ * @param goldenAnswers any of these is right
+ * @throws TypeError for an answer that is neither text nor null, and for gold answers that are no list of texts
+ *
+ * @example
+ * ```ts
+ * import { coverMatch, exactMatch } from 'search-e1/reward';
+ *
+ * coverMatch('It was built by Gustave Eiffel.', ['Gustave Eiffel']); // 1
+ * exactMatch('It was built by Gustave Eiffel.', ['Gustave Eiffel']); // 0
+ * ```
  */
 export function coverMatch(answer: string | null, goldenAnswers: readonly string[]): 0 | 1 {
   checkAnswers('coverMatch', answer, goldenAnswers);

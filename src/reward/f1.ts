@@ -8,17 +8,37 @@ import { checkAnswers } from './exact-match.js';
 import { normalizeAnswer, normalizeTriviaqa } from './normalize.js';
 
 /**
- * `squad`: SQuAD 2.0 and MuSiQue; two answers without words score 1. `hotpotqa`: HotpotQA, 2Wiki and FlashRAG; 0 where either side is yes, no or noanswer and
+ * Which benchmark's F1. `squad`: SQuAD 2.0 and MuSiQue; two answers without words score 1. `hotpotqa`: HotpotQA, 2Wiki and FlashRAG; 0 where either side is yes, no or noanswer and
  * they differ, and 0 for two answers without words. `triviaqa`: TriviaQA's own normal form (punctuation becomes a space), 0 for two answers without words.
  */
 export type F1Rule = 'squad' | 'hotpotqa' | 'triviaqa';
 
+/** Options of `f1`. */
 export interface F1Options {
-  /** Default `squad`. Which benchmark has which: `f1RuleOf`. */
+  /** Whose normal form and special cases. Default `squad`. */
   readonly rule?: F1Rule;
 }
 
-/** The best F1 over the gold answers, in [0, 1]; null (no answer) scores 0. */
+/**
+ * Token F1 of an answer, the best over the gold answers, in [0, 1]. Reported beside exact match, never a reward.
+ *
+ *     F1 = 2 P R / (P + R),  P = shared / words of the answer,  R = shared / words of the gold answer
+ *
+ * where words are those of the normalised texts, and `shared` is the size of what both multisets have in common.
+ *
+ * @param answer what the policy answered; null, no answer, scores 0
+ * @param goldenAnswers any of these is right; an empty list scores 0
+ * @throws TypeError for an answer that is neither text nor null, gold answers that are no list of texts, and options that there are not
+ * @throws RangeError for a rule that there is not
+ *
+ * @example
+ * ```ts
+ * import { f1 } from 'search-e1/reward';
+ *
+ * f1('Gustave Eiffel of Dijon', ['Gustave Eiffel']); // 0.666…
+ * f1('yes', ['yes, it was'], { rule: 'hotpotqa' }); // 0
+ * ```
+ */
 export function f1(answer: string | null, goldenAnswers: readonly string[], options: F1Options = {}): number {
   checkAnswers('f1', answer, goldenAnswers);
   checkOptions('f1', options, ['rule']);

@@ -7,7 +7,19 @@
  * The scorers are Python, whose `\b` and `split()` see other characters than JavaScript's `\b`, `\s` and `trim()`; its classes are spelt out here.
  */
 
-/** SQuAD's normal form. Two answers match exactly when their normal forms are equal. */
+/**
+ * SQuAD's normal form, by which two answers match exactly where their normal forms are equal (Search-R1's `qa_em.py`, HotpotQA, 2Wiki, MuSiQue, open NQ).
+ *
+ * In this order: lower case; ASCII punctuation is deleted; the words a, an, the become a space; white space is collapsed. No Unicode folding: `Malgorzata` is not
+ * `Małgorzata`, a curly quote stays, and a hyphen is deleted.
+ *
+ * @example
+ * ```ts
+ * import { normalizeAnswer } from 'search-e1/reward';
+ *
+ * normalizeAnswer('The co-founder,  a Parisian!'); // 'cofounder parisian'
+ * ```
+ */
 export function normalizeAnswer(text: string): string {
   return collapse(removeArticles(text.toLowerCase().replace(PUNCTUATION, '')));
 }
