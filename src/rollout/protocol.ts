@@ -8,7 +8,12 @@
 import { MarkedText, marked } from '../policy/marked-text.js';
 import type { Passage } from '../search/passage.js';
 
+/**
+ * How policy and environment talk: the prompts, what follows an action, and the lengths. `classroomProtocol` and `searchR1Protocol` are two; spread one to change it:
+ * `{ ...classroomProtocol, maxTurns: 2 }`. Lengths are in tokens.
+ */
 export interface Protocol {
+  /** Such as `classroom` or `search-r1`. */
   readonly name: string;
   /** Searches (and invalid actions) before the closing turn. Paper and Search-R1: 4. */
   readonly maxTurns: number;
@@ -53,7 +58,7 @@ export interface Protocol {
 
 export const SEARCH_FAILED = '<information> search failed</information>';
 
-/** What a turn's own text asks for: its first complete search or answer tag. */
+/** What a turn's own text asks for: a search (`content` is the query), an answer (`content` is its text), or neither, and why. */
 export type Action =
   | { readonly kind: 'search'; readonly content: string }
   | { readonly kind: 'answer'; readonly content: string }
@@ -61,7 +66,20 @@ export type Action =
 
 const TAG = /<(search|answer)>([\s\S]*?)<\/\1>/;
 
-/** Reads the action of a turn. An empty search or answer is invalid. */
+/**
+ * Reads what a turn asks for: its first complete `<search>` or `<answer>`, white space around the content removed. An empty one is invalid, as is text without one
+ * (ours: Search-R1 lets an empty search pass, see `searchR1Protocol`).
+ *
+ * @param ownText what the policy wrote in this turn
+ *
+ * @example
+ * ```ts
+ * import { parseAction } from 'search-e1/rollout';
+ *
+ * parseAction('<think> who? </think><search> Amber Falcon author </search>'); // { kind: 'search', content: 'Amber Falcon author' }
+ * parseAction('<answer> </answer>'); // { kind: 'invalid', reason: 'empty <answer>' }
+ * ```
+ */
 export function parseAction(ownText: string): Action {
   const match = TAG.exec(ownText);
   if (!match)
@@ -85,6 +103,8 @@ export const endsTurn = (ownText: string): boolean => /<\/(search|answer)>/.test
  *     <information> Amber Falcon : a book . author Ada Stone . publisher Red Mill Press .</information>
  *     <think> Ada Stone . next the mother of Ada Stone</think><search> Ada Stone mother</search> ...
  *     <think> Eva Lind . done</think><answer> Eva Lind</answer>
+ *
+ * 4 searches and a closing turn, 1 passage a search, 48 own tokens a turn, 64 an observation, 400 after the prompt. Its words are ours.
  */
 export const classroomProtocol: Protocol = {
   name: 'classroom',

@@ -23,14 +23,17 @@ import { writtenText } from './written-text.js';
 
 /** What a policy acts in. */
 export interface Environment {
+  /** The words and the lengths of the conversation. */
   readonly protocol: Protocol;
+  /** What carries the searches out: `createSearcher`, `retrievalServer`, or your own. */
   readonly searcher: Searcher;
 }
 
-/** Limits of sampling, where given, take the place of the protocol's. */
+/** Options of `rollout` and `rolloutGroups`. Limits of sampling, where given, take the place of the protocol's. */
 export interface RolloutOptions extends SamplingLimits {
-  /** 1 in training (paper, Search-R1), 0 = greedy in evaluation. */
+  /** Default 1, as in training (paper, Search-R1); 0 is greedy, as in evaluation. */
   readonly temperature?: number;
+  /** Of the draws; default 0. The same seed, weights and backend write the same episodes. */
   readonly seed?: number;
   /** Tokens after the prompt, own and retrieved; default the protocol's. */
   readonly maxTokens?: number;
@@ -38,10 +41,13 @@ export interface RolloutOptions extends SamplingLimits {
   readonly weights?: WeightsChoice;
   /** Prompt text for a question; default the protocol's standard prompt. The teacher check passes the privileged one. A string may hold control tokens throughout. */
   readonly promptOf?: (question: Question, index: number) => string | MarkedText;
+  /** Sequences that are written side by side; default the engine's. */
   readonly batchSize?: number;
+  /** Called as episodes end. */
   readonly onProgress?: (finished: number, total: number) => void;
   /** Called for every turn as it ends, such as by `search-e1 ask`. */
   readonly onTurn?: (index: number, turn: Turn, ownText: string) => void;
+  /** Ends the sampling: the promise is rejected with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
@@ -50,7 +56,28 @@ const OPTIONS: readonly (keyof RolloutOptions)[] = [
   ...(['topK', 'topP', 'minP', 'repetitionPenalty'] as const),
 ];
 
-/** One episode a question, in the order of the questions. */
+/**
+ * One episode a question, in the order of the questions: the policy writes, the environment answers, until there is an answer or the turns are used up.
+ *
+ * A turn ends at the first `</search>` or `</answer>` of the policy's own text, at an end token, or at the protocol's limit. After `maxTurns` searches and invalid actions
+ * one closing turn is left, in which only an answer counts (Search-R1). A search that fails is told to the policy and counted, and ends nothing.
+ *
+ * @throws TypeError for what is no engine, environment or question, naming it, and for options that there are not
+ * @throws RangeError for a temperature, a limit or a length out of its range
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, openEngine, rollout, tinypedia } from 'search-e1';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const [trajectory] = await rollout(await openEngine(), environment, train.slice(0, 1), { temperature: 0 });
+ * trajectory.question.question; // 'what is the source of Delwy Run ?'
+ * trajectory.turns.map(({ kind }) => kind); // [ 'search', 'answer' ]
+ * trajectory.answer; // 'Valmar Republic'
+ * trajectory.reward; // 1
+ * ```
+ */
 export async function rollout(
   engine: Engine,
   environment: Environment,
@@ -128,7 +155,23 @@ async function withLogProbs(
   });
 }
 
-/** `siblings` episodes a question, grouped: the questions are repeated side by side so that they share a batch. */
+/**
+ * Several episodes a question, grouped by question, in the order of the questions: what GRPO compares and siblings are chosen from. All share one batch.
+ *
+ * @param siblings attempts at a question: GRPO's G (paper: 5), or K (unpublished; classroom: 8)
+ * @throws RangeError for a number of siblings that is no whole number above 0, and as `rollout` does
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, openEngine, rolloutGroups, tinypedia } from 'search-e1';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const groups = await rolloutGroups(await openEngine(), environment, train.slice(0, 2), 5, { temperature: 1, seed: 7 });
+ * groups.map(({ trajectories }) => trajectories.length); // [ 5, 5 ]
+ * groups[0].trajectories.every(({ reward }) => reward === 0 || reward === 1); // true
+ * ```
+ */
 export async function rolloutGroups(
   engine: Engine,
   environment: Environment,

@@ -79,9 +79,23 @@ const INVALID =
   'If I want to give the final answer, I should put the answer between <answer> and </answer>. Let me try again.\n';
 
 /**
- * The protocol for one tokenizer.
+ * Search-R1's own protocol (v0.2), to the character: its prompt, the cut of a response, the passages' block, the feedback, the lengths and the scorer, for policies that
+ * were trained on it.
+ *
+ * 4 searches and a closing turn, 3 passages a search, 500 tokens a turn and an observation, prompts of 2,048 and episodes of 4,096 tokens, sampling from the likeliest
+ * 95 %. Trajectories also bear `searchR1Score`, the score as that project counts. The words of the privileged prompt and of a failed search are ours.
  *
  * @param renderChat the tokenizer's chat template, around the one user message; without one the message itself is the prompt, as in Search-R1
+ *
+ * @example
+ * ```ts
+ * import { searchR1Protocol } from 'search-e1/rollout';
+ *
+ * const protocol = searchR1Protocol();
+ * String(protocol.prompt('who wrote Amber Falcon')); // 'Answer the given question. … Question: who wrote Amber Falcon?…'
+ * protocol.parseAction('<search> Amber Falcon </search>'); // { kind: 'search', content: 'Amber Falcon' }
+ * [protocol.maxTurns, protocol.passagesPerSearch, protocol.maxTokens]; // [ 4, 3, 4096 ]
+ * ```
  */
 export function searchR1Protocol(renderChat?: RenderChat): Protocol {
   const chat = (content: MarkedText) => (renderChat ? renderMarked(renderChat, [{ role: 'user', content }]) : content);

@@ -5,6 +5,7 @@
 import type { ScoredPassage } from '../search/passage.js';
 import type { Question } from './question.js';
 
+/** What a turn did: a search with the passages that came, an answer, or an invalid action and why. */
 export type TurnContent =
   | {
       readonly kind: 'search';
@@ -19,7 +20,12 @@ export type TurnContent =
 /** One action of the policy and the environment's reply. `start` and `end` index `Trajectory.tokens`: the policy's own tokens of the turn. */
 export type Turn = { readonly start: number; readonly end: number } & TurnContent;
 
+/**
+ * One episode. Token in, token out: `tokens` holds exactly what was sampled and what was shown, never re-tokenised text, but under a protocol that asks for it
+ * (`searchR1Protocol`).
+ */
 export interface Trajectory {
+  /** What was asked. */
   readonly question: Question;
   /** Token ids of the prompt. */
   readonly prompt: readonly number[];
@@ -32,6 +38,7 @@ export interface Trajectory {
    * that were not sampled as they stand here have that of the whole sequence, and NaN in greedy episodes, which nothing is trained on.
    */
   readonly logProbs: readonly number[];
+  /** In order; the last is the one that ended it. */
   readonly turns: readonly Turn[];
   /** Searches that were asked for and put to the searcher. */
   readonly searches: number;
@@ -41,7 +48,7 @@ export interface Trajectory {
   readonly answer: string | null;
   /** Why it ended: an answer, the closing turn spent without one, the token limit, or an end-of-sequence token in the closing turn. */
   readonly finish: 'answer' | 'turns' | 'length' | 'end';
-  /** Exact match of the answer, 1 or 0. */
+  /** Exact match of the answer with the question's gold answers, 1 or 0: the only reward. */
   readonly reward: number;
   /** Exact match as Search-R1 scores, off the whole text with its prompt and passages: for comparison with its numbers, never a reward. Under its protocol alone. */
   readonly searchR1Score?: number;
@@ -49,6 +56,8 @@ export interface Trajectory {
 
 /** The attempts at one question: what GRPO compares and what siblings are chosen from. */
 export interface Group {
+  /** What all of them were asked. */
   readonly question: Question;
+  /** Its attempts: siblings. */
   readonly trajectories: readonly Trajectory[];
 }

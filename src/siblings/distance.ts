@@ -5,7 +5,27 @@
  */
 import { described } from '../arguments.js';
 
-/** 0 for equal sequences, 1 where they share nothing. Matches are found as difflib finds them: the longest common run first, then left and right of it. */
+/**
+ * How different two attempts are, in [0, 1]: 0 for equal sequences, 1 where they share nothing.
+ *
+ *     distance = 1 - 2 M / (|a| + |b|)
+ *
+ * where M counts the matches as Ratcliff and Obershelp find them: the longest common run, then, in the same way, left and right of it (1 less Python's difflib
+ * ratio, without its junk heuristics). The paper says "most different" and publishes no measure; this one is ours. It sees order, and is not symmetric.
+ *
+ * @param a token ids of one attempt, its own tokens alone, so that what the environment wrote is ignored
+ * @param b token ids of another
+ * @throws TypeError for anything but lists of integers
+ *
+ * @example
+ * ```ts
+ * import { distance } from 'search-e1/siblings';
+ *
+ * distance([7, 8, 9], [7, 8, 9]); // 0
+ * distance([7, 8, 9], [7, 8, 5]); // 0.333…
+ * distance([7, 8, 9], []); // 1
+ * ```
+ */
 export function distance(a: readonly number[], b: readonly number[]): number {
   for (const [name, tokens] of Object.entries({ a, b }))
     if (!Array.isArray(tokens) || !tokens.every(Number.isInteger))

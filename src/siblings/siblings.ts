@@ -12,30 +12,61 @@ import { checkNumber } from '../number-setting.js';
 import type { Group, Trajectory } from '../rollout/trajectory.js';
 import { distance } from './distance.js';
 
+/** Two attempts at one question: what to learn from, and what to learn on. */
 export interface Pair {
+  /** The correct attempt with the fewest searches: the teacher is shown it. */
   readonly reference: Trajectory;
+  /** The most different sibling, wrong or correct: its own tokens are what the student is trained on. */
   readonly student: Trajectory;
-  /** Between their own tokens, 0 to 1. */
+  /** Between their own tokens, above 0, at most 1 (`distance`). */
   readonly distance: number;
   /** In words, for readers: why these two. */
   readonly reason: string;
 }
 
+/** Why a group gave no pair: none of its attempts scored 1, or none that may be student differs from the reference. */
 export type NoPair = 'no correct attempt' | 'nothing different';
 
+/** How the student is chosen. */
 export interface SiblingOptions {
-  /** Which siblings come first as student. Paper: `wrong`. Measured better on Tinypedia: `correct` (where another correct one differs). `only-correct` takes no wrong one at all. */
+  /** Which siblings come first as student. Default and paper: `wrong`. Measured better on Tinypedia: `correct` (where another correct one differs). `only-correct` takes no wrong one at all. */
   readonly prefer?: 'wrong' | 'correct' | 'only-correct';
 }
 
+/** What `pairSiblings` made of all groups. */
 export interface Pairing {
+  /** In the order of their groups, at most one a group. */
   readonly pairs: readonly Pair[];
+  /** How many groups gave none, by the reason. */
   readonly skipped: Readonly<Record<NoPair, number>>;
   /** Searches of all students less those of their references: the efficiency signal. Ours, to decide whether distilling is worth it. */
   readonly searchGap: number;
 }
 
-/** The pair of one group, or why there is none. */
+/**
+ * The pair of one group, or in words why there is none.
+ *
+ *     reference = the attempt of reward 1 with the fewest searches
+ *     student   = the sibling of largest `distance` to it: a wrong one if there is any that differs, else a correct one (`prefer`)
+ *
+ * Ties go to fewer own tokens, then to smaller token ids, never to the position: the order of the attempts does not matter. The rule is the paper's, the measure and
+ * the ties are ours.
+ *
+ * @returns a `Pair`, or a text, `'no correct attempt'` or `'nothing different'`: ask `typeof chosen === 'string'`
+ * @throws TypeError for what is no group, such as an attempt without a reward, or whose `own` is not as long as its `tokens`, and for an unknown `prefer`
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, choosePair, classroomProtocol, createSearcher, openEngine, rolloutGroups, tinypedia } from 'search-e1';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const [group] = await rolloutGroups(await openEngine(), environment, train.slice(0, 1), 8, { seed: 1 });
+ * const chosen = choosePair(group);
+ * typeof chosen === 'string' ? chosen : chosen.reason; // 'reference: fewest searches of … correct among 8 (1 search); student: most different wrong sibling …'
+ * choosePair({ ...group, trajectories: [] }); // 'no correct attempt'
+ * ```
+ */
 export function choosePair(group: Group, options: SiblingOptions = {}): Pair | NoPair {
   const prefer = preferred(options);
   checkGroup('choosePair: group', group);
@@ -65,7 +96,23 @@ export function choosePair(group: Group, options: SiblingOptions = {}): Pair | N
   };
 }
 
-/** Pairs of all groups, with a count of the questions that gave none. */
+/**
+ * Pairs of all groups, at most one a group, with a count of the groups that gave none (`choosePair` has the rule).
+ *
+ * @throws TypeError for what is no list of groups, naming the group and the attempt, and for an unknown `prefer`
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, openEngine, pairSiblings, rolloutGroups, tinypedia } from 'search-e1';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const groups = await rolloutGroups(await openEngine(), environment, train.slice(0, 4), 8);
+ * const { pairs, skipped } = pairSiblings(groups, { prefer: 'wrong' });
+ * pairs.every(({ reference, student }) => reference.reward === 1 && reference !== student); // true
+ * pairs.length + skipped['no correct attempt'] + skipped['nothing different']; // 4
+ * ```
+ */
 export function pairSiblings(groups: readonly Group[], options: SiblingOptions = {}): Pairing {
   preferred(options); // where there is no group, too
   if (!Array.isArray(groups)) throw new TypeError(`pairSiblings: expected a list of groups, got ${described(groups)}`);
