@@ -21,7 +21,7 @@ export { grpo } from './grpo/grpo.js';
 export { classroomGrpo } from './grpo/settings.js';
 export { classroomOfsd, ofsd, opsdV3 } from './ofsd/ofsd.js';
 export { privilegedPrompt } from './ofsd/privileged-prompt.js';
-export { datasetPath } from './platform/datasets.js';
+export { datasetPath, datasetsAt } from './platform/datasets.js';
 export { loadPolicy, savePolicy } from './policy/checkpoint.js';
 export { generate } from './policy/generate.js';
 export { loadTokenizer } from './policy/tokenizer.js';

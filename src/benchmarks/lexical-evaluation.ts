@@ -1,5 +1,7 @@
 /** The lexical agent over a benchmark: one scored record a question, with the episode to look at. */
+
 import { checkObject, described } from '../arguments.js';
+import { laterTurn } from '../platform/later-turn.js';
 import { exactMatch } from '../reward/exact-match.js';
 import type { Question } from '../rollout/question.js';
 import type { Searcher } from '../search/passage.js';
@@ -42,7 +44,7 @@ export async function evaluateLexicalAgent(
       episode,
     });
     onProgress?.(records.length, questions.length);
-    if (records.length % 10 === 0) await new Promise((resolve) => setImmediate(resolve)); // let an interrupt through
+    if (records.length % 10 === 0) await laterTurn(); // let an interrupt through
   }
   return records;
 }

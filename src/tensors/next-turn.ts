@@ -6,10 +6,11 @@
  * event loop there is no watchdog, and SIGINT is an event like others: work begins with a turn, and so is never cut.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { laterTurn } from '../platform/later-turn.js';
 
 /** Resolves in a later turn of the event loop. */
 export async function nextTurn(): Promise<void> {
-  await new Promise(setImmediate);
+  await laterTurn();
   // Operations and gradients end in the turn they begin in: one that is still open now was cut in a cell that called TensorFlow.js by itself.
   Object.assign(tf.engine().state, { kernelDepth: 0, gradientDepth: 0, activeTape: null });
 }

@@ -19,7 +19,8 @@ function inBrowsers(all: readonly Source[]): Source[] {
 function ofNode({ path, tree, imports }: Source): string[] {
   const found = imports.filter(({ specifier }) => specifier.startsWith('node:')).map(({ specifier }) => `${path} imports ${specifier}`);
   const visit = (node: ts.Node): void => {
-    const isGlobal = ts.isIdentifier(node) && ['process', 'Buffer', '__dirname', '__filename', 'require'].includes(node.text);
+    const isGlobal =
+      ts.isIdentifier(node) && ['process', 'Buffer', '__dirname', '__filename', 'require', 'setImmediate'].includes(node.text);
     const isMember = ts.isPropertyAccessExpression(node.parent) && node.parent.name === node;
     if (isGlobal && !isMember && !ts.isPropertyAssignment(node.parent)) found.push(`${path} names ${node.text}`);
     ts.forEachChild(node, visit);

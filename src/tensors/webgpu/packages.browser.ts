@@ -1,6 +1,7 @@
 /** WebGPU in a browser: its own, and TensorFlow.js' backend for it, which is loaded when it is asked for. */
 /// <reference types="@webgpu/types" />
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import * as tf from '@tensorflow/tfjs-core';
 import { BackendUnavailable } from '../unavailable.js';
 
 export const PROVIDER = 'the browser';
@@ -13,5 +14,6 @@ export async function loadPackages(): Promise<{ readonly gpu: GPU; readonly Back
   const { gpu } = ((globalThis as { navigator?: object }).navigator ?? {}) as { readonly gpu?: GPU };
   if (!gpu) throw new BackendUnavailable('this browser has no WebGPU, or gives it to pages of https: and localhost alone');
   const { WebGPUBackend: Backend } = await import('@tensorflow/tfjs-backend-webgpu');
+  tf.removeBackend('webgpu'); // where it sees a GPU it registers one over a device of its own making
   return { gpu, Backend };
 }
