@@ -9,6 +9,7 @@
 import { checkChoice, checkNumber, shown } from '../number-setting.js';
 import { assertFinite } from '../tensors/finite.js';
 
+/** How rewards become advantages. Left out, Search-R1's. */
 export interface AdvantageSettings {
   /** Divided by: the deviation with n - 1 (`sample`), with n (`population`), or nothing. Default `sample`. */
   readonly deviation?: 'sample' | 'population' | 'none';
@@ -18,16 +19,52 @@ export interface AdvantageSettings {
   readonly deviationEpsilon?: number;
 }
 
-/** Advantages of one group's rewards; all 0 where the rewards are equal. */
+/**
+ * Advantages of one group's rewards: how much better an attempt was than its siblings.
+ *
+ *     A_i = (r_i - mean(r)) / (std(r) + epsilon)
+ *
+ * with the n - 1 deviation and an epsilon of 1e-6 by default (Search-R1; TRL: 1e-4). Equal rewards give exactly 0: such a group has nothing to compare. `deviation: 'none'`
+ * leaves the division out (Dr. GRPO, 2503.20783).
+ *
+ * @param rewards one an attempt, at least 2
+ * @returns one an attempt, in the same order
+ * @throws RangeError for fewer than 2 rewards, and an epsilon below 0
+ * @throws TypeError for a reward that is no number, and settings that there are not
+ * @throws NonFiniteError for a reward that is NaN or infinite
+ *
+ * @example
+ * ```ts
+ * import { groupAdvantages } from 'search-e1/grpo';
+ *
+ * groupAdvantages([1, 0, 0, 0]); // [ 1.49…, -0.49…, -0.49…, -0.49… ]
+ * groupAdvantages([1, 1, 1, 1]); // [ 0, 0, 0, 0 ]
+ * groupAdvantages([1, 0, 0, 0], { deviation: 'none' }); // [ 0.75, -0.25, -0.25, -0.25 ]
+ * ```
+ */
 export function groupAdvantages(rewards: readonly number[], settings: Omit<AdvantageSettings, 'deviationOver'> = {}): number[] {
   return stepAdvantages([rewards], settings)[0];
 }
 
 /**
- * Advantages of the groups of a step, in their order; all 0 in a group whose rewards are equal.
+ * Advantages of all groups of a step, in their order; all 0 in a group whose rewards are equal.
  *
+ *     A_i = (r_i - mean(r)) / (std + epsilon)
+ *
+ * where r is the attempt's group, and std is that group's deviation or, with `deviationOver: 'batch'`, the one of all rewards given (TRL's `scale_rewards`).
+ *
+ * @param groups the rewards of each group, at least 2 a group
  * @throws NonFiniteError for a reward that is NaN or infinite
- * @throws RangeError for a group of fewer than 2, and for settings that there are not (or TypeError)
+ * @throws RangeError for a group of fewer than 2, and an epsilon below 0
+ * @throws TypeError for a reward that is no number, and settings that there are not
+ *
+ * @example
+ * ```ts
+ * import { stepAdvantages } from 'search-e1/grpo';
+ *
+ * stepAdvantages([[1, 0], [0, 0]]); // [ [ 0.70…, -0.70… ], [ 0, 0 ] ]
+ * stepAdvantages([[1, 0], [0, 0]], { deviationOver: 'batch' }); // [ [ 0.99…, -0.99… ], [ 0, 0 ] ]
+ * ```
  */
 export function stepAdvantages(groups: readonly (readonly number[])[], settings: AdvantageSettings = {}): number[][] {
   checkAdvantageSettings(settings);

@@ -24,48 +24,80 @@ import { checkGrpoSettings, type GrpoSettings } from './settings.js';
 
 /** What a step did; names follow TRL and Search-R1. */
 export interface GrpoMetrics {
+  /** From 1, over the whole training. */
   readonly step: number;
   /** Mean exact match of the step's rollouts. */
   readonly 'reward/mean': number;
   /** Share of groups whose attempts all scored the same. */
   readonly frac_reward_zero_std: number;
-  /** As the aggregation has it, over all of the step's mini-batches. */
+  /** Policy loss and beta times KL, as the aggregation has it, over all of the step's mini-batches. */
   readonly loss: number;
   /** k3 estimate of KL(policy || reference), nats an own token; absent where beta is 0. */
   readonly kl?: number;
-  /** Nats an own token. */
+  /** Of the policy's next-token distributions, nats an own token. */
   readonly entropy: number;
   /** Share of own tokens whose gradient the clip took away. */
   readonly clip_ratio: number;
-  /** Before clipping, mean over the mini-batches. */
+  /** Norm of all gradients together, before clipping, mean over the mini-batches. */
   readonly grad_norm: number;
-  /** Of the step's last mini-batch. */
+  /** Of the step's last mini-batch; it climbs over `warmUpSteps` and is level then. */
   readonly learning_rate: number;
+  /** Searches carried out, mean an episode. */
   readonly 'env/number_of_valid_search': number;
   /** Searches of the whole step that failed, attempts and all; absent where none did. */
   readonly 'env/failed_searches'?: number;
+  /** Share of turns that were a search or an answer. */
   readonly 'env/ratio_of_valid_action': number;
   /** Share of episodes that ended with an answer. */
   readonly 'env/finish_ratio': number;
   /** Own tokens an episode. */
   readonly 'completions/mean_own_length': number;
+  /** Wall clock of the rollouts. */
   readonly seconds_sampling: number;
+  /** Wall clock of reference, loss and optimiser. */
   readonly seconds_training: number;
 }
 
+/** What `grpo` is given beside its settings: where it begins, and who hears of it. */
 export interface GrpoOptions {
   /** KL reference; the caller disposes it. Default: the policy as it is at the start. Where beta is 0 there is none: this one is not read either. */
   readonly reference?: Snapshot;
-  /** Continue after this many steps that an earlier run took (0). */
+  /** Steps that an earlier run took already, and after which this one goes on; default 0. The engine holds what that run saved. */
   readonly startStep?: number;
+  /** Called, and waited for, after every step, with what it sampled. */
   readonly onStep?: (metrics: GrpoMetrics, groups: readonly Group[]) => void | Promise<void>;
+  /** Called as the episodes of a step end; the step counts from 0. */
   readonly onRollouts?: (step: number, finished: number, total: number) => void;
+  /** Ends the training: the step under way is given up, or finished where part of its batch has been learned; then the promise is rejected. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Trains the engine's policy in place; yields the metrics of every step. When the signal fires, the step under way is given up, and nothing of it is left; or,
- * where part of its batch has been learned already, it is finished.
+ * GRPO on episodes with search: attempt each question several times, compare the attempts, learn from the difference. Trains the engine's policy in place.
+ *
+ *     rollouts -> rewards -> advantages -> reference log-probabilities -> loss -> AdamW
+ *
+ * As Search-R1 v0.2 trains, with the paper's group of 5 and exact match as the only reward; `groupAdvantages` and `grpoLoss` have the formulas. Groups whose attempts all
+ * scored the same take part, without an advantage: their tokens count, and the KL holds them to the reference. Questions are drawn pass after pass over a shuffled set.
+ *
+ * When the signal fires, the step under way is given up, and nothing of it is left; or, where part of its batch has been learned already, it is finished.
+ *
+ * @returns the metrics of every step taken, oldest first
+ * @throws TypeError for a setting that there is not or is of the wrong type, and what is no engine or no list of questions
+ * @throws RangeError for a setting out of its range, and without a question
+ * @throws NonFiniteError where a loss, gradient or log-probability is NaN or infinite; it says which weights are left
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomGrpo, classroomProtocol, createSearcher, grpo, openEngine, tinypedia } from 'search-e1';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const settings = { ...classroomGrpo, steps: 2, questionsPerStep: 4 };
+ * const metrics = await grpo(await openEngine(), environment, train, settings);
+ * metrics.map(({ step }) => step); // [ 1, 2 ]
+ * metrics.every((step) => step['reward/mean'] >= 0 && step['reward/mean'] <= 1); // true
+ * ```
  */
 export async function grpo(
   engine: Engine,

@@ -5,5 +5,5 @@
  */
 export { type AdvantageSettings, groupAdvantages, stepAdvantages } from './advantages.js';
 export { type GrpoMetrics, type GrpoOptions, grpo } from './grpo.js';
-export { type Aggregation, type GrpoDatum, type GrpoLossSettings, grpoLoss, grpoTokenLoss, type StepBatch } from './loss.js';
+export { type Aggregation, type GrpoDatum, type GrpoLossSettings, grpoLoss, type StepBatch } from './loss.js';
 export { classroomGrpo, type GrpoSettings } from './settings.js';

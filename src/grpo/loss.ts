@@ -17,8 +17,9 @@ import type { LogProbLoss, Scored } from '../engines/engine.js';
 import { checkChoice, checkNumber, shown } from '../number-setting.js';
 import { assertFinite } from '../tensors/finite.js';
 
+/** A trajectory as the GRPO loss sees it: its tokens, which of them are scored, and how it did. */
 export interface GrpoDatum extends Scored {
-  /** One number for the whole trajectory. */
+  /** One number for the whole trajectory (`groupAdvantages`). */
   readonly advantage: number;
   /** log p of each scored token when it was sampled. Absent in all data: as it is (TRL's on-policy step), so that every ratio is 1. */
   readonly oldLogProbs?: ArrayLike<number>;
@@ -36,6 +37,7 @@ export interface GrpoDatum extends Scored {
  */
 export type Aggregation = 'grpo' | 'bnpo' | 'dr_grpo' | 'dapo';
 
+/** What the loss is told. */
 export interface GrpoLossSettings {
   /** The ratio is clipped to [1 - clipLow, 1 + clipHigh]. TRL's `epsilon`; Search-R1: 0.2. */
   readonly clipLow: number;
@@ -49,14 +51,15 @@ export interface GrpoLossSettings {
   readonly maxCompletionLength?: number;
   /** Whether k3 is multiplied by the ratio (DeepSeek-V3.2; TRL's `use_bias_correction_kl`). Default false, as Search-R1; TRL 1.16: true. */
   readonly biasCorrectedKl?: boolean;
-  /** At which the tokens were sampled, and so of all distributions compared. Search-R1: 1. */
+  /** At which the tokens were sampled, and so of all distributions compared. Above 0; default 1, as Search-R1. */
   readonly temperature?: number;
 }
 
-/** What a mini-batch is part of. */
+/** The step that a mini-batch is part of. */
 export interface StepBatch {
   /** Own tokens of all mini-batches together. */
   readonly tokens: number;
+  /** How many parts the step's data is learned in, an optimiser step each. */
   readonly miniBatches: number;
 }
 
@@ -93,12 +96,31 @@ const withoutGradient = tf.customGrad((x) => ({
 })) as (x: tf.Tensor1D) => tf.Tensor1D;
 
 /**
- * The loss of a mini-batch, for an engine.
+ * The GRPO loss of a mini-batch, for `Engine.forwardBackward` (DeepSeekMath 2402.03300, with Search-R1's settings). Of every scored token:
+ *
+ *     ratio = exp(log p - log p_old)
+ *     loss  = -min(ratio A, clip(ratio, 1 - clipLow, 1 + clipHigh) A) + beta k3
+ *     k3    = exp(log p_ref - log p) - (log p_ref - log p) - 1
+ *
+ * brought together over tokens and sequences as `aggregation` says. Log differences are bounded to +-20 and k3 to +-10 (verl 0.5): a token beyond a bound has no gradient
+ * through it. Left out: entropy bonus, sequence-wise ratios, importance correction. Its metrics: `kl` (k3, nats, where there is a reference) and `clip_ratio`.
  *
  * @param data sequences whose rewards were all the same take part: they have no advantage, but a KL term, and their tokens count
  * @param step what `dapo` divides by; default: the data is the whole step
  * @throws TypeError, RangeError for settings out of range, and log-probabilities that are not one each scored token
  * @throws NonFiniteError for an advantage or a log-probability that is NaN or infinite
+ *
+ * @example
+ * ```ts
+ * import { openEngine } from 'search-e1';
+ * import { grpoLoss } from 'search-e1/grpo';
+ *
+ * const engine = await openEngine();
+ * const sequence = { tokens: engine.tokenizer.encode('<question> who wrote Amber Falcon ?</question><think> the author'), scored: [7, 8] };
+ * const loss = grpoLoss([{ ...sequence, advantage: 1 }], { clipLow: 0.2, clipHigh: 0.2, beta: 0 });
+ * const { tokens, metrics } = await engine.forwardBackward(loss);
+ * [tokens, metrics.clip_ratio]; // [ 2, 0 ]
+ * ```
  */
 export function grpoLoss(
   data: readonly GrpoDatum[],

@@ -6,6 +6,7 @@ import type { AdamWSettings } from '../tensors/adamW.js';
 import { type AdvantageSettings, checkAdvantageSettings } from './advantages.js';
 import { checkLossSettings, type GrpoLossSettings } from './loss.js';
 
+/** Everything that GRPO is told. `classroomGrpo` holds values that work on Tinypedia: spread it and change what is to differ. */
 export interface GrpoSettings extends GrpoLossSettings, AdvantageSettings {
   /** Optimisation phases: each samples once. Search-R1: 1,005; classroom: 20. */
   readonly steps: number;
@@ -19,7 +20,9 @@ export interface GrpoSettings extends GrpoLossSettings, AdvantageSettings {
   readonly temperature: number;
   /** Optimiser steps over which the rate climbs from 0. Search-R1: 0.285 of all; classroom: 5. */
   readonly warmUpSteps: number;
+  /** AdamW's, with the learning rate that is reached after the warm-up. Search-R1: 1e-6; classroom: 1e-4. */
   readonly optimizer: AdamWSettings;
+  /** Of the questions' order, the episodes and the mini-batches. An integer. */
   readonly seed: number;
 }
 

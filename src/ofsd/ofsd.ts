@@ -19,19 +19,23 @@ import { located } from '../tensors/finite.js';
 import { forwardKlLoss } from './loss.js';
 import { privilegedPrompt } from './privileged-prompt.js';
 
+/** Everything that self-distillation is told. Search-E1 publishes none of it: `opsdV3` holds OPSD v3's, `classroomOfsd` what was measured on Tinypedia. */
 export interface OfsdSettings {
   /** Passes over the pairs. Classroom: 1. */
   readonly epochs: number;
-  /** Pairs an optimiser step. Classroom: 16. */
+  /** Pairs an optimiser step. OPSD v3: 32; classroom: 16. */
   readonly batchSize: number;
-  /** LoRA. OPSD v3: 64 and 128; classroom: 8 and 8. */
+  /** LoRA rank. OPSD v3: 64; classroom: 8. */
   readonly rank: number;
+  /** LoRA's update is scaled by alpha / rank. OPSD v3: 128; classroom: 8. */
   readonly alpha: number;
   /** Upper bound of one vocabulary entry's contribution, nats. OPSD v3: 0.05; classroom: 2; Infinity: none. */
   readonly clamp: number;
   /** Optimiser steps over which the rate climbs from 0; then it falls linearly to a tenth. */
   readonly warmUpSteps: number;
+  /** AdamW's, with the learning rate at the top of its climb. OPSD v3: 5e-6; classroom: 3e-3. */
   readonly optimizer: AdamWSettings;
+  /** Of the adapter's start and the order of the pairs. An integer of at least 0. */
   readonly seed: number;
   /** `reference`: the paper's teacher. `none`: the control whose teacher reads the standard prompt and so knows nothing more. */
   readonly privileged: 'reference' | 'none';
@@ -41,7 +45,9 @@ export interface OfsdSettings {
 export type AdapterSettings = Omit<OfsdSettings, 'clamp' | 'privileged'>;
 
 /**
- * Measured on Tinypedia. An entry above the clamp passes no gradient: a teacher that gives "go on" 0.9 where the student gives it p contributes 0.9 log(0.9 / p), which is above 2 nats
+ * The classroom's settings, measured on Tinypedia: 1 epoch of 16 pairs a step, rank 8, clamp 2 nats, rate 3e-3.
+ *
+ * An entry above the clamp passes no gradient: a teacher that gives "go on" 0.9 where the student gives it p contributes 0.9 log(0.9 / p), which is above 2 nats
  * for p below .098, so that the correction of a policy that always looks twice is lost. Distil before GRPO has made it so; a clamp of 4 or 8 did not help those that were (tried).
  */
 export const classroomOfsd: OfsdSettings = {
@@ -91,23 +97,48 @@ function checkAdapterSettings({ epochs, batchSize, rank, alpha, warmUpSteps, opt
     throw new RangeError(`ofsd.optimizer.learningRate: expected a number of at least 0, got ${rate}`);
 }
 
+/** What an optimiser step of the distillation did. */
 export interface OfsdMetrics {
+  /** From 1. */
   readonly step: number;
   /** Clamped, mean over own tokens: what is minimised. May be negative. */
   readonly loss: number;
   /** The true KL(teacher || student), nats a token. */
   readonly kl_unclamped: number;
+  /** Own tokens that were scored. */
   readonly tokens: number;
+  /** Norm of all gradients together, before clipping. */
   readonly grad_norm: number;
+  /** Of this step. */
   readonly learning_rate: number;
 }
 
+/** Where a distillation goes on from, and who hears of its steps. */
 export interface OfsdOptions extends Pick<TrainAdapterOptions, 'from' | 'signal'> {
-  /** The adapter is still on: what `Engine.save` writes here can be gone on `from`. */
+  /** Called, and waited for, after every step. The adapter is still on: what `Engine.save` writes here can be gone on `from`. */
   readonly onStep?: (metrics: OfsdMetrics, total: number) => void | Promise<void>;
 }
 
-/** What teacher and student score: the student trajectory's own tokens, after the privileged and after the standard prompt. */
+/**
+ * What teacher and student score of a pair: the student trajectory's own tokens, after the privileged prompt and after the standard one.
+ *
+ * @param privileged `none`: the teacher reads the standard prompt, too (the control); default `reference`
+ * @returns the student's sequence, and as `teacher` the same tokens after the other prompt; both `scored` are of one length
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, openEngine, pairSiblings, rolloutGroups, tinypedia } from 'search-e1';
+ * import { pairedSequences } from 'search-e1/ofsd';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const engine = await openEngine();
+ * const { pairs } = pairSiblings(await rolloutGroups(engine, environment, train.slice(0, 4), 8, { seed: 1 }));
+ * const { tokens, scored, teacher } = pairedSequences(engine, classroomProtocol, pairs[0]);
+ * scored.length === teacher.scored.length; // true
+ * teacher.tokens.length > tokens.length; // true
+ * ```
+ */
 export function pairedSequences(
   engine: Pick<Engine, 'tokenizer'>,
   protocol: Protocol,
@@ -121,7 +152,29 @@ export function pairedSequences(
   return { ...ownTokens(student), teacher: ownTokens({ ...student, prompt }) };
 }
 
-/** Distils the pairs into the engine's policy: adapter on, train, merge. */
+/**
+ * Offline self-distillation (OFSD; OPSD in the paper's second version): distils the pairs into the engine's policy, in place. Adapter on, train, merge; nothing is sampled.
+ *
+ * Teacher and student are one set of weights. The teacher, adapter off, reads the privileged prompt; the student, adapter on, the standard one; both score the student
+ * trajectory's own tokens. The loss is the clamped forward KL of `forwardKlLoss`, mean over the tokens. The rate climbs over `warmUpSteps`, then falls linearly to a tenth.
+ *
+ * @returns the metrics of every step taken, oldest first
+ * @throws RangeError naming the first setting that cannot be meant
+ * @throws Error without a pair
+ * @throws NonFiniteError where a loss or gradient is NaN or infinite. Then, and where the signal fires, the adapter is taken off, and the policy is as it was
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomOfsd, classroomProtocol, createSearcher, ofsd, openEngine, pairSiblings, rolloutGroups, tinypedia } from 'search-e1';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const engine = await openEngine();
+ * const { pairs } = pairSiblings(await rolloutGroups(engine, environment, train.slice(0, 4), 8, { seed: 1 }));
+ * const [step] = await ofsd(engine, classroomProtocol, pairs, classroomOfsd);
+ * [step.step, step.tokens > 0, step.kl_unclamped > 0]; // [ 1, true, true ]
+ * ```
+ */
 export async function ofsd(
   engine: Engine,
   protocol: Protocol,
@@ -157,19 +210,50 @@ export async function ofsd(
 export interface AdapterStep extends LossReport {
   /** From 1. */
   readonly step: number;
+  /** Steps of all epochs. */
   readonly total: number;
+  /** Norm of all gradients together, before clipping. */
   readonly gradNorm: number;
+  /** Of this step. */
   readonly learningRate: number;
 }
 
+/** Where the training of an adapter goes on from, and who hears of its steps. */
 export interface TrainAdapterOptions {
   /** Go on after this many steps of an earlier training with the same data and settings, from the folder that `Engine.save` wrote after them. */
   readonly from?: { readonly step: number; readonly folder: string };
+  /** Called, and waited for, after every step; the adapter is still on. */
   readonly onStep?: (step: AdapterStep) => void | Promise<void>;
+  /** Ends the training before its next step and takes the adapter off; the promise is rejected with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** Adapter on, some epochs of a loss, merge. Interrupted, it takes the adapter off again and the policy is as it was before. */
+/**
+ * Trains a LoRA adapter on a loss of your own: adapter on, `epochs` shuffled passes over the data, merge. `ofsd` is this with the forward KL.
+ *
+ * Where it fails, or the signal fires, the adapter is taken off again and the policy is as it was before. The rate climbs over `warmUpSteps`, then falls linearly to a tenth.
+ *
+ * @param data in the form that `lossOf` takes; a step gets `batchSize` of it
+ * @param lossOf the loss of a step's batch, such as `crossEntropyLoss` over `ownTokens`
+ * @throws RangeError naming the first setting that cannot be meant, and for a `from.step` beyond the steps
+ * @throws Error without data
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomOfsd, classroomProtocol, createSearcher, crossEntropyLoss, openEngine, pairSiblings, rolloutGroups, tinypedia } from 'search-e1';
+ * import { trainAdapter } from 'search-e1/ofsd';
+ * import { ownTokens } from 'search-e1/rollout';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const engine = await openEngine();
+ * const { pairs } = pairSiblings(await rolloutGroups(engine, environment, train.slice(0, 4), 8, { seed: 1 }));
+ * const references = pairs.map(({ reference }) => ownTokens(reference));
+ * const losses: number[] = [];
+ * await trainAdapter(engine, references, crossEntropyLoss, { ...classroomOfsd, epochs: 3 }, { onStep: ({ loss }) => void losses.push(loss) });
+ * losses.length; // 3
+ * ```
+ */
 export async function trainAdapter<T>(
   engine: Engine,
   data: readonly T[],

@@ -13,7 +13,27 @@ import { writtenText } from '../rollout/written-text.js';
 /** Own text of an attempt, turn after turn. */
 export const ownText = ({ tokens, own }: Trajectory, tokenizer: Tokenizer): string => tokenizer.decode(tokens.filter((_, t) => own[t]));
 
-/** The privileged prompt. Without a reference it is the standard prompt: the control in which the teacher knows no more than the student. */
+/**
+ * The privileged prompt, the teacher's view: the standard prompt with what the reference attempt wrote shown in it, its passages left out.
+ *
+ * The paper says that the reference is shown "as an expert reference" and publishes no wording; the words are the protocol's. Without a reference it is the standard prompt:
+ * the control in which the teacher knows no more than the student. To be encoded with the same tokenizer.
+ *
+ * @param reference a trajectory of that tokenizer, or null
+ * @returns text whose control tokens are marked (`MarkedText`), or the protocol's own words
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, openEngine, privilegedPrompt, rollout, tinypedia } from 'search-e1';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const engine = await openEngine();
+ * const [reference] = await rollout(engine, environment, train.slice(0, 1), { temperature: 0 });
+ * const prompt = privilegedPrompt(classroomProtocol, engine.tokenizer, 'who wrote Amber Falcon ?', reference);
+ * String(prompt); // '<question> who wrote Amber Falcon ?</question><reference><think>…</answer></reference>'
+ * ```
+ */
 export function privilegedPrompt(
   protocol: Protocol,
   tokenizer: Tokenizer,

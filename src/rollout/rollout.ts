@@ -41,7 +41,7 @@ export interface RolloutOptions extends SamplingLimits {
   readonly weights?: WeightsChoice;
   /** Prompt text for a question; default the protocol's standard prompt. The teacher check passes the privileged one. A string may hold control tokens throughout. */
   readonly promptOf?: (question: Question, index: number) => string | MarkedText;
-  /** Sequences that are written side by side; default the engine's. */
+  /** Sequences that are held side by side, searching ones included; default 160. */
   readonly batchSize?: number;
   /** Called as episodes end. */
   readonly onProgress?: (finished: number, total: number) => void;

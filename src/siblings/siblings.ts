@@ -53,7 +53,8 @@ export interface Pairing {
  * the ties are ours.
  *
  * @returns a `Pair`, or a text, `'no correct attempt'` or `'nothing different'`: ask `typeof chosen === 'string'`
- * @throws TypeError for what is no group, such as an attempt without a reward, or whose `own` is not as long as its `tokens`, and for an unknown `prefer`
+ * @throws TypeError for what is no group, such as an attempt without a reward, or whose `own` is not as long as its `tokens`
+ * @throws RangeError for an unknown `prefer`
  *
  * @example
  * ```ts
@@ -99,7 +100,8 @@ export function choosePair(group: Group, options: SiblingOptions = {}): Pair | N
 /**
  * Pairs of all groups, at most one a group, with a count of the groups that gave none (`choosePair` has the rule).
  *
- * @throws TypeError for what is no list of groups, naming the group and the attempt, and for an unknown `prefer`
+ * @throws TypeError for what is no list of groups, naming the group and the attempt
+ * @throws RangeError for an unknown `prefer`
  *
  * @example
  * ```ts
