@@ -22,15 +22,28 @@ import { checkEvolutionSettings, type EvolutionSettings } from './settings.js';
 import { type Stage, stageSeed, stagesOf, stepCheckpoint } from './stages.js';
 import type { TeacherCheck } from './teacher-check.js';
 
+/** Options of `evolve`. */
 export interface EvolutionOptions {
-  /** Records and checkpoints, and where a run is resumed from. Without it nothing is written. */
+  /** Where records and checkpoints go, and the run is resumed from: `RunFolder.open`, or what you make of it (`Run`). Without it nothing is written. */
   readonly run?: Run;
-  /** Evaluated before the first and after every stage. */
+  /** Evaluated before the first and after every stage, as `evaluateBoth` does; default none. */
   readonly evaluation?: readonly Question[];
+  /** Called for all that happens, in order; waited for, but for the progress of rollouts. */
   readonly onEvent?: (event: EvolutionEvent) => void | Promise<void>;
+  /** Ends the run at the next place where nothing is half done; the promise is rejected. With a `run` it can be gone on with. */
   readonly signal?: AbortSignal;
 }
 
+/**
+ * What happens in a run, by `kind`; `stage` is its name, such as `1-grpo`.
+ *
+ * - `stage`: one begins.
+ * - `rollouts`: episodes have ended, of a GRPO step, of the attempts that pairs are made of, or of an evaluation.
+ * - `grpo`: a step is done, of `total`; with its metrics and its episodes.
+ * - `pairs`: they are made, and the gate has decided.
+ * - `ofsd`: a step of the distillation is done, of `total`.
+ * - `evaluation`: the policy that the stage ended with was evaluated.
+ */
 export type EvolutionEvent =
   | { readonly kind: 'stage'; readonly stage: string }
   | { readonly kind: 'rollouts'; readonly stage: string; readonly finished: number; readonly total: number }
@@ -63,9 +76,33 @@ interface Context extends EvolutionOptions {
 }
 
 /**
- * Runs the loop on the engine's policy in place, from wherever `run` says it is.
+ * Search-E1's loop, on the engine's policy in place, from wherever `run` says it is.
  *
- * @throws RangeError for settings that cannot be meant; NonFiniteError where a number is NaN or infinite, before anything on disk is replaced
+ *     round:  grpo -> K fresh attempts a question -> pairs -> teacher check -> gate -> ofsd (merged)
+ *
+ * with an evaluation before the first and after every stage. Every draw is named by seed and place (`stageSeed`), so that a run that was stopped or killed goes on and ends
+ * with the same numbers as an uninterrupted one on the same backend. The KL reference of a GRPO stage is the policy that the stage began with (ours; the paper does not say what
+ * the second round's is). A round whose gate is shut goes on with the policy that GRPO left.
+ *
+ * @param train questions with gold answers, at least `settings.siblings.questions` of them
+ * @throws TypeError for a setting of the wrong type, and what is no engine, environment or question
+ * @throws RangeError for settings that cannot be meant, and for fewer questions than are to be attempted
+ * @throws NonFiniteError where a number is NaN or infinite, before anything on disk is replaced
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomEvolution, classroomProtocol, createSearcher, evolve, openEngine, tinypedia } from 'search-e1';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const { grpo, siblings } = classroomEvolution;
+ * const small = { rounds: 1, gate: null, grpo: { ...grpo, steps: 1, questionsPerStep: 4 }, siblings: { ...siblings, questions: 8 } };
+ * const seen: string[] = [];
+ * await evolve(await openEngine(), environment, train, { ...classroomEvolution, ...small }, {
+ *   onEvent: ({ kind, stage }) => void (kind === 'stage' && seen.push(stage)),
+ * });
+ * seen; // [ '0-base', '1-grpo', '1-ofsd' ]
+ * ```
  */
 export async function evolve(
   engine: Engine,

@@ -9,28 +9,48 @@ import { type Pairing, pairSiblings } from '../siblings/siblings.js';
 import { checkSiblingSettings, type GateSettings, type SiblingSettings } from './settings.js';
 import { checkTeacher, type TeacherCheck } from './teacher-check.js';
 
+/** Options of `makePairs`. */
 export interface MakePairsOptions {
   /** Of the questions, the attempts and the teacher check. In a run: `stageSeed(seed, '1-pairs')`. */
   readonly seed: number;
-  /** Of the attempts and the teacher check (1). In a run it is GRPO's. Above 0. */
+  /** Of the attempts and the teacher check. Above 0; default 1. In a run it is GRPO's. */
   readonly temperature?: number;
-  /** What the teacher that is checked reads: that of the distillation to come. */
+  /** What the teacher that is checked reads: that of the distillation to come. Default `reference`. */
   readonly privileged?: OfsdSettings['privileged'];
+  /** Called as attempts end. */
   readonly onProgress?: (finished: number, total: number) => void;
+  /** Called once, and waited for, with all attempts, before they are paired. */
   readonly onGroups?: (groups: readonly Group[]) => void | Promise<void>;
+  /** Ends the attempts: the promise is rejected with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
+/** What a round's attempts came to: what `decideGate` decides on and `ofsd` distils. */
 export interface MadePairs {
+  /** The pairs, and how many questions gave none. */
   readonly pairing: Pairing;
-  /** null where there is no pair. */
+  /** What the reference is worth to the teacher; null where there is no pair. */
   readonly teacher: TeacherCheck | null;
 }
 
 /**
- * Fresh attempts by the policy as it is, their pairs, and whether the teacher is worth learning from.
+ * Fresh attempts by the policy as it is, their pairs (`pairSiblings`), and whether the teacher is worth learning from (`checkTeacher`).
  *
- * @throws RangeError where there are fewer training questions than are to be attempted
+ * `settings.questions` are drawn from the training questions, and each is attempted `settings.attempts` times.
+ *
+ * @throws RangeError where there are fewer training questions than are to be attempted, and for settings that cannot be meant
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, makePairs, openEngine, tinypedia } from 'search-e1';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const settings = { questions: 8, attempts: 5, prefer: 'wrong' } as const;
+ * const { pairing, teacher } = await makePairs(await openEngine(), environment, train, settings, { seed: 1 });
+ * pairing.pairs.length + pairing.skipped['no correct attempt'] + pairing.skipped['nothing different']; // 8
+ * teacher?.questions === pairing.pairs.length; // true
+ * ```
  */
 export async function makePairs(
   engine: Engine,
@@ -58,6 +78,7 @@ export function checkTrainingQuestions({ questions }: Pick<SiblingSettings, 'que
     throw new RangeError(`siblings.questions: each is attempted once and there are ${train.length} training questions, got ${questions}`);
 }
 
+/** Whether a round distils, on what grounds. */
 export interface GateDecision {
   /** Whether to distil. */
   readonly open: boolean;
@@ -69,7 +90,24 @@ export interface GateDecision {
   readonly reason: string;
 }
 
-/** Whether a round distils. Without a pair there is nothing to distil, whatever the gate. */
+/**
+ * Whether a round distils: where the teacher answers better than its student by more than `gate.teacherGain`, and students search more than their references by more than
+ * `gate.searchGap`. Ours; the paper has no gate. Without a pair there is nothing to distil, whatever the gate.
+ *
+ * @param gate null: distil whatever the pairs say
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, makePairs, openEngine, tinypedia } from 'search-e1';
+ * import { decideGate } from 'search-e1/evolution';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const made = await makePairs(await openEngine(), environment, train, { questions: 8, attempts: 5, prefer: 'wrong' }, { seed: 1 });
+ * decideGate(made, { teacherGain: 0.99, searchGap: -1 }).open; // false
+ * decideGate(made, null).reason; // 'no gate is set'
+ * ```
+ */
 export function decideGate({ pairing, teacher }: MadePairs, gate: GateSettings | null): GateDecision {
   const { pairs } = pairing;
   if (pairs.length === 0 || !teacher) return { open: false, searchGap: null, teacherGain: null, reason: 'no pairs' };

@@ -18,7 +18,9 @@ export interface RunProgress {
   readonly pairs?: string;
 }
 
-/** What `evolve` writes to, and goes on from. What is added counts once it is committed. */
+/**
+ * What `evolve` writes to, and goes on from. What is added counts once it is committed. `RunFolder` keeps it on a disk; where there is none, write your own.
+ */
 export interface Run {
   /** As of the last commit. */
   readonly state: RunProgress;

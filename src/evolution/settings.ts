@@ -3,6 +3,7 @@ import { classroomGrpo, type GrpoSettings } from '../grpo/settings.js';
 import { checkOfsdSettings, classroomOfsd, type OfsdSettings } from '../ofsd/ofsd.js';
 import type { SiblingOptions } from '../siblings/siblings.js';
 
+/** What a round's attempts are. */
 export interface SiblingSettings extends Required<SiblingOptions> {
   /** Training questions that are attempted afresh, each once. Paper: its own training questions, number unpublished; classroom: 600. */
   readonly questions: number;
@@ -27,14 +28,17 @@ export interface GateSettings {
   readonly searchGap: number;
 }
 
+/** Everything that a run is told. `classroomEvolution` holds values that work on Tinypedia: spread it and change what is to differ. */
 export interface EvolutionSettings {
   /** GRPO + OFSD rounds. Paper: 2. */
   readonly rounds: number;
-  /** Its temperature is that of the siblings' attempts and the teacher check, too. */
+  /** GRPO's settings but for the seed. Its temperature is that of the siblings' attempts and the teacher check, too. */
   readonly grpo: Omit<GrpoSettings, 'seed'>;
+  /** What is attempted between GRPO and the distillation, and who is student. */
   readonly siblings: SiblingSettings;
-  /** null: distil whatever the pairs say. */
+  /** When a round distils; null: distil whatever the pairs say. */
   readonly gate: GateSettings | null;
+  /** The distillation's settings but for the seed. */
   readonly ofsd: Omit<OfsdSettings, 'seed'>;
   /** Everything that is drawn is drawn from it, through `stageSeed`. An integer of at least 0. */
   readonly seed: number;
@@ -43,6 +47,7 @@ export interface EvolutionSettings {
 const { seed: _grpoSeed, ...grpo } = classroomGrpo;
 const { seed: _ofsdSeed, ...ofsd } = classroomOfsd;
 
+/** The classroom's run: 2 rounds (paper) of `classroomGrpo` and `classroomOfsd`, 600 questions attempted 8 times, wrong students preferred (paper), a gate, seed 1. */
 export const classroomEvolution: EvolutionSettings = {
   rounds: 2,
   grpo,

@@ -8,9 +8,11 @@
  */
 import { random } from '../random.js';
 
+/** A part of a run that ends with a checkpoint: the base policy, a round's GRPO, a round's distillation. */
 export interface Stage {
   /** `1-grpo`; also the folder of its checkpoint. */
   readonly name: string;
+  /** What is done in it; nothing in `base`, which is only evaluated. */
   readonly kind: 'base' | 'grpo' | 'ofsd';
   /** From 1; 0 for the base policy. */
   readonly round: number;
@@ -19,7 +21,16 @@ export interface Stage {
 /** The policy that a run begins with. */
 export const BASE_STAGE: Stage = { name: '0-base', kind: 'base', round: 0 };
 
-/** All stages of a run of so many rounds, in order, the base policy first. */
+/**
+ * All stages of a run of so many rounds, in order, the base policy first.
+ *
+ * @example
+ * ```ts
+ * import { stagesOf } from 'search-e1/evolution';
+ *
+ * stagesOf(2).map(({ name }) => name); // [ '0-base', '1-grpo', '1-ofsd', '2-grpo', '2-ofsd' ]
+ * ```
+ */
 export function stagesOf(rounds: number): Stage[] {
   const kinds = ['grpo', 'ofsd'] as const;
   const trained = Array.from({ length: rounds }, (_, i) => kinds.map((kind): Stage => ({ name: `${i + 1}-${kind}`, kind, round: i + 1 })));
@@ -47,6 +58,14 @@ export type Drawn = 'evaluation' | `${number}-grpo` | `${number}-pairs` | `${num
  *
  * @returns an integer in [0, 2^31)
  * @throws RangeError for a seed that is no integer from 0 to 2^53 - 1, and for a name that is none of those above
+ *
+ * @example
+ * ```ts
+ * import { stageSeed } from 'search-e1/evolution';
+ *
+ * stageSeed(1, '1-grpo') === stageSeed(1, '1-grpo'); // true
+ * stageSeed(1, '1-grpo') === stageSeed(1, '2-grpo'); // false
+ * ```
  */
 export function stageSeed(seed: number, drawn: Drawn): number {
   if (!Number.isSafeInteger(seed) || seed < 0)

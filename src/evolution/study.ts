@@ -25,44 +25,87 @@ import { stageSeed } from './stages.js';
 import type { TeacherCheck } from './teacher-check.js';
 
 export const STUDY_ARMS = ['ofsd', 'ofsd-correct', 'no-reference', 'sft'] as const;
+/**
+ * A way on from the same GRPO policy and the same attempts:
+ *
+ * - `ofsd`: the paper, wrong sibling preferred, privileged teacher.
+ * - `ofsd-correct`: the same, correct sibling preferred.
+ * - `no-reference`: the control whose teacher reads the standard prompt, so that there is nothing to learn.
+ * - `sft`: the other control, cross entropy on the references, the same number of steps.
+ */
 export type StudyArm = (typeof STUDY_ARMS)[number];
 
 /** A study's settings are those of a round of `evolve`. Which sibling is taken and what the teacher reads is what its arms differ in. */
 export interface StudySettings extends Pick<EvolutionSettings, 'grpo' | 'seed'> {
+  /** How many questions are attempted, how often. */
   readonly siblings: Omit<SiblingSettings, 'prefer'>;
+  /** The adapter's settings in every arm, `sft` too. */
   readonly ofsd: Omit<EvolutionSettings['ofsd'], 'privileged'>;
 }
 
 /** One seed's results. */
 export interface StudyRecord {
+  /** That of its settings. */
   readonly seed: number;
+  /** Evaluation of the policy that it began with. */
   readonly base: StudySummary;
+  /** Evaluation after GRPO: what every arm starts from. */
   readonly grpo: StudySummary;
+  /** Metrics of every GRPO step. */
   readonly grpoSteps: readonly GrpoMetrics[];
+  /** The pairs of the arm `ofsd`: how many, how many groups gave none, searches of students less those of references, and how many students were wrong. */
   readonly pairs: {
     readonly count: number;
     readonly skipped: Readonly<Record<string, number>>;
     readonly searchGap: number;
     readonly wrongStudents: number;
   };
-  /** null where there is no pair, and so no arm. */
+  /** What the reference is worth to the teacher; null where there is no pair, and so no arm. */
   readonly teacher: TeacherCheck | null;
+  /** Evaluation after each arm, with the metrics of its steps; `sft` has none. */
   readonly arms: Readonly<Partial<Record<StudyArm, StudySummary & { readonly steps?: readonly OfsdMetrics[] }>>>;
+  /** Wall clock of all of it. */
   readonly seconds: number;
 }
 
+/** An evaluation as a study keeps it: the summaries of its greedy and of its sampled half. */
 export type StudySummary = ReturnType<typeof summaryOf>;
 
+/** Options of `study`. */
 export interface StudyOptions {
+  /** Which are run, in this order; default all four. */
   readonly arms?: readonly StudyArm[];
+  /** Called as work goes on; `what` is `evaluate base`, `grpo`, `pairs`, the name of an arm, … */
   readonly onProgress?: (what: string, finished: number, total: number) => void;
+  /** Ends the study: the promise is rejected with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Runs one seed. `openEngine` gives a fresh engine over the base policy; `scratch` is a folder for the GRPO checkpoint that every arm starts from.
+ * Measures on one seed what distilling brings: base -> GRPO -> pairs -> up to four ways on from the same GRPO policy and the same attempts (`StudyArm`), each evaluated.
  *
- * @throws RangeError for settings that cannot be meant
+ * Up to the arms, and with the arm `ofsd`, it is round one of `evolve` with the same seed, draw for draw; but no gate stands before the arms, as they are to be measured
+ * whatever it would say.
+ *
+ * @param openEngine gives a fresh engine over the base policy; the study disposes it
+ * @param scratch a folder for the GRPO checkpoint that every arm starts from
+ * @throws RangeError for settings that cannot be meant, and an arm that there is not
+ *
+ * @example
+ * ```ts
+ * import { mkdtempSync } from 'node:fs';
+ * import { tmpdir } from 'node:os';
+ * import { CLASSROOM_SEARCH, classroomEvolution, classroomProtocol, createSearcher, openEngine, tinypedia } from 'search-e1';
+ * import { study } from 'search-e1/evolution';
+ *
+ * const { passages, sets, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const { grpo, ofsd } = classroomEvolution;
+ * const settings = { seed: 1, grpo: { ...grpo, steps: 1, questionsPerStep: 4 }, siblings: { questions: 8, attempts: 5 }, ofsd };
+ * const [scratch, few] = [mkdtempSync(`${tmpdir()}/study-`), sets['nq-mini'].slice(0, 4)];
+ * const record = await study(() => openEngine(), scratch, environment, train, few, settings, { arms: ['ofsd', 'sft'] });
+ * Object.keys(record.arms); // [ 'ofsd', 'sft' ]
+ * ```
  */
 export async function study(
   openEngine: () => Promise<Engine>,
@@ -159,7 +202,25 @@ export async function study(
   }
 }
 
-/** Supervised fine-tuning (SFT) on the references, with OFSD's adapter, optimiser and schedule: what of OFSD's effect is the data's, what the loss's. */
+/**
+ * Supervised fine-tuning (SFT) on the references, with OFSD's adapter, optimiser and schedule: the control that tells what of OFSD's effect is the data's, what the loss's.
+ *
+ * The loss is cross entropy, mean over the references' own tokens. Trains the engine's policy in place; errors are those of `trainAdapter`.
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomOfsd, classroomProtocol, createSearcher, makePairs, openEngine, tinypedia } from 'search-e1';
+ * import { sftOnReferences } from 'search-e1/evolution';
+ *
+ * const { passages, train } = tinypedia();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const engine = await openEngine();
+ * const { pairing } = await makePairs(engine, environment, train, { questions: 8, attempts: 5, prefer: 'wrong' }, { seed: 1 });
+ * const steps: number[] = [];
+ * await sftOnReferences(engine, pairing.pairs, classroomOfsd, { onStep: ({ step }) => void steps.push(step) });
+ * steps; // [ 1 ]
+ * ```
+ */
 export async function sftOnReferences(
   engine: Engine,
   pairs: readonly Pair[],

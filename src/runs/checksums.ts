@@ -32,7 +32,22 @@ export async function folderSums(folder: string): Promise<Record<string, string>
 /** What a policy is: its config, weights and tokenizer. A checkpoint's training state and records are not part of it. */
 const POLICY_FILE = /^(config\.json|(?!optimizer).*\.safetensors(\.index\.json)?|(tokenizer|vocab|merges|added_tokens|special_tokens).*)$/;
 
-/** One sum over the files that a policy in a folder is made of: another policy at the same path has another. */
+/**
+ * One SHA-256, in hexadecimal, over the files that a policy in a folder is made of: config, weights and tokenizer. Another policy at the same path has another; a checkpoint's
+ * optimiser state and records do not count.
+ *
+ * @param folder a Hugging Face folder, such as `Engine.save` writes
+ * @throws Error where there is no such folder
+ *
+ * @example
+ * ```ts
+ * import { datasetPath } from 'search-e1';
+ * import { policySum } from 'search-e1/runs';
+ *
+ * const sum = await policySum(datasetPath('tinypedia', 'base-policy'));
+ * sum.length; // 64
+ * ```
+ */
 export async function policySum(folder: string): Promise<string> {
   const hash = createHash('sha256');
   for (const name of (await readdir(folder)).filter((each) => POLICY_FILE.test(each)).sort())

@@ -29,8 +29,9 @@ export interface RunState extends RunProgress {
   readonly sha256?: Readonly<Record<string, string>>;
 }
 
+/** Options of `RunFolder.open`. */
 export interface OpenRunOptions {
-  /** Go on with the run that is there (false). */
+  /** Go on with the run that is there, or begin one where there is none. Default false: a folder that holds a run is refused. */
   readonly resume?: boolean;
   /** Keys of the configuration, at any depth, that may say something else than when the run was begun: `['rounds']` lets it be extended. */
   readonly mayChange?: readonly string[];
@@ -46,8 +47,31 @@ interface Grown {
   readonly bytes: number;
 }
 
+/**
+ * A run on a disk: `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `trajectories.jsonl.gz`, `pairs/`, `checkpoints/`, and `state.json`, which says how far it is.
+ *
+ * Lines are appended first and the state is replaced last, in one rename, so that after a kill at any moment the run goes on from the last `commit`. The state holds the
+ * SHA-256 of every file that is read again: what was damaged since is refused by its name. One process at a time writes to a run. What is to be written after the run was
+ * closed, or taken over by another process, is refused with an Error.
+ *
+ * @example
+ * ```ts
+ * import { mkdtempSync } from 'node:fs';
+ * import { tmpdir } from 'node:os';
+ * import { RunFolder } from 'search-e1/runs';
+ *
+ * const run = await RunFolder.open(`${mkdtempSync(`${tmpdir()}/runs-`)}/first`, { seed: 1 });
+ * await run.addMetrics('1-grpo', { step: 1, 'reward/mean': 0.25 });
+ * await run.commit({ finished: [], step: 1, checkpoint: null });
+ * await run.metrics(); // [ { stage: '1-grpo', step: 1, 'reward/mean': 0.25 } ]
+ * await run.close();
+ * const again = await RunFolder.open(run.path, { seed: 1 }, { resume: true });
+ * again.state.step; // 1
+ * ```
+ */
 export class RunFolder implements Run {
   private constructor(
+    /** Its folder. */
     readonly path: string,
     private current: RunState,
     private readonly owner: RunOwner,
@@ -56,8 +80,9 @@ export class RunFolder implements Run {
 
   /**
    * Opens a new run, or an earlier one with `resume`. It belongs to this process until `close` or the end of the process; opened again in this process, the
-   * earlier opening can write no more.
+   * earlier opening can write no more. What was written after the last commit is cut off, and checkpoints that it does not name are removed.
    *
+   * @param config what the run is told, in JSON: on `resume` it has to be the same, but for the keys of `mayChange`
    * @throws Error when the folder holds a run and `resume` is not set, was begun with another configuration, is worked on by another process, or was damaged
    */
   static async open(path: string, config: unknown, { resume = false, mayChange = [] }: OpenRunOptions = {}): Promise<RunFolder> {
@@ -88,19 +113,22 @@ export class RunFolder implements Run {
     }
   }
 
+  /** How far the run is, as of the last commit. */
   get state(): RunState {
     return this.current;
   }
 
+  /** Folder of the checkpoint of this name, such as `1-grpo`: for `Engine.save` and `load`. */
   checkpoint(name: string): string {
     return join(this.path, 'checkpoints', name);
   }
 
+  /** Appends a line of numbers of a stage. */
   async addMetrics(stage: string, metrics: object): Promise<void> {
     await this.#append('metrics.jsonl', `${JSON.stringify({ stage, ...metrics })}\n`);
   }
 
-  /** A line a question and way of decoding. */
+  /** Appends what an evaluation after a stage found: a line a question and way of decoding. */
   async addEvaluation(stage: string, evaluation: Evaluation): Promise<void> {
     const lines = (['greedy', 'sampled'] as const).flatMap((decoding) =>
       evaluation[decoding].map((record) => `${JSON.stringify({ stage, decoding, ...record })}\n`),
@@ -108,7 +136,7 @@ export class RunFolder implements Run {
     await this.#append('evaluations.jsonl', lines.join(''));
   }
 
-  /** Appends a gzip member a call: concatenated members are one valid gzip file. */
+  /** Appends the episodes of a step, a line each, compressed. A call appends a gzip member: concatenated members are one valid gzip file. */
   async addTrajectories(stage: string, step: number, groups: readonly Group[]): Promise<void> {
     const lines = groups.flatMap(({ trajectories }) =>
       trajectories.map(({ question, own, logProbs, ...rest }) => {

@@ -76,6 +76,7 @@ function publicMembers(symbol: ts.Symbol): ts.Symbol[] {
   const own = [...(symbol.members?.values() ?? []), ...(symbol.flags & ts.SymbolFlags.Class ? (symbol.exports?.values() ?? []) : [])];
   return own.filter(
     ({ flags, declarations = [] }) =>
+      !(flags & ts.SymbolFlags.Prototype) &&
       flags & (ts.SymbolFlags.Property | ts.SymbolFlags.Method | ts.SymbolFlags.Accessor) &&
       declarations.every((declaration) => {
         const hidden = ts.ModifierFlags.Private | ts.ModifierFlags.Protected;
