@@ -5,7 +5,6 @@
  *
  * The samples shipped in `datasets/benchmarks` and the full files of RUC-NLPIR/FlashRAG_datasets read alike.
  */
-import * as z from 'zod';
 import { checkChoice, checkPath, checkText } from '../arguments.js';
 import { datasetPath } from '../platform/datasets.js';
 import type { Question } from '../rollout/question.js';
@@ -13,12 +12,17 @@ import { MAX_IN_MEMORY } from '../search/corpus.js';
 import { type ReadLinesOptions, readLines } from '../search/lines.js';
 import { type BenchmarkName, benchmarkNames } from './benchmark-names.js';
 
-const QuestionLine = z.object({
-  id: z.union([z.string().min(1), z.number()]).transform(String),
-  question: z.string().trim().min(1),
-  golden_answers: z.array(z.string()).min(1),
-  metadata: z.record(z.string(), z.unknown()).nullish(),
-});
+/** Loaded with the first file: whoever reads none shall not wait for the library. */
+async function questionLine() {
+  const z = await import('zod');
+  return z.object({
+    id: z.union([z.string().min(1), z.number()]).transform(String),
+    question: z.string().trim().min(1),
+    golden_answers: z.array(z.string()).min(1),
+    metadata: z.record(z.string(), z.unknown()).nullish(),
+  });
+}
+type QuestionLine = Awaited<ReturnType<typeof questionLine>>;
 
 /**
  * All questions of a JSONL file, plain or gzip, `dataset` written into each.
@@ -29,6 +33,7 @@ const QuestionLine = z.object({
 export async function loadQuestions(path: string, dataset: string, options: ReadLinesOptions = {}): Promise<Question[]> {
   checkPath('loadQuestions', path);
   checkText('loadQuestions', 'dataset', dataset);
+  const schema = await questionLine();
   const questions: Question[] = [];
   const problems: string[] = [];
   const lineOf = new Map<string, number>();
@@ -37,7 +42,7 @@ export async function loadQuestions(path: string, dataset: string, options: Read
   const read = (line: string) => {
     number++;
     if (line.trim() === '') return;
-    const question = parseLine(line, dataset);
+    const question = parseLine(line, dataset, schema);
     const seen = typeof question === 'string' ? undefined : lineOf.get(question.id);
     const problem = typeof question === 'string' ? question : seen && `id "${question.id}" was seen before, on line ${seen}`;
     if (problem) {
@@ -66,14 +71,14 @@ export async function loadBenchmark(name: BenchmarkName): Promise<Question[]> {
 }
 
 /** The question of a line, or what is wrong with it. */
-function parseLine(line: string, dataset: string): Question | string {
+function parseLine(line: string, dataset: string, schema: QuestionLine): Question | string {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (error) {
     return `not JSON (${(error as Error).message})`;
   }
-  const parsed = QuestionLine.safeParse(value);
+  const parsed = schema.safeParse(value);
   if (!parsed.success) return parsed.error.issues.map((issue) => `${issue.path.join('.') || 'line'}: ${issue.message}`).join('; ');
   const { id, question, golden_answers, metadata } = parsed.data;
   return { id, dataset, question, goldenAnswers: golden_answers, ...(metadata ? { metadata } : {}) };

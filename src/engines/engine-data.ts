@@ -4,7 +4,7 @@
 import { checkOptions } from '../arguments.js';
 import { checkNumber, shown } from '../number-setting.js';
 import type { GenerateOptions } from '../policy/generate.js';
-import { checkSampling } from '../policy/sampling.js';
+import { checkSampling } from '../policy/sampling-limits.js';
 import type { Loss, Paired, Scored } from './engine.js';
 
 /**

@@ -8,6 +8,7 @@
 
 import * as tf from '@tensorflow/tfjs-core';
 import { checkObject, checkOptions } from '../arguments.js';
+import { assertFinite } from '../non-finite.js';
 import { checkNumber, shown } from '../number-setting.js';
 import type { Pass } from '../policy/activation-memory.js';
 import { attachTraining, holdsAdapter, saveAdapter } from '../policy/adapter-files.js';
@@ -20,7 +21,6 @@ import { AdamW } from '../tensors/adamW.js';
 import { capacity } from '../tensors/capacity.js';
 import { kernelSet } from '../tensors/dispatch.js';
 import { embedding } from '../tensors/embedding.js';
-import { assertFinite } from '../tensors/finite.js';
 import { forwardKl } from '../tensors/forward-kl.js';
 import { valueAndGradients } from '../tensors/gradients.js';
 import { halfFormat } from '../tensors/half.js';

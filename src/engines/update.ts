@@ -4,7 +4,7 @@
  * A loop that is interrupted finishes what cannot be left half done, after a notebook has ended its cell: whatever the next cell starts waits until the weights
  * are settled. Otherwise two loops would add up their gradients, and episodes would begin under one policy and end under another.
  */
-import { nextTurn } from '../tensors/next-turn.js';
+import { laterTurn } from '../platform/later-turn.js';
 
 /** The changes of one engine's weights, in a row. The engine carries it, so that whoever wraps the engine stands in the same row. */
 export class Updates {
@@ -27,7 +27,7 @@ export class Updates {
     do {
       done = this.#latest;
       await done?.catch(() => {}); // whoever began it hears of it
-      await nextTurn(); // and acts on it: an adapter may have to come off
+      await laterTurn(); // and acts on it: an adapter may have to come off
     } while (this.#latest !== done);
   }
 }

@@ -6,8 +6,9 @@
  * Search-R1: the group's n - 1 deviation (torch's default), 1e-6. TRL: the same with 1e-4 (`scale_rewards: group`), the deviation of the whole step's rewards (`batch`),
  * or no division (`none`; Dr. GRPO 2503.20783).
  */
+
+import { assertFinite } from '../non-finite.js';
 import { checkChoice, checkNumber, shown } from '../number-setting.js';
-import { assertFinite } from '../tensors/finite.js';
 
 /** How rewards become advantages. Left out, Search-R1's. */
 export interface AdvantageSettings {

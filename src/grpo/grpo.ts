@@ -11,13 +11,13 @@
 import { checkObject } from '../arguments.js';
 import type { Engine, LossReport, Snapshot } from '../engines/engine.js';
 import { settled, update } from '../engines/update.js';
+import { located } from '../non-finite.js';
 import { checkNumber, shown } from '../number-setting.js';
 import { random } from '../random.js';
 import type { Question } from '../rollout/question.js';
 import { type Environment, rolloutGroups } from '../rollout/rollout.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Group, Trajectory } from '../rollout/trajectory.js';
-import { located } from '../tensors/finite.js';
 import { stepAdvantages } from './advantages.js';
 import { type GrpoDatum, grpoLoss } from './loss.js';
 import { checkGrpoSettings, type GrpoSettings } from './settings.js';

@@ -14,8 +14,8 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { LogProbLoss, Scored } from '../engines/engine.js';
+import { assertFinite } from '../non-finite.js';
 import { checkChoice, checkNumber, shown } from '../number-setting.js';
-import { assertFinite } from '../tensors/finite.js';
 
 /** A trajectory as the GRPO loss sees it: its tokens, which of them are scored, and how it did. */
 export interface GrpoDatum extends Scored {

@@ -10,12 +10,12 @@
  */
 import type { Engine, Loss, LossReport, Paired } from '../engines/engine.js';
 import { settled, update } from '../engines/update.js';
+import { located } from '../non-finite.js';
 import { random } from '../random.js';
 import type { Protocol } from '../rollout/protocol.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Pair } from '../siblings/siblings.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
-import { located } from '../tensors/finite.js';
 import { forwardKlLoss } from './loss.js';
 import { privilegedPrompt } from './privileged-prompt.js';
 

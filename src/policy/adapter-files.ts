@@ -8,11 +8,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { checkOptions, checkPath } from '../arguments.js';
+import { assertFinite } from '../non-finite.js';
 import { isThere, join } from '../platform/files.js';
 import { finishReplacing, openWhole, replaceFiles, writeFile } from '../platform/replace-file.js';
 import type { AdamWState } from '../tensors/adamW.js';
 import { ensureBackend } from '../tensors/backend.js';
-import { assertFinite } from '../tensors/finite.js';
 import { createVariable } from '../tensors/variable.js';
 import { targetedLayers, targetFields, targetsOf } from './adapter-targets.js';
 import { weightShapes } from './config.js';

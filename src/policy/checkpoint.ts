@@ -7,11 +7,12 @@
 
 import * as tf from '@tensorflow/tfjs-core';
 import { checkChoice, checkOptions, checkPath } from '../arguments.js';
+import { assertFinite, NonFiniteError } from '../non-finite.js';
 import { isThere, join } from '../platform/files.js';
 import { openWhole, replaceFiles, writeFile } from '../platform/replace-file.js';
 import type { AdamWState } from '../tensors/adamW.js';
 import { ensureBackend } from '../tensors/backend.js';
-import { assertFinite, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../tensors/finite.js';
+import { firstNonFiniteHalf, nonFiniteHalf } from '../tensors/finite.js';
 import { type HalfFormat, halfFormat, narrowToHalves, widenHalves } from '../tensors/half.js';
 import { ADAPTER_FILES } from './adapter-files.js';
 import { configToJson, endProblems, type PolicyConfig, parseConfig, weightShapes } from './config.js';

@@ -17,7 +17,8 @@ import { KeyValueCache } from '../tensors/kv-cache.js';
 import { linear } from '../tensors/linear.js';
 import { nextTurn } from '../tensors/next-turn.js';
 import { type DecoderWeights, decode, headOf, tokenDecoder } from './decoder.js';
-import { checkSampling, drawTokens, type SamplingLimits } from './sampling.js';
+import { drawTokens } from './sampling.js';
+import { checkSampling, type SamplingLimits } from './sampling-limits.js';
 import { answer, hasBegun, type Prompt, type Reply, read, type SampledSequence, type Sequence, writeSampled } from './sequence.js';
 
 export type { Reply, Rewrite, SampledSequence } from './sequence.js';

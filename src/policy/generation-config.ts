@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import { isThere, join } from '../platform/files.js';
-import type { SamplingLimits } from './sampling.js';
+import type { SamplingLimits } from './sampling-limits.js';
 import { readJson } from './shards.js';
 
 export interface GenerationSettings extends SamplingLimits {

@@ -25,7 +25,7 @@ export {
   type TensorRecord,
   writeSafetensors,
 } from './safetensors.js';
-export type { SamplingLimits } from './sampling.js';
+export type { SamplingLimits } from './sampling-limits.js';
 export type { LoadOptions, LoadProgress, Storage } from './shards.js';
 export type { SlidingWindow } from './sliding-window.js';
 export { loadTokenizer, type Tokenizer, type TokenizerOptions, type TokenStream } from './tokenizer.js';

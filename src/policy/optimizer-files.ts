@@ -2,9 +2,10 @@
  * AdamW's moments beside what they belong to, a checkpoint or an adapter: `optimizer.safetensors` holds `<variable>.first` and `<variable>.second`, and
  * the number of steps taken in its metadata. No other program reads it. There is none before the first step, where all moments are 0.
  */
+
+import { assertFinite } from '../non-finite.js';
 import { isThere, join } from '../platform/files.js';
 import type { AdamWState } from '../tensors/adamW.js';
-import { assertFinite } from '../tensors/finite.js';
 import { listed, NOT_SAVED, openSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
 
 export const OPTIMIZER_FILE = 'optimizer.safetensors';

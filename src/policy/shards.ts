@@ -5,9 +5,10 @@
  * before any value is read or any memory is taken. Values then come tensor by tensor, in slices, straight to where they stay.
  */
 import type * as tf from '@tensorflow/tfjs-core';
+import { firstNonFinite, NonFiniteError } from '../non-finite.js';
 import { basename, isThere, join, listFolder, readBytes } from '../platform/files.js';
 import { unwritten } from '../tensors/filled.js';
-import { firstNonFinite, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../tensors/finite.js';
+import { firstNonFiniteHalf, nonFiniteHalf } from '../tensors/finite.js';
 import { type HalfFormat, markHalf, widenHalves } from '../tensors/half.js';
 import { type PolicyConfig, weightShapes } from './config.js';
 import { BYTES_OF, listed, openSafetensors, type SafetensorsFile, SLICE, type StoredType, type TensorRecord } from './safetensors.js';

@@ -11,7 +11,7 @@ import type { Engine, WeightsChoice } from '../engines/engine.js';
 import { settled } from '../engines/update.js';
 import type { Reply, Rewrite } from '../policy/generate.js';
 import { type MarkedText, plain } from '../policy/marked-text.js';
-import { checkSampling, type SamplingLimits } from '../policy/sampling.js';
+import { checkSampling, type SamplingLimits } from '../policy/sampling-limits.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { exactMatch } from '../reward/exact-match.js';
 import { type ScoredPassage, SearchError, type Searcher } from '../search/passage.js';

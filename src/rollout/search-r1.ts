@@ -20,8 +20,9 @@
  * What differs: there an over-long prompt is an error, the padding token is dropped from a prompt once something follows it, and text of a control token such as
  * `<|im_end|>` becomes that token wherever it stands: here only in the chat template's own words, not in a question, a passage or a turn.
  */
-import { type RenderChat, renderMarked } from '../policy/chat-template.js';
+import type { RenderChat } from '../policy/chat-template.js';
 import { joined, type MarkedText, marked } from '../policy/marked-text.js';
+import { renderMarked } from '../policy/render-marked.js';
 import { extractAnswer, extractAnswerSearchR1 } from '../reward/extract-answer.js';
 import { strip } from '../reward/normalize.js';
 import type { Passage } from '../search/passage.js';

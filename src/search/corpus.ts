@@ -5,20 +5,25 @@
  *
  * The title is the first line of `contents`, in double quotes in most files. Lines are streamed, so that a corpus larger than memory can be filtered on the way.
  */
-import * as z from 'zod';
 import { checkPath } from '../arguments.js';
 import { type ReadLinesOptions, readLines } from './lines.js';
 import type { Passage } from './passage.js';
 
-const CorpusLine = z.object({ id: z.union([z.string(), z.int()]).transform(String), contents: z.string().min(1) });
+/** Loaded with the first file: whoever reads none shall not wait for the library. */
+async function corpusLine() {
+  const z = await import('zod');
+  return z.object({ id: z.union([z.string(), z.int()]).transform(String), contents: z.string().min(1) });
+}
+type CorpusLine = Awaited<ReturnType<typeof corpusLine>>;
 
 /** One passage a non-empty line of a `.jsonl` or `.jsonl.gz` file. Throws on the first line that is no passage, naming it, and where a limit is exceeded. */
 export async function* readCorpus(path: string, options: ReadLinesOptions = {}): AsyncGenerator<Passage> {
+  const schema = await corpusLine();
   let number = 0;
   for await (const lines of readLines(path, options)) {
     for (const line of lines) {
       number++;
-      if (line.trim() !== '') yield parseLine(line, `${path}:${number}`);
+      if (line.trim() !== '') yield parseLine(line, `${path}:${number}`, schema);
       options.signal?.throwIfAborted();
     }
   }
@@ -53,14 +58,14 @@ export function splitContents(contents: string): { title: string; text: string }
   return { title: quoted ? quoted[1] : first.trim(), text: end < 0 ? '' : contents.slice(end + 1) };
 }
 
-function parseLine(line: string, where: string): Passage {
+function parseLine(line: string, where: string, schema: CorpusLine): Passage {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (error) {
     throw new Error(`${where}: not JSON (${(error as Error).message}); expected {"id": ..., "contents": "\\"Title\\"\\ntext"}`);
   }
-  const parsed = CorpusLine.safeParse(value);
+  const parsed = schema.safeParse(value);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     throw new Error(

@@ -7,8 +7,9 @@
  *     weight -= learningRate / (1 - beta1^t) * first / (sqrt(second) / sqrt(1 - beta2^t) + epsilon)
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { assertFinite, NonFiniteError } from '../non-finite.js';
 import { hasKernel, runKernel } from './dispatch.js';
-import { assertFinite, assertFiniteTensors, NonFiniteError, sumOfSquares } from './finite.js';
+import { assertFiniteTensors, sumOfSquares } from './finite.js';
 
 export interface AdamWSettings {
   readonly learningRate: number;

@@ -3,6 +3,8 @@
  *
  * @module
  */
+
+export { NonFiniteError } from '../non-finite.js';
 export { AdamW, type AdamWSettings, type AdamWState } from './adamW.js';
 export { type AttentionOptions, type AttentionSegment, attention, type KeyRange } from './attention.js';
 export {
@@ -14,7 +16,6 @@ export {
   type ComputedOn,
   startBackend,
 } from './backend.js';
-export { NonFiniteError } from './finite.js';
 export { type ForwardKl, type ForwardKlOptions, forwardKl } from './forward-kl.js';
 export { type BackendState, type GraphicsCard, type Inspection, inspectBackends } from './inspect.js';
 export { type CachedLayer, type CacheStep, type Feed, KeyValueCache } from './kv-cache.js';

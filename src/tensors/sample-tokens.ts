@@ -4,8 +4,8 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { described } from '../arguments.js';
+import { assertFinite, NonFiniteError } from '../non-finite.js';
 import { hasKernel, runKernel } from './dispatch.js';
-import { assertFinite, NonFiniteError } from './finite.js';
 
 export interface SampledTokens {
   readonly tokens: Int32Array; // [B]

@@ -8,12 +8,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import type { Engine, LogProbLoss, Paired, Scored } from '../../src/engines/engine.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
+import { NonFiniteError } from '../../src/non-finite.js';
 import { forwardKlLoss } from '../../src/ofsd/loss.js';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
 import { Policy } from '../../src/policy/policy.js';
 import { random } from '../../src/random.js';
 import { startBackend } from '../../src/tensors/backend.js';
-import { NonFiniteError } from '../../src/tensors/finite.js';
 import {
   expectArraysClose,
   expectGradient,

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type AdvantageSettings, groupAdvantages, stepAdvantages } from '../../src/grpo/advantages.js';
+import { NonFiniteError } from '../../src/non-finite.js';
 import { random } from '../../src/random.js';
-import { NonFiniteError } from '../../src/tensors/finite.js';
 import { expectArraysClose, readFixture } from '../policy/xs.js';
 
 const reward = fc.double({ min: -100, max: 100, noNaN: true });

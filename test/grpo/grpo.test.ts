@@ -7,12 +7,12 @@ import { type InProcessEngine, inProcessEngine } from '../../src/engines/in-proc
 import { type GrpoMetrics, grpo, questionsOfStep, rolloutMetrics } from '../../src/grpo/grpo.js';
 import { type GrpoDatum, grpoLoss } from '../../src/grpo/loss.js';
 import { classroomGrpo, type GrpoSettings } from '../../src/grpo/settings.js';
+import { NonFiniteError } from '../../src/non-finite.js';
 import { Policy } from '../../src/policy/policy.js';
 import { random } from '../../src/random.js';
 import type { Group } from '../../src/rollout/trajectory.js';
 import type { AdamWSettings } from '../../src/tensors/adamW.js';
 import { startBackend } from '../../src/tensors/backend.js';
-import { NonFiniteError } from '../../src/tensors/finite.js';
 import { expectArraysClose } from '../policy/xs.js';
 import { tokenizer } from '../rollout/scripted.js';
 import { taughtEngine, tinyConfig, tinyEnvironment, tinyQuestions, weightsOf } from '../rollout/tiny-policy.js';

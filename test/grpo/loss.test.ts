@@ -5,10 +5,10 @@ import type { Engine } from '../../src/engines/engine.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
 import { type AdvantageSettings, stepAdvantages } from '../../src/grpo/advantages.js';
 import { type Aggregation, type GrpoDatum, type GrpoLossSettings, grpoLoss, grpoTokenLoss } from '../../src/grpo/loss.js';
+import { NonFiniteError } from '../../src/non-finite.js';
 import { weightShapes } from '../../src/policy/config.js';
 import { Policy } from '../../src/policy/policy.js';
 import { startBackend } from '../../src/tensors/backend.js';
-import { NonFiniteError } from '../../src/tensors/finite.js';
 import { expectArraysClose, gradientsThrough, noTokenizer, readFixture, tinyConfig } from '../policy/xs.js';
 
 interface Case {

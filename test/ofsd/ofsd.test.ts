@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import type { Loss, Paired } from '../../src/engines/engine.js';
+import { NonFiniteError } from '../../src/non-finite.js';
 import { forwardKlLoss } from '../../src/ofsd/loss.js';
 import {
   batchesOf,
@@ -25,7 +26,6 @@ import { classroomProtocol } from '../../src/rollout/protocol.js';
 import { rollout, rolloutGroups } from '../../src/rollout/rollout.js';
 import { type Pair, pairSiblings } from '../../src/siblings/siblings.js';
 import { startBackend } from '../../src/tensors/backend.js';
-import { NonFiniteError } from '../../src/tensors/finite.js';
 import { scriptedEngine, shelf, tokenizer } from '../rollout/scripted.js';
 import { taughtEngine, tinyEnvironment, tinyQuestions, weightsOf } from '../rollout/tiny-policy.js';
 

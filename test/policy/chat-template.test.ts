@@ -1,8 +1,9 @@
 /** Chat templates as Transformers renders them: its own output, recorded by `fixtures/chat_templates.py`. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { chatTemplate, renderMarked } from '../../src/policy/chat-template.js';
+import { chatTemplate } from '../../src/policy/chat-template.js';
 import { marked } from '../../src/policy/marked-text.js';
+import { renderMarked } from '../../src/policy/render-marked.js';
 
 const { variables, templates } = JSON.parse(readFileSync('test/policy/fixtures/chat-templates.json', 'utf8')) as {
   readonly variables: Readonly<Record<string, unknown>>;

@@ -2,13 +2,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { NonFiniteError } from '../../src/non-finite.js';
 import { loadPolicy } from '../../src/policy/checkpoint.js';
 import * as decoder from '../../src/policy/decoder.js';
 import { type GenerateOptions, generate, type Reply, type Rewrite, type SampledSequence } from '../../src/policy/generate.js';
 import { createAdapter } from '../../src/policy/lora.js';
 import { Policy } from '../../src/policy/policy.js';
 import { startBackend } from '../../src/tensors/backend.js';
-import { NonFiniteError } from '../../src/tensors/finite.js';
 import { expectArraysClose, fixtureFolder } from './xs.js';
 
 vi.mock('../../src/policy/decoder.js', async (original) => {

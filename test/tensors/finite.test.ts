@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { assertFinite, NonFiniteError } from '../../src/non-finite.js';
 import { startBackend } from '../../src/tensors/backend.js';
-import { assertFinite, assertFiniteTensors, firstNonFiniteHalf, NonFiniteError, nonFiniteHalf } from '../../src/tensors/finite.js';
+import { assertFiniteTensors, firstNonFiniteHalf, nonFiniteHalf } from '../../src/tensors/finite.js';
 import { markHalf, narrowToHalves } from '../../src/tensors/half.js';
 import { SETUPS } from './fixtures.js';
 
