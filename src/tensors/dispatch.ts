@@ -56,6 +56,11 @@ export const kernelSet = (): KernelSet => (hasKernel('SearchE1Linear') ? (tf.get
 /** Whether a gradient is being taken: what a kernel computes for it alone is wanted. */
 export const isRecording = (): boolean => tf.engine().state.gradientDepth > 0;
 
+/** Registers a kernel's gradient before its first use, and not where the file is loaded: a bundler may leave out what nobody uses. */
+export function withGradient(config: tf.GradConfig): void {
+  if (!tf.getGradient(config.kernelName)) tf.registerGradient(config);
+}
+
 /** Runs a kernel of the active backend; its outputs in order. Gradients are the caller's business (tf.customGrad), unless registered for the name. */
 export function runKernel(name: KernelName, inputs: Readonly<Record<string, tf.Tensor | undefined>>, attributes: object = {}): tf.Tensor[] {
   const given = Object.fromEntries(Object.entries(inputs).filter(([, tensor]) => tensor)) as tf.NamedTensorMap;

@@ -5,7 +5,7 @@
  * Leading axes are folded into one before the product: tfjs-core 4.22 does not reduce the gradient of a 2-D operand of a 3-D matMul.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { hasKernel, isRecording, runKernel } from './dispatch.js';
+import { hasKernel, isRecording, runKernel, withGradient } from './dispatch.js';
 import { halfFormat, halfMatMul, matrixShape } from './half.js';
 
 export interface LinearOptions {
@@ -42,6 +42,7 @@ export function linear(x: tf.Tensor, weight: tf.Tensor2D, bias?: tf.Tensor1D, { 
     return runKernel('SearchE1HalfLinear', { x, halves: weight, bias, plus, a, b }, { format, scale })[0];
   }
   if (format || !hasKernel('SearchE1Linear')) return formula(x, weight, bias, plus, adapter);
+  withGradient(adapter ? ADAPTED_GRADIENT : LINEAR_GRADIENT);
   if (!adapter) return runKernel('SearchE1Linear', { x, weight, bias, plus })[0];
   const { a, b, scale } = adapter;
   return runKernel('SearchE1AdaptedLinear', { x, weight, a, b, bias, plus }, { scale })[0];
@@ -73,7 +74,7 @@ function formula(
 }
 
 // Registered by name and not as a tf.customGrad, so that the gradient of a frozen weight is not computed.
-tf.registerGradient({
+const LINEAR_GRADIENT: tf.GradConfig = {
   kernelName: 'SearchE1Linear',
   inputsToSave: ['x', 'weight'],
   gradFunc: (dys, [x, weight]) => {
@@ -86,10 +87,10 @@ tf.registerGradient({
       plus: () => tf.clone(dy),
     };
   },
-});
+};
 
 /** With low = x A^T and dLow = scale dy B: `dx = dy W + dLow A`, `dA = dLow^T x`, `dB = scale dy^T low`. */
-tf.registerGradient({
+const ADAPTED_GRADIENT: tf.GradConfig = {
   kernelName: 'SearchE1AdaptedLinear',
   inputsToSave: ['x', 'weight', 'a', 'b'],
   outputsToSave: [false, true],
@@ -106,7 +107,7 @@ tf.registerGradient({
       plus: () => tf.clone(dy),
     };
   },
-});
+};
 
 /** [N, width] of [..., width]. */
 const asRows = (x: tf.Tensor): tf.Tensor2D => tf.reshape(x, [-1, x.shape[x.shape.length - 1]]);

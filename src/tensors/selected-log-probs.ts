@@ -5,7 +5,7 @@
  * the vocabulary, this keeps one.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { hasKernel, isRecording, runKernel } from './dispatch.js';
+import { hasKernel, isRecording, runKernel, withGradient } from './dispatch.js';
 import { halfFormat, halfMatMul, halfMatMulTransposed, matrixShape } from './half.js';
 
 export interface SelectedLogProbs {
@@ -31,7 +31,9 @@ export function selectedLogProbs(hidden: tf.Tensor2D, head: tf.Tensor2D, targets
     const [logProbs, entropy] = tf.unstack(both(hidden)) as tf.Tensor1D[];
     return { logProbs, entropy };
   }
-  const both = hasKernel('SearchE1SelectedLogProbs')
+  const fused = hasKernel('SearchE1SelectedLogProbs');
+  if (fused) withGradient(GRADIENT);
+  const both = fused
     ? runKernel('SearchE1SelectedLogProbs', { hidden, head, targets }, { save: isRecording() })[0]
     : tf.customGrad(formula(targets))(hidden, head);
   const [logProbs, entropy] = tf.unstack(both) as tf.Tensor1D[];
@@ -129,7 +131,7 @@ function halvesByKernel(halves: tf.Tensor, targets: tf.Tensor1D): (hidden: tf.Te
 
 // With E = exp(logits - largest) kept by the kernel and s = -dy / row sum of E: `d hidden = s (E head) + dy head[target]`,
 // `d head = E^T (s hidden) + dy hidden`, the latter added to row `target`. Registered by name, so that the gradient of a frozen head is not computed.
-tf.registerGradient({
+const GRADIENT: tf.GradConfig = {
   kernelName: 'SearchE1SelectedLogProbs',
   inputsToSave: ['hidden', 'head', 'targets'],
   outputsToSave: [false, true, true],
@@ -139,4 +141,4 @@ tf.registerGradient({
       runKernel('SearchE1SelectedLogProbsGrad', { hidden, head, targets, weights, inverse, dy }, { of })[0];
     return { hidden: () => gradient('hidden'), head: () => gradient('head') };
   },
-});
+};
