@@ -179,7 +179,17 @@ describe('a score', () => {
   refuses([
     ['extractAnswer of nothing', () => door.extractAnswer(), 'extractAnswer: the sequence: expected a text'],
     ['extractAnswerSearchR1 of tokens', () => door.extractAnswerSearchR1([1, 2]), 'extractAnswer: the sequence: expected a text'],
+    ['normalizeAnswer of a number', () => door.normalizeAnswer(3), 'normalizeAnswer: what was given: expected a text, got 3'],
   ]);
+});
+
+test('the stages of a run are refused without the seed of their draws, and a loss without a trajectory', async () => {
+  const settings = { questions: 1, attempts: 2, prefer: 'wrong' };
+  await expect(door.makePairs(engine, environment, [question], settings)).rejects.toThrow(
+    /^makePairs: options: expected an object with seed/,
+  );
+  await expect(door.evaluateBoth(engine, environment, [question], {})).rejects.toThrow(/^evaluateBoth: options: .*, without seed$/);
+  expect(() => door.ownTokens({})).toThrow(/^ownTokens: what was given: expected an object with prompt, tokens, own, got/);
 });
 
 test('agents, recall, training and displays are refused without what they work on', async () => {

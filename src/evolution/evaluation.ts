@@ -1,4 +1,5 @@
 /** Greedy and sampled evaluation of a policy, as every stage of a run ends with one. */
+import { checkObject } from '../arguments.js';
 import { type EvaluationRecord, summarize } from '../benchmarks/evaluate.js';
 import { evaluatePolicy } from '../benchmarks/evaluate-policy.js';
 import type { Engine } from '../engines/engine.js';
@@ -26,7 +27,7 @@ export interface EvaluateBothOptions {
 /**
  * Evaluates a policy on the same questions twice: greedily, as results are reported, and with one sample a question at temperature 1, as it was trained.
  *
- * @throws TypeError for what is no engine, environment or question, naming it
+ * @throws TypeError for what is no engine, environment or question, naming it, and without a seed
  *
  * @example
  * ```ts
@@ -44,8 +45,10 @@ export async function evaluateBoth(
   engine: Engine,
   environment: Environment,
   questions: readonly Question[],
-  { seed, signal, onProgress }: EvaluateBothOptions,
+  options: EvaluateBothOptions,
 ): Promise<Evaluation> {
+  checkObject('evaluateBoth', 'options', options, ['seed']);
+  const { seed, signal, onProgress } = options;
   const report = (before: number) => (finished: number) => onProgress?.(before + finished, 2 * questions.length);
   const greedy = await evaluatePolicy(engine, environment, questions, { temperature: 0, signal, onProgress: report(0) });
   const sampled = await evaluatePolicy(engine, environment, questions, {

@@ -1,4 +1,5 @@
 /** Between GRPO and self-distillation: fresh attempts, the pairs among them, and whether they are worth distilling. */
+import { checkObject } from '../arguments.js';
 import type { Engine } from '../engines/engine.js';
 import type { OfsdSettings } from '../ofsd/ofsd.js';
 import { random } from '../random.js';
@@ -39,6 +40,7 @@ export interface MadePairs {
  * `settings.questions` are drawn from the training questions, and each is attempted `settings.attempts` times.
  *
  * @throws RangeError where there are fewer training questions than are to be attempted, and for settings that cannot be meant
+ * @throws TypeError without a seed
  *
  * @example
  * ```ts
@@ -57,8 +59,10 @@ export async function makePairs(
   environment: Environment,
   train: readonly Question[],
   settings: SiblingSettings,
-  { seed, temperature = 1, privileged, onProgress, onGroups, signal }: MakePairsOptions,
+  options: MakePairsOptions,
 ): Promise<MadePairs> {
+  checkObject('makePairs', 'options', options, ['seed']);
+  const { seed, temperature = 1, privileged, onProgress, onGroups, signal } = options;
   checkSiblingSettings(settings);
   checkTrainingQuestions(settings, train);
   if (!(temperature > 0)) throw new RangeError(`siblings are sampled at a temperature above 0, got ${temperature}`);

@@ -6,6 +6,7 @@
  * A stage's draws are named by the run's seed and the stage, so that "seed 1" is one run whoever runs it: `evolve`, `study`, or a notebook that calls the
  * stages one by one.
  */
+import { checkNumber } from '../number-setting.js';
 import { random } from '../random.js';
 
 /** A part of a run that ends with a checkpoint: the base policy, a round's GRPO, a round's distillation. */
@@ -24,6 +25,8 @@ export const BASE_STAGE: Stage = { name: '0-base', kind: 'base', round: 0 };
 /**
  * All stages of a run of so many rounds, in order, the base policy first.
  *
+ * @throws TypeError, RangeError for anything but a whole number from 0
+ *
  * @example
  * ```ts
  * import { stagesOf } from 'search-e1/evolution';
@@ -32,6 +35,7 @@ export const BASE_STAGE: Stage = { name: '0-base', kind: 'base', round: 0 };
  * ```
  */
 export function stagesOf(rounds: number): Stage[] {
+  checkNumber('stagesOf: rounds', rounds, { integer: true, min: 0 });
   const kinds = ['grpo', 'ofsd'] as const;
   const trained = Array.from({ length: rounds }, (_, i) => kinds.map((kind): Stage => ({ name: `${i + 1}-${kind}`, kind, round: i + 1 })));
   return [BASE_STAGE, ...trained.flat()];

@@ -9,6 +9,7 @@
  *     no-reference    the control: the teacher reads the standard prompt, so there is nothing to learn
  *     sft             the other control: cross entropy on the references themselves, same number of steps
  */
+import type { Summary } from '../benchmarks/evaluate.js';
 import { crossEntropyLoss } from '../engines/cross-entropy.js';
 import type { Engine } from '../engines/engine.js';
 import { type GrpoMetrics, grpo } from '../grpo/grpo.js';
@@ -24,7 +25,6 @@ import { checkEvolutionSettings, type EvolutionSettings, type SiblingSettings } 
 import { stageSeed } from './stages.js';
 import type { TeacherCheck } from './teacher-check.js';
 
-export const STUDY_ARMS = ['ofsd', 'ofsd-correct', 'no-reference', 'sft'] as const;
 /**
  * A way on from the same GRPO policy and the same attempts:
  *
@@ -33,7 +33,9 @@ export const STUDY_ARMS = ['ofsd', 'ofsd-correct', 'no-reference', 'sft'] as con
  * - `no-reference`: the control whose teacher reads the standard prompt, so that there is nothing to learn.
  * - `sft`: the other control, cross entropy on the references, the same number of steps.
  */
-export type StudyArm = (typeof STUDY_ARMS)[number];
+export type StudyArm = 'ofsd' | 'ofsd-correct' | 'no-reference' | 'sft';
+
+export const STUDY_ARMS: readonly StudyArm[] = ['ofsd', 'ofsd-correct', 'no-reference', 'sft'];
 
 /** A study's settings are those of a round of `evolve`. Which sibling is taken and what the teacher reads is what its arms differ in. */
 export interface StudySettings extends Pick<EvolutionSettings, 'grpo' | 'seed'> {
@@ -68,8 +70,13 @@ export interface StudyRecord {
   readonly seconds: number;
 }
 
-/** An evaluation as a study keeps it: the summaries of its greedy and of its sampled half. */
-export type StudySummary = ReturnType<typeof summaryOf>;
+/** An evaluation as a study keeps it. */
+export interface StudySummary {
+  /** Of the likeliest episode of each question. */
+  readonly greedy: Summary;
+  /** Of one episode of each, sampled at temperature 1. */
+  readonly sampled: Summary;
+}
 
 /** Options of `study`. */
 export interface StudyOptions {

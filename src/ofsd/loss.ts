@@ -12,6 +12,7 @@ import { forwardKl } from '../tensors/forward-kl.js';
  *
  * @param data what teacher and student read (`pairedSequences`); the teacher is the policy without its adapter
  * @param settings `clamp`: nats above 0, or Infinity. OPSD v3: 0.05; classroom: 2
+ * @throws RangeError for a clamp that is not above 0
  *
  * @example
  * ```ts
@@ -29,6 +30,7 @@ import { forwardKl } from '../tensors/forward-kl.js';
  * ```
  */
 export function forwardKlLoss(data: readonly Paired[], { clamp }: { readonly clamp: number }): DistributionLoss {
+  checkClamp(clamp, 'forwardKlLoss: clamp');
   return {
     name: 'forward_kl',
     reads: 'logits',
@@ -38,4 +40,9 @@ export function forwardKlLoss(data: readonly Paired[], { clamp }: { readonly cla
       return { loss: perToken, metrics: { kl_unclamped: unclamped } };
     },
   };
+}
+
+/** @throws RangeError naming it by `name` */
+export function checkClamp(clamp: number, name: string): void {
+  if (!(clamp > 0)) throw new RangeError(`${name}: expected nats above 0, or Infinity for none, got ${clamp}`);
 }

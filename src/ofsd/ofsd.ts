@@ -16,7 +16,7 @@ import type { Protocol } from '../rollout/protocol.js';
 import { ownTokens } from '../rollout/scored.js';
 import type { Pair } from '../siblings/siblings.js';
 import type { AdamWSettings } from '../tensors/adamW.js';
-import { forwardKlLoss } from './loss.js';
+import { checkClamp, forwardKlLoss } from './loss.js';
 import { privilegedPrompt } from './privileged-prompt.js';
 
 /** Everything that self-distillation is told. Search-E1 publishes none of it: `opsdV3` holds OPSD v3's, `classroomOfsd` what was measured on Tinypedia. */
@@ -76,7 +76,7 @@ export const opsdV3: OfsdSettings = {
 /** @throws RangeError naming the first setting that cannot be meant, with what was got and what is expected */
 export function checkOfsdSettings({ clamp, privileged, ...adapter }: OfsdSettings): void {
   checkAdapterSettings(adapter);
-  if (!(clamp > 0)) throw new RangeError(`ofsd.clamp: expected nats above 0, or Infinity for none, got ${clamp}`);
+  checkClamp(clamp, 'ofsd.clamp');
   if (privileged !== 'reference' && privileged !== 'none')
     throw new RangeError(`ofsd.privileged: expected 'reference' or 'none', got ${JSON.stringify(privileged)}`);
 }

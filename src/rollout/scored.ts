@@ -1,3 +1,4 @@
+import { checkObject } from '../arguments.js';
 import type { Scored } from '../engines/engine.js';
 import type { Trajectory } from './trajectory.js';
 
@@ -5,6 +6,7 @@ import type { Trajectory } from './trajectory.js';
  * A trajectory as a loss sees it: prompt and completion in one sequence, of which only the policy's own tokens are scored; passages and feedback are masked out.
  *
  * @returns `tokens`, prompt first, and `scored`, the ascending positions in `tokens` of the policy's own
+ * @throws TypeError for what is no trajectory
  *
  * @example
  * ```ts
@@ -16,6 +18,8 @@ import type { Trajectory } from './trajectory.js';
  * ownTokens({ question, prompt: [10, 11], ...written, ...outcome }); // { tokens: [ 10, 11, 20, 21, 30, 22 ], scored: [ 2, 3, 5 ] }
  * ```
  */
-export function ownTokens({ prompt, tokens, own }: Trajectory): Scored {
+export function ownTokens(trajectory: Trajectory): Scored {
+  checkObject('ownTokens', 'what was given', trajectory, ['prompt', 'tokens', 'own']);
+  const { prompt, tokens, own } = trajectory;
   return { tokens: [...prompt, ...tokens], scored: tokens.flatMap((_, t) => (own[t] ? [prompt.length + t] : [])) };
 }

@@ -12,6 +12,10 @@ test('a run of two rounds is the base policy and two stages a round', () => {
   ]);
 });
 
+test.each([-1, 1.5, Number.NaN, '2'])('there is no run of %o rounds', (rounds) => {
+  expect(() => stagesOf(rounds as number)).toThrow(/^stagesOf: rounds: expected a whole number from 0, got /);
+});
+
 test('folders of stages and steps are known by their names, and no others', () => {
   for (const { name } of stagesOf(12)) expect([name, stepCheckpoint(name, 31)].map(isCheckpointName)).toEqual([true, true]);
   for (const name of ['base', 'x1-grpo', '1-sft', '1-grpo-step-', '1-grpo-step-2x', '1-grpo.bak', 'mine'])

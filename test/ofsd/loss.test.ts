@@ -80,6 +80,10 @@ beforeEach(async () => {
 });
 const engineOf = (memoryBudget = 1e9) => inProcessEngine(policy, noTokenizer, { memoryBudget });
 
+test.each([0, -1, Number.NaN])('a clamp of %d is refused before anything is computed', (clamp) => {
+  expect(() => forwardKlLoss([], { clamp })).toThrow(`forwardKlLoss: clamp: expected nats above 0, or Infinity for none, got ${clamp}`);
+});
+
 describe('the forward KL loss', () => {
   const data = [
     pair(
