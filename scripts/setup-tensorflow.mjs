@@ -30,7 +30,7 @@ Gives the backend "tensorflow" a current TensorFlow: at native speed on the CPU,
   --help           this text
 
 Needs Linux on x64, a C++ compiler (Debian and Ubuntu: apt-get install g++), and for the download Python 3 with pip.
-Nothing is written outside this folder. After "npm ci" run it again: what was downloaded is still there, so it takes seconds.
+Nothing is written outside this folder. After "npm ci" or "npm install" run it again: what was downloaded is still there, so it takes seconds.
 `;
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
@@ -118,17 +118,26 @@ async function installLibraries(flavour, givenWheel, withGpu) {
   }
 }
 
-/** npm leaves an optional package out when its install script fails, as this one's does wherever its host cannot be reached: taken without the script. */
+/** The package is no dependency, as its install script downloads a TensorFlow of 2022: taken here, without that script. */
 function installPackage() {
-  const wanted = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).optionalDependencies['@tensorflow/tfjs-node-gpu'];
+  const { name, version } = pins.package;
   const found = existsSync(join(packageFolder, 'package.json'))
     ? JSON.parse(readFileSync(join(packageFolder, 'package.json'), 'utf8')).version
     : undefined;
-  if (found === wanted && existsSync(join(root, 'node_modules', 'node-api-headers'))) return;
-  say(`@tensorflow/tfjs-node-gpu ${wanted} from npm, as the lock file pins it, without its own download`);
-  npm('install', '--ignore-scripts', '--no-save', '--no-audit', '--no-fund', '--include=optional');
-  if (!existsSync(packageFolder)) throw new Problem('npm did not install @tensorflow/tfjs-node-gpu; is npm set to omit optional packages?');
-  runNode('scripts/prepare.mjs'); // npm takes the package's link to itself away
+  if (found === version && existsSync(join(root, 'node_modules', 'node-api-headers'))) return;
+  say(`${name} ${version} from npm, without its own download`);
+  addPackage('--ignore-scripts');
+}
+
+/** Into node_modules alone: neither package.json nor the lock file changes. As it is an optional peer too, npm leaves it out unless told what kind it shall be. */
+function addPackage(...options) {
+  const { name, version, integrity } = pins.package;
+  npm('install', `${name}@${version}`, '--no-save', '--save-dev', '--no-audit', '--no-fund', ...options);
+  runNode('scripts/prepare.mjs'); // npm takes this project's link to itself away
+  const installed = JSON.parse(readFileSync(join(root, 'node_modules', '.package-lock.json'), 'utf8')).packages[`node_modules/${name}`];
+  if (installed?.integrity === integrity) return;
+  rmSync(packageFolder, { recursive: true, force: true });
+  throw new Problem(`npm installed ${name} ${version} with the checksum ${installed?.integrity}, expected ${integrity}; it was removed`);
 }
 
 /** The package's two C++ files and the kernels against the libraries, with Node's C headers from npm: no node-gyp. */
@@ -199,9 +208,11 @@ function check(flavour, gpus) {
 
 function stock() {
   rmSync(packageFolder, { recursive: true, force: true });
-  npm('install', '--no-save', '--no-audit', '--no-fund', '--include=optional', '--foreground-scripts');
-  if (!existsSync(packageFolder))
-    throw new Problem('the package\u2019s own download failed (npm\u2019s messages are above); without --stock another source is used');
+  try {
+    addPackage('--foreground-scripts');
+  } catch (error) {
+    throw new Problem(`the package\u2019s own download failed: ${error.message}. Without --stock another source is used`);
+  }
   return check('stock', nvidiaGpus());
 }
 

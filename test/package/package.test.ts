@@ -7,7 +7,12 @@ import process from 'node:process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const root = join(__dirname, '..', '..');
-const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string; name: string };
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  version: string;
+  name: string;
+  peerDependencies: Record<string, string>;
+};
+const peer = manifest.peerDependencies['@tensorflow/tfjs-node-gpu'];
 const project = mkdtempSync(join(tmpdir(), 'search-e1-consumer-'));
 const installed = join(project, 'node_modules', 'search-e1');
 let packed: readonly string[] = [];
@@ -47,15 +52,7 @@ beforeAll(() => {
   write('package.json', JSON.stringify({ name: 'consumer', private: true, type: 'module' }));
   const [tarball] = JSON.parse(npm('pack', root, '--json', '--ignore-scripts')) as [{ filename: string; files: { path: string }[] }];
   packed = tarball.files.map(({ path }) => path);
-  installOutput = npm(
-    'install',
-    `./${tarball.filename}`,
-    '--omit=optional',
-    '--no-audit',
-    '--no-fund',
-    '--prefer-offline',
-    '--foreground-scripts',
-  );
+  installOutput = npm('install', `./${tarball.filename}`, '--no-audit', '--no-fund', '--prefer-offline', '--foreground-scripts');
 });
 
 afterAll(() => rmSync(project, { recursive: true, force: true }));
@@ -76,8 +73,25 @@ describe('the tarball', () => {
     const { scripts } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as { scripts: Record<string, string> };
     // What npm asks those who install a tarball to approve.
     expect(Object.keys(scripts).filter((name) => ['preinstall', 'install', 'postinstall', 'prepare'].includes(name))).toEqual([]);
-    for (const tool of ['tslab', 'danfojs-node', 'jsdom', 'typescript'])
+    for (const tool of [
+      'tslab',
+      'danfojs-node',
+      'jsdom',
+      'typescript',
+      'webgpu',
+      '@tensorflow/tfjs-node-gpu',
+      '@tensorflow/tfjs-backend-webgpu',
+    ])
       expect(existsSync(join(project, 'node_modules', tool))).toBe(false);
+  });
+
+  it('brings some fifty packages, none of which has a script to run at its installation', () => {
+    const lock = JSON.parse(readFileSync(join(project, 'node_modules', '.package-lock.json'), 'utf8')) as {
+      packages: Record<string, { hasInstallScript?: boolean }>;
+    };
+    const entries = Object.entries(lock.packages);
+    expect(entries.length).toBeLessThanOrEqual(60);
+    expect(entries.filter(([, { hasInstallScript }]) => hasInstallScript).map(([path]) => path)).toEqual([]);
   });
 });
 
@@ -161,10 +175,13 @@ export type Displays = keyof typeof display;
     expect(() => check('bad.ts', `${good}export const wrong: number = parseAction('x');\n`)).toThrow(/bad\.ts\(6,14\): error TS2322/);
   });
 
-  it('is told of no script that only a clone has', () => {
+  it('is told what to install for TensorFlow, and of no script that only a clone has', () => {
     const program = `import { startBackend } from 'search-e1';
       startBackend({ backend: 'tensorflow' }).catch(({ message, remedy }) => console.log(JSON.stringify([message, remedy ?? null])));`;
-    expect(JSON.parse(node(write('remedy.mjs', program)))).toEqual(['not installed', null]);
+    expect(JSON.parse(node(write('remedy.mjs', program)))).toEqual([
+      'not installed',
+      ['linux', 'win32'].includes(process.platform) && process.arch === 'x64' ? `npm install @tensorflow/tfjs-node-gpu@${peer}` : null,
+    ]);
   });
 
   it('runs the command', () => {

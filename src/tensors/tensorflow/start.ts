@@ -17,7 +17,11 @@ export const setUpTensorFlow = (...args: readonly string[]): string | undefined 
 export const nvidiaDriver = (): boolean =>
   process.platform === 'win32' || ['/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/dxg'].some((path) => existsSync(path));
 
-/** The package is an optional dependency: where its binary could not be downloaded it is not there. */
+/** Outside a clone: the package with its own download, TensorFlow 2.9.1, on the systems that it has one for. */
+const installTensorFlow = (): string | undefined =>
+  ['linux', 'win32'].includes(process.platform) && process.arch === 'x64' ? 'npm install @tensorflow/tfjs-node-gpu@4.22.0' : undefined;
+
+/** The package is an optional peer. */
 export async function startTensorFlow(
   threads: number,
 ): Promise<{ readonly description: string; readonly kernels: 'c++' | 'none'; readonly device: 'gpu' | 'cpu' }> {
@@ -27,7 +31,8 @@ export async function startTensorFlow(
   process.env.TF_NUM_INTEROP_THREADS ??= '1'; // one operation follows the other here
   const packageName: string = '@tensorflow/tfjs-node-gpu'; // not a literal: the compiler shall not look for its types
   await import(packageName).catch((error: NodeJS.ErrnoException) => {
-    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? '')) throw new BackendUnavailable('not installed', setUpTensorFlow());
+    if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? ''))
+      throw new BackendUnavailable('not installed', setUpTensorFlow() ?? installTensorFlow());
     const reason = firstLine(error).replace(/ at path: .*/, ''); // a path says nothing to a reader
     throw new BackendUnavailable(`installed, but does not load: ${reason}`, setUpTensorFlow());
   });

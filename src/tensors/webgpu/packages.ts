@@ -14,7 +14,10 @@ export const NO_ADAPTER = 'Dawn finds no adapter: no driver for Vulkan, Metal or
 
 export const remedyWithoutAdapter = (): string | undefined => loaderCommand();
 
-/** Dawn and tfjs-backend-webgpu, both optional dependencies. */
+/** npm's command for both, in versions that this was written for. */
+const INSTALL = 'npm install webgpu@0.6 @tensorflow/tfjs-backend-webgpu@4.22.0';
+
+/** Dawn and tfjs-backend-webgpu, both optional peers. */
 export async function loadPackages(): Promise<{ readonly gpu: GPU; readonly Backend: typeof WebGPUBackend }> {
   if (process.platform === 'linux' && !vulkanDrivers().length)
     throw new BackendUnavailable('no Vulkan driver is installed: there is no graphics card, or its driver is missing', loaderCommand());
@@ -27,7 +30,7 @@ export async function loadPackages(): Promise<{ readonly gpu: GPU; readonly Back
   const load = (name: string) =>
     import(name).catch((error: NodeJS.ErrnoException) => {
       if (/^(ERR_)?MODULE_NOT_FOUND$/.test(error.code ?? ''))
-        throw new BackendUnavailable(`the optional package ${name} is not installed`, `npm install --include=optional ${name}`);
+        throw new BackendUnavailable(`the optional package ${name} is not installed`, INSTALL);
       throw new Error(`${name} is installed, but does not load: ${error.message.split('\n')[0]}`);
     });
   // First the backend: it would register itself if it saw navigator.gpu.
