@@ -64,7 +64,7 @@ export interface Pairing {
  * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
  * const [group] = await rolloutGroups(await openEngine(), environment, train.slice(0, 1), 8, { seed: 1 });
  * const chosen = choosePair(group);
- * typeof chosen === 'string' ? chosen : chosen.reason; // 'reference: fewest searches of … correct among 8 (1 search); student: most different wrong sibling …'
+ * typeof chosen === 'string' ? chosen : chosen.reason; // 'reference: fewest searches of … correct among 8 (…); student: most different …'
  * choosePair({ ...group, trajectories: [] }); // 'no correct attempt'
  * ```
  */

@@ -67,6 +67,32 @@ describe('the example', () => {
   });
 });
 
+describe('an example that says what is not so', () => {
+  const outcome = (code: string) => {
+    const [module, results] = [join(project, 'wrong.mjs'), join(project, 'wrong.json')];
+    writeFileSync(module, runnable(code));
+    execFileSync(process.execPath, [join(__dirname, 'run-examples.mjs'), results, module], { cwd: workplace });
+    return (JSON.parse(readFileSync(results, 'utf8')) as { failures: string[] }[])[0].failures.map((failure) => failure.split('\n')[0]);
+  };
+
+  it.each([
+    ['const a = 1;\n[a, 2]; // [ 1, 3 ]', ['line 2 gives [ 1, 2 ], and its comment says [ 1, 3 ]']],
+    ["console.log('ab'); // 'a'", ["line 1 gives 'ab', and its comment says 'a'"]],
+    ['2 / 3; // 0.67…', ['line 1 gives 0.6666666666666666, and its comment says 0.67…']],
+    ['await Promise.resolve({ a: null }); // { a: 0 }', ['line 1 gives { a: null }, and its comment says { a: 0 }']],
+    ["throw new RangeError('no');", ['RangeError: no']],
+  ])('fails: %s', (code, failures) => {
+    expect(outcome(code)).toEqual(failures);
+  });
+
+  it.each(["[1, 'a']; // [ 1, 'a' ]", '[1, \'a\']; // [1,"a"]', '2 / 3; // 0.66…', "'a b'; // 'a b'", "'(x)'; // '(…'"])(
+    'passes: %s',
+    (code) => {
+      expect(outcome(code)).toEqual([]);
+    },
+  );
+});
+
 it('leaves nothing in the working directory', () => {
   expect(readdirSync(workplace)).toEqual([]);
 });
