@@ -80,9 +80,9 @@ interface Context extends EvolutionOptions {
  *
  *     round:  grpo -> K fresh attempts a question -> pairs -> teacher check -> gate -> ofsd (merged)
  *
- * with an evaluation before the first and after every stage. Every draw is named by seed and place (`stageSeed`), so that a run that was stopped or killed goes on and ends
- * with the same numbers as an uninterrupted one on the same backend. The KL reference of a GRPO stage is the policy that the stage began with (ours; the paper does not say what
- * the second round's is). A round whose gate is shut goes on with the policy that GRPO left.
+ * with an evaluation before the first and after every stage. Every draw is named by seed and place (`stageSeed`), so that a run that was stopped or killed
+ * goes on and ends with the same numbers as an uninterrupted one on the same backend. The KL reference of a GRPO stage is the policy that the stage began
+ * with (ours; the paper does not say what the second round's is). A round whose gate is shut goes on with the policy that GRPO left.
  *
  * @param train questions with gold answers, at least `settings.siblings.questions` of them
  * @throws TypeError for a setting of the wrong type, and what is no engine, environment or question

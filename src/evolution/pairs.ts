@@ -95,8 +95,8 @@ export interface GateDecision {
 }
 
 /**
- * Whether a round distils: where the teacher answers better than its student by more than `gate.teacherGain`, and students search more than their references by more than
- * `gate.searchGap`. Ours; the paper has no gate. Without a pair there is nothing to distil, whatever the gate.
+ * Whether a round distils: where the teacher answers better than its student by more than `gate.teacherGain`, and students search more than their references
+ * by more than `gate.searchGap`. Ours; the paper has no gate. Without a pair there is nothing to distil, whatever the gate.
  *
  * @param gate null: distil whatever the pairs say
  *

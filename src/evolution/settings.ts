@@ -14,16 +14,17 @@ export interface SiblingSettings extends Required<SiblingOptions> {
 /** When a round distils: both must hold. Ours; the paper has no gate. */
 export interface GateSettings {
   /**
-   * Exact match (0 to 1) that the teacher must answer above its student's on the questions of the pairs. Classroom: 0.25, drawn after looking, on Tinypedia 2 (seeds 11 to 13,
-   * three base policies, GRPO's rate from 1e-4 to 1.6e-3): at gains of .27 to .28 greedy exact match rose in 3 runs of 3, by .01 to .02; at gains of .04 to .23 it fell in 19
-   * of 21, by up to .19, and rose in 2, by .01 and .02. The study on Tinypedia 1 does not bear it out: at gains of .31, .26 and .24 it fell by .037, .003 and .003. A
-   * prototype drew the line at 0.
+   * Exact match (0 to 1) that the teacher must answer above its student's on the questions of the pairs. Classroom: 0.25, drawn after looking, on Tinypedia 2
+   * (seeds 11 to 13, three base policies, GRPO's rate from 1e-4 to 1.6e-3): at gains of .27 to .28 greedy exact match rose in 3 runs of 3, by .01 to .02; at
+   * gains of .04 to .23 it fell in 19 of 21, by up to .19, and rose in 2, by .01 and .02. The study on Tinypedia 1 does not bear it out: at gains of .31, .26
+   * and .24 it fell by .037, .003 and .003. A prototype drew the line at 0.
    */
   readonly teacherGain: number;
   /**
-   * Searches a pair that the students must have carried out above their references. Classroom: -1. It tells little where wrong students are preferred, for those often search less:
-   * at gaps of -.42 and -.46 distilling helped, at .1 to .4 it mostly harmed (the same measurement). So the line shuts only where references search a whole time more than
-   * their students: there is nothing to save then. With correct students preferred 0 is a line with a meaning; a prototype, in which most students were right, drew it at .39.
+   * Searches a pair that the students must have carried out above their references. Classroom: -1. It tells little where wrong students are preferred, for
+   * those often search less: at gaps of -.42 and -.46 distilling helped, at .1 to .4 it mostly harmed (the same measurement). So the line shuts only where
+   * references search a whole time more than their students: there is nothing to save then. With correct students preferred 0 is a line with a meaning; a
+   * prototype, in which most students were right, drew it at .39.
    */
   readonly searchGap: number;
 }
@@ -47,7 +48,10 @@ export interface EvolutionSettings {
 const { seed: _grpoSeed, ...grpo } = classroomGrpo;
 const { seed: _ofsdSeed, ...ofsd } = classroomOfsd;
 
-/** The classroom's run: 2 rounds (paper) of `classroomGrpo` and `classroomOfsd`, 600 questions attempted 8 times, wrong students preferred (paper), a gate, seed 1. */
+/**
+ * The classroom's run: 2 rounds (paper) of `classroomGrpo` and `classroomOfsd`, 600 questions attempted 8 times, wrong students preferred (paper), a gate,
+ * seed 1.
+ */
 export const classroomEvolution: EvolutionSettings = {
   rounds: 2,
   grpo,

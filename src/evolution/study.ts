@@ -89,10 +89,11 @@ export interface StudyOptions {
 }
 
 /**
- * Measures on one seed what distilling brings: base -> GRPO -> pairs -> up to four ways on from the same GRPO policy and the same attempts (`StudyArm`), each evaluated.
+ * Measures on one seed what distilling brings: base -> GRPO -> pairs -> up to four ways on from the same GRPO policy and the same attempts (`StudyArm`), each
+ * evaluated.
  *
- * Up to the arms, and with the arm `ofsd`, it is round one of `evolve` with the same seed, draw for draw; but no gate stands before the arms, as they are to be measured
- * whatever it would say.
+ * Up to the arms, and with the arm `ofsd`, it is round one of `evolve` with the same seed, draw for draw; but no gate stands before the arms, as they are to
+ * be measured whatever it would say.
  *
  * @param openEngine gives a fresh engine over the base policy; the study disposes it
  * @param scratch a folder for the GRPO checkpoint that every arm starts from
@@ -210,7 +211,8 @@ export async function study(
 }
 
 /**
- * Supervised fine-tuning (SFT) on the references, with OFSD's adapter, optimiser and schedule: the control that tells what of OFSD's effect is the data's, what the loss's.
+ * Supervised fine-tuning (SFT) on the references, with OFSD's adapter, optimiser and schedule: the control that tells what of OFSD's effect is the data's,
+ * what the loss's.
  *
  * The loss is cross entropy, mean over the references' own tokens. Trains the engine's policy in place; errors are those of `trainAdapter`.
  *

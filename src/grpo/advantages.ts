@@ -1,11 +1,4 @@
-/**
- * Group-relative advantages: how much better an attempt was than its siblings.
- *
- *     A_i = (r_i - mean(r)) / (std + epsilon)
- *
- * Search-R1: the group's n - 1 deviation (torch's default), 1e-6. TRL: the same with 1e-4 (`scale_rewards: group`), the deviation of the whole step's rewards (`batch`),
- * or no division (`none`; Dr. GRPO 2503.20783).
- */
+/** Group-relative advantages: how much better an attempt was than its siblings. After Search-R1, with TRL's and Dr. GRPO's (2503.20783) variants. */
 
 import { assertFinite } from '../non-finite.js';
 import { checkChoice, checkNumber, shown } from '../number-setting.js';
@@ -25,8 +18,8 @@ export interface AdvantageSettings {
  *
  *     A_i = (r_i - mean(r)) / (std(r) + epsilon)
  *
- * with the n - 1 deviation and an epsilon of 1e-6 by default (Search-R1; TRL: 1e-4). Equal rewards give exactly 0: such a group has nothing to compare. `deviation: 'none'`
- * leaves the division out (Dr. GRPO, 2503.20783).
+ * with the n - 1 deviation and an epsilon of 1e-6 by default (Search-R1; TRL: 1e-4). Equal rewards give exactly 0: such a group has nothing to compare.
+ * `deviation: 'none'` leaves the division out (Dr. GRPO, 2503.20783).
  *
  * @param rewards one an attempt, at least 2
  * @returns one an attempt, in the same order

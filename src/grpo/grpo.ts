@@ -77,8 +77,9 @@ export interface GrpoOptions {
  *
  *     rollouts -> rewards -> advantages -> reference log-probabilities -> loss -> AdamW
  *
- * As Search-R1 v0.2 trains, with the paper's group of 5 and exact match as the only reward; `groupAdvantages` and `grpoLoss` have the formulas. Groups whose attempts all
- * scored the same take part, without an advantage: their tokens count, and the KL holds them to the reference. Questions are drawn pass after pass over a shuffled set.
+ * As Search-R1 v0.2 trains, with the paper's group of 5 and exact match as the only reward; `groupAdvantages` and `grpoLoss` have the formulas. Groups whose
+ * attempts all scored the same take part, without an advantage: their tokens count, and the KL holds them to the reference. Questions are drawn pass after
+ * pass over a shuffled set.
  *
  * When the signal fires, the step under way is given up, and nothing of it is left; or, where part of its batch has been learned already, it is finished.
  *

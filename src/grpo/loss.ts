@@ -7,8 +7,8 @@
  *
  * and how the losses of a batch's tokens are brought together: TRL 1.16's four ways, by its names (`aggregation`).
  *
- * Exponents are bounded as verl 0.5 bounds them (`compute_policy_loss`, `kl_penalty`): both log differences to +-20, k3 itself to +-10, as in Search-R1 v0.2. A token
- * beyond a bound has no gradient through it. TRL has no bounds: the numbers differ from its where log p_ref - log p is above 2.6 or below -11.
+ * Exponents are bounded as verl 0.5 bounds them (`compute_policy_loss`, `kl_penalty`): both log differences to +-20, k3 itself to +-10, as in Search-R1 v0.2.
+ * A token beyond a bound has no gradient through it. TRL has no bounds: the numbers differ from its where log p_ref - log p is above 2.6 or below -11.
  *
  * Left out: entropy bonus, sequence-wise ratios, importance correction between sampler and trainer, for here they are one program.
  */
@@ -102,8 +102,9 @@ const withoutGradient = tf.customGrad((x) => ({
  *     loss  = -min(ratio A, clip(ratio, 1 - clipLow, 1 + clipHigh) A) + beta k3
  *     k3    = exp(log p_ref - log p) - (log p_ref - log p) - 1
  *
- * brought together over tokens and sequences as `aggregation` says. Log differences are bounded to +-20 and k3 to +-10 (verl 0.5): a token beyond a bound has no gradient
- * through it. Left out: entropy bonus, sequence-wise ratios, importance correction. Its metrics: `kl` (k3, nats, where there is a reference) and `clip_ratio`.
+ * brought together over tokens and sequences as `aggregation` says. Log differences are bounded to +-20 and k3 to +-10 (verl 0.5): a token beyond a bound has
+ * no gradient through it, and TRL, which has no bounds, gives other numbers where log p_ref - log p is above 2.6 or below -11. Left out: entropy bonus,
+ * sequence-wise ratios, importance correction. Its metrics: `kl` (k3, nats, where there is a reference) and `clip_ratio`.
  *
  * @param data sequences whose rewards were all the same take part: they have no advantage, but a KL term, and their tokens count
  * @param step what `dapo` divides by; default: the data is the whole step

@@ -2,13 +2,14 @@ import type { DistributionLoss, Paired } from '../engines/engine.js';
 import { forwardKl } from '../tensors/forward-kl.js';
 
 /**
- * The OFSD loss, for `Engine.forwardBackward`: of every scored token KL(teacher || student) over the whole vocabulary, each entry's contribution cut from above before the
- * sum; then the mean over the tokens.
+ * The OFSD loss, for `Engine.forwardBackward`: of every scored token KL(teacher || student) over the whole vocabulary, each entry's contribution cut from
+ * above before the sum; then the mean over the tokens.
  *
  *     sum_v min(p_T(v) (log p_T(v) - log p_S(v)), clamp)
  *
- * OPSD v3's pointwise clip (0.05 there; the paper names a per-vocabulary clip and no value). The sum may be negative. Too low a clamp drops the gradient of the very entry
- * that the teacher prefers most: `kl_unclamped` beside a falling loss tells. Infinity switches it off. Its metric: `kl_unclamped`, the true KL in nats.
+ * OPSD v3's pointwise clip (0.05 there; the paper names a per-vocabulary clip and no value). The sum may be negative. Too low a clamp drops the gradient of
+ * the very entry that the teacher prefers most: `kl_unclamped` beside a falling loss tells. Infinity switches it off. Its metric: `kl_unclamped`, the true KL
+ * in nats.
  *
  * @param data what teacher and student read (`pairedSequences`); the teacher is the policy without its adapter
  * @param settings `clamp`: nats above 0, or Infinity. OPSD v3: 0.05; classroom: 2

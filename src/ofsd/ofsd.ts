@@ -47,8 +47,9 @@ export type AdapterSettings = Omit<OfsdSettings, 'clamp' | 'privileged'>;
 /**
  * The classroom's settings, measured on Tinypedia: 1 epoch of 16 pairs a step, rank 8, clamp 2 nats, rate 3e-3.
  *
- * An entry above the clamp passes no gradient: a teacher that gives "go on" 0.9 where the student gives it p contributes 0.9 log(0.9 / p), which is above 2 nats
- * for p below .098, so that the correction of a policy that always looks twice is lost. Distil before GRPO has made it so; a clamp of 4 or 8 did not help those that were (tried).
+ * An entry above the clamp passes no gradient: a teacher that gives "go on" 0.9 where the student gives it p contributes 0.9 log(0.9 / p), which is above 2
+ * nats for p below .098, so that the correction of a policy that always looks twice is lost. Distil before GRPO has made it so; a clamp of 4 or 8 did not
+ * help those that were (tried).
  */
 export const classroomOfsd: OfsdSettings = {
   epochs: 1,
@@ -153,10 +154,12 @@ export function pairedSequences(
 }
 
 /**
- * Offline self-distillation (OFSD; OPSD in the paper's second version): distils the pairs into the engine's policy, in place. Adapter on, train, merge; nothing is sampled.
+ * Offline self-distillation (OFSD; OPSD in the paper's second version): distils the pairs into the engine's policy, in place. Adapter on, train, merge;
+ * nothing is sampled.
  *
- * Teacher and student are one set of weights. The teacher, adapter off, reads the privileged prompt; the student, adapter on, the standard one; both score the student
- * trajectory's own tokens. The loss is the clamped forward KL of `forwardKlLoss`, mean over the tokens. The rate climbs over `warmUpSteps`, then falls linearly to a tenth.
+ * Teacher and student are one set of weights. The teacher, adapter off, reads the privileged prompt; the student, adapter on, the standard one; both score
+ * the student trajectory's own tokens. The loss is the clamped forward KL of `forwardKlLoss`, mean over the tokens. The rate climbs over `warmUpSteps`, then
+ * falls linearly to a tenth.
  *
  * @returns the metrics of every step taken, oldest first
  * @throws RangeError naming the first setting that cannot be meant
@@ -231,7 +234,8 @@ export interface TrainAdapterOptions {
 /**
  * Trains a LoRA adapter on a loss of your own: adapter on, `epochs` shuffled passes over the data, merge. `ofsd` is this with the forward KL.
  *
- * Where it fails, or the signal fires, the adapter is taken off again and the policy is as it was before. The rate climbs over `warmUpSteps`, then falls linearly to a tenth.
+ * Where it fails, or the signal fires, the adapter is taken off again and the policy is as it was before. The rate climbs over `warmUpSteps`, then falls
+ * linearly to a tenth.
  *
  * @param data in the form that `lossOf` takes; a step gets `batchSize` of it
  * @param lossOf the loss of a step's batch, such as `crossEntropyLoss` over `ownTokens`

@@ -16,8 +16,8 @@ export const ownText = ({ tokens, own }: Trajectory, tokenizer: Tokenizer): stri
 /**
  * The privileged prompt, the teacher's view: the standard prompt with what the reference attempt wrote shown in it, its passages left out.
  *
- * The paper says that the reference is shown "as an expert reference" and publishes no wording; the words are the protocol's. Without a reference it is the standard prompt:
- * the control in which the teacher knows no more than the student. To be encoded with the same tokenizer.
+ * The paper says that the reference is shown "as an expert reference" and publishes no wording; the words are the protocol's. Without a reference it is the
+ * standard prompt: the control in which the teacher knows no more than the student. To be encoded with the same tokenizer.
  *
  * @param reference a trajectory of that tokenizer, or null
  * @returns text whose control tokens are marked (`MarkedText`), or the protocol's own words
@@ -43,7 +43,10 @@ export function privilegedPrompt(
   return reference ? protocol.privilegedPrompt(question, referenceText(protocol, tokenizer, reference)) : protocol.prompt(question);
 }
 
-/** Own text of a reference, in which the protocol's tags are control tokens where they were written as such, and all else is text: other tokens, and tags typed in letters. */
+/**
+ * Own text of a reference, in which the protocol's tags are control tokens where they were written as such, and all else is text: other tokens, and tags
+ * typed in letters.
+ */
 function referenceText({ ownTags = [] }: Protocol, tokenizer: Tokenizer, { tokens, own }: Trajectory): MarkedText {
   const { pieces } = writtenText(
     tokenizer,

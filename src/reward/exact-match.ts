@@ -1,8 +1,4 @@
-/**
- * Exact match: the only reward of Search-E1, and the score of all seven benchmarks (Search-R1, `qa_em.py`).
- *
- * 1 where the normalised answer equals any normalised gold answer, else 0. No format bonus, no partial credit.
- */
+/** The scores that compare whole answers: exact match, the reward, and PopQA's cover match. */
 import { checkText, checkTexts } from '../arguments.js';
 import { normalizeAnswer } from './normalize.js';
 

@@ -10,7 +10,8 @@ import { strip } from './normalize.js';
 /**
  * The answer of an episode: the text of the last complete `<answer>` in the policy's own text, white space around it removed; null where there is none.
  *
- * Given own text alone, tags in a question, a passage or the prompt never count (ours; `extractAnswerSearchR1` has Search-R1's rule). An empty answer is an answer.
+ * Given own text alone, tags in a question, a passage or the prompt never count (ours; `extractAnswerSearchR1` has Search-R1's rule). An empty answer is an
+ * answer.
  *
  * @param ownText what the policy wrote, turn after turn, without what the environment put in
  * @throws TypeError for anything but text

@@ -1,15 +1,12 @@
-/**
- * Token F1: how much of the gold answer's words the answer holds, and the other way round. Reported beside exact match, never a reward.
- *
- *     F1 = 2 P R / (P + R),  P = shared / words of the answer,  R = shared / words of the gold answer  (multisets, normalised)
- */
+/** Token F1: how much of the gold answer's words the answer holds, and the other way round. */
 import { checkChoice, checkOptions } from '../arguments.js';
 import { checkAnswers } from './exact-match.js';
 import { normalizeAnswer, normalizeTriviaqa } from './normalize.js';
 
 /**
- * Which benchmark's F1. `squad`: SQuAD 2.0 and MuSiQue; two answers without words score 1. `hotpotqa`: HotpotQA, 2Wiki and FlashRAG; 0 where either side is yes, no or noanswer and
- * they differ, and 0 for two answers without words. `triviaqa`: TriviaQA's own normal form (punctuation becomes a space), 0 for two answers without words.
+ * Which benchmark's F1. `squad`: SQuAD 2.0 and MuSiQue; two answers without words score 1. `hotpotqa`: HotpotQA, 2Wiki and FlashRAG; 0 where either side is
+ * yes, no or noanswer and they differ, and 0 for two answers without words. `triviaqa`: TriviaQA's own normal form (punctuation becomes a space), 0 for two
+ * answers without words.
  */
 export type F1Rule = 'squad' | 'hotpotqa' | 'triviaqa';
 

@@ -11,8 +11,8 @@ import { checkText } from '../arguments.js';
 /**
  * SQuAD's normal form, by which two answers match exactly where their normal forms are equal (Search-R1's `qa_em.py`, HotpotQA, 2Wiki, MuSiQue, open NQ).
  *
- * In this order: lower case; ASCII punctuation is deleted; the words a, an, the become a space; white space is collapsed. No Unicode folding: `Malgorzata` is not
- * `Małgorzata`, a curly quote stays, and a hyphen is deleted.
+ * In this order: lower case; ASCII punctuation is deleted; the words a, an, the become a space; white space is collapsed. No Unicode folding: `Malgorzata` is
+ * not `Małgorzata`, a curly quote stays, and a hyphen is deleted.
  *
  * @throws TypeError for anything but text
  *

@@ -1,16 +1,16 @@
 /**
  * The words of the conversation: how a question is put, how passages are shown, what an invalid action is told.
  *
- * Search-R1's shape: the policy writes `<think>`, `<search> query </search>` or `<answer> text </answer>`, the environment answers a search
- * with `<information>`. A protocol is text alone; the loop that speaks it is `rollout.ts`. Its own words may hold control tokens; questions, passages and references are put
- * in as text that cannot (`marked-text.ts`), as they come from outside.
+ * Search-R1's shape: the policy writes `<think>`, `<search> query </search>` or `<answer> text </answer>`, the environment answers a search with
+ * `<information>`. A protocol is text alone; the loop that speaks it is `rollout.ts`. Its own words may hold control tokens; questions, passages and
+ * references are put in as text that cannot (`marked-text.ts`), as they come from outside.
  */
 import { MarkedText, marked } from '../policy/marked-text.js';
 import type { Passage } from '../search/passage.js';
 
 /**
- * How policy and environment talk: the prompts, what follows an action, and the lengths. `classroomProtocol` and `searchR1Protocol` are two; spread one to change it:
- * `{ ...classroomProtocol, maxTurns: 2 }`. Lengths are in tokens.
+ * How policy and environment talk: the prompts, what follows an action, and the lengths. `classroomProtocol` and `searchR1Protocol` are two; spread one to
+ * change it: `{ ...classroomProtocol, maxTurns: 2 }`. Lengths are in tokens.
  */
 export interface Protocol {
   /** Such as `classroom` or `search-r1`. */
@@ -33,7 +33,10 @@ export interface Protocol {
   readonly topP?: number;
   /** The standard prompt. A string is taken for the protocol's own words throughout: what comes from outside is to be marked. */
   prompt(question: string): string | MarkedText;
-  /** The privileged prompt: the same, with a reference attempt shown (the teacher's view). Tags of the reference's own are marked as such where they are tokens. */
+  /**
+   * The privileged prompt: the same, with a reference attempt shown (the teacher's view). Tags of the reference's own are marked as such where they are
+   * tokens.
+   */
   privilegedPrompt(question: string, reference: string | MarkedText): string | MarkedText;
   /** What follows a search. */
   observation(passages: readonly Passage[]): string | MarkedText;
@@ -46,13 +49,15 @@ export interface Protocol {
   /** Whether a turn is over once its own text is this, or ends with this; default: at the first closing search or answer tag. */
   readonly endsTurn?: (ownText: string) => boolean;
   /**
-   * What of a turn's text is kept. Given, a turn is read without special tokens, and what is kept of it is tokenised again, as Search-R1 does; default: the tokens
-   * that were sampled stay as they are.
+   * What of a turn's text is kept. Given, a turn is read without special tokens, and what is kept of it is tokenised again, as Search-R1 does; default: the
+   * tokens that were sampled stay as they are.
    */
   readonly keptText?: (ownText: string) => string;
   /** Tags that a policy writes as single tokens: in a reference they are shown as these. Default: none, a reference is text alone. */
   readonly ownTags?: readonly string[];
-  /** Search-R1's answer, read off the texts of the prompt and of all that came after; its exact match stands beside the reward as `Trajectory.searchR1Score`. */
+  /**
+   * Search-R1's answer, read off the texts of the prompt and of all that came after; its exact match stands beside the reward as `Trajectory.searchR1Score`.
+   */
   readonly searchR1Answer?: (prompt: string, episode: string) => string | null;
 }
 
@@ -67,8 +72,8 @@ export type Action =
 const TAG = /<(search|answer)>([\s\S]*?)<\/\1>/;
 
 /**
- * Reads what a turn asks for: its first complete `<search>` or `<answer>`, white space around the content removed. An empty one is invalid, as is text without one
- * (ours: Search-R1 lets an empty search pass, see `searchR1Protocol`).
+ * Reads what a turn asks for: its first complete `<search>` or `<answer>`, white space around the content removed. An empty one is invalid, as is text
+ * without one (ours: Search-R1 lets an empty search pass, see `searchR1Protocol`).
  *
  * @param ownText what the policy wrote in this turn
  *

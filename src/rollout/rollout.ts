@@ -39,7 +39,10 @@ export interface RolloutOptions extends SamplingLimits {
   readonly maxTokens?: number;
   /** Which weights write; default the current ones. */
   readonly weights?: WeightsChoice;
-  /** Prompt text for a question; default the protocol's standard prompt. The teacher check passes the privileged one. A string may hold control tokens throughout. */
+  /**
+   * Prompt text for a question; default the protocol's standard prompt. The teacher check passes the privileged one. A string may hold control tokens
+   * throughout.
+   */
   readonly promptOf?: (question: Question, index: number) => string | MarkedText;
   /** Sequences that are held side by side, searching ones included; default 160. */
   readonly batchSize?: number;
@@ -59,8 +62,9 @@ const OPTIONS: readonly (keyof RolloutOptions)[] = [
 /**
  * One episode a question, in the order of the questions: the policy writes, the environment answers, until there is an answer or the turns are used up.
  *
- * A turn ends at the first `</search>` or `</answer>` of the policy's own text, at an end token, or at the protocol's limit. After `maxTurns` searches and invalid actions
- * one closing turn is left, in which only an answer counts (Search-R1). A search that fails is told to the policy and counted, and ends nothing.
+ * A turn ends at the first `</search>` or `</answer>` of the policy's own text, at an end token, or at the protocol's limit. After `maxTurns` searches and
+ * invalid actions one closing turn is left, in which only an answer counts (Search-R1). A search that fails is told to the policy and counted, and ends
+ * nothing.
  *
  * @throws TypeError for what is no engine, environment or question, naming it, and for options that there are not
  * @throws RangeError for a temperature, a limit or a length out of its range
@@ -259,7 +263,10 @@ class Episode {
     return rewrite ?? (said === null ? 'end' : shown);
   }
 
-  /** What Search-R1 keeps of a turn's text, tokenised again: no padding token stands between others, and what exceeds the episode's length is dropped and does not act. */
+  /**
+   * What Search-R1 keeps of a turn's text, tokenised again: no padding token stands between others, and what exceeds the episode's length is dropped and does
+   * not act.
+   */
   #kept(keptText: (ownText: string) => string): Kept {
     const written = writtenText(this.tokenizer, this.#turnTokens, { skipSpecialTokens: true });
     const text = keptText(String(written));

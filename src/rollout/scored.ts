@@ -3,7 +3,8 @@ import type { Scored } from '../engines/engine.js';
 import type { Trajectory } from './trajectory.js';
 
 /**
- * A trajectory as a loss sees it: prompt and completion in one sequence, of which only the policy's own tokens are scored; passages and feedback are masked out.
+ * A trajectory as a loss sees it: prompt and completion in one sequence, of which only the policy's own tokens are scored; passages and feedback are masked
+ * out.
  *
  * @returns `tokens`, prompt first, and `scored`, the ascending positions in `tokens` of the policy's own
  * @throws TypeError for what is no trajectory

@@ -11,14 +11,14 @@
  *   its numbers; the reward, as under every protocol, is that of the policy's own answer.
  * - Sampling is cut to the likeliest 95 % in training.
  *
- * A turn is written to its first `</search>`, to an end-of-sequence token, or for 500 tokens: `</answer>` does not end it, as a `</search>` further on decides
- * where it is cut. Of its text, special tokens left out, what the cut leaves is tokenised again: the policy never sees what came behind it, nor an end token. A turn
- * begins with the last 4,096 tokens, which are then read from position 0. What is kept, and scored and trained on, is the prompt's last 2,048 and 4,096 after it,
- * at the end of the turn that fills these: what Search-R1 writes after that it drops. Log-probabilities of tokens that were not sampled so are
- * read off the whole sequence, as it does for all.
+ * A turn is written to its first `</search>`, to an end-of-sequence token, or for 500 tokens: `</answer>` does not end it, as a `</search>` further on
+ * decides where it is cut. Of its text, special tokens left out, what the cut leaves is tokenised again: the policy never sees what came behind it, nor an
+ * end token. A turn begins with the last 4,096 tokens, which are then read from position 0. What is kept, and scored and trained on, is the prompt's last
+ * 2,048 and 4,096 after it, at the end of the turn that fills these: what Search-R1 writes after that it drops. Log-probabilities of tokens that were not
+ * sampled so are read off the whole sequence, as it does for all.
  *
- * What differs: there an over-long prompt is an error, the padding token is dropped from a prompt once something follows it, and text of a control token such as
- * `<|im_end|>` becomes that token wherever it stands: here only in the chat template's own words, not in a question, a passage or a turn.
+ * What differs: there an over-long prompt is an error, the padding token is dropped from a prompt once something follows it, and text of a control token such
+ * as `<|im_end|>` becomes that token wherever it stands: here only in the chat template's own words, not in a question, a passage or a turn.
  */
 import type { RenderChat } from '../policy/chat-template.js';
 import { joined, type MarkedText, marked } from '../policy/marked-text.js';
@@ -55,7 +55,10 @@ export function cutResponse(text: string): string {
   return text;
 }
 
-/** What a response asks for: the first pair of tags in what the cut leaves. Nothing between the tags is still an action; of several answers the last is scored. */
+/**
+ * What a response asks for: the first pair of tags in what the cut leaves. Nothing between the tags is still an action; of several answers the last is
+ * scored.
+ */
 export function searchR1Action(text: string): Action {
   const cut = cutResponse(text);
   const match = /<(search|answer)>([\s\S]*?)<\/\1>/.exec(cut);
@@ -80,11 +83,12 @@ const INVALID =
   'If I want to give the final answer, I should put the answer between <answer> and </answer>. Let me try again.\n';
 
 /**
- * Search-R1's own protocol (v0.2), to the character: its prompt, the cut of a response, the passages' block, the feedback, the lengths and the scorer, for policies that
- * were trained on it.
+ * Search-R1's own protocol (v0.2), to the character: its prompt, the cut of a response, the passages' block, the feedback, the lengths and the scorer, for
+ * policies that were trained on it.
  *
- * 4 searches and a closing turn, 3 passages a search, 500 tokens a turn and an observation, prompts of 2,048 and episodes of 4,096 tokens, sampling from the likeliest
- * 95 %. Trajectories also bear `searchR1Score`, the score as that project counts. The words of the privileged prompt and of a failed search are ours.
+ * 4 searches and a closing turn, 3 passages a search, 500 tokens a turn and an observation, prompts of 2,048 and episodes of 4,096 tokens, sampling from the
+ * likeliest 95 %. Trajectories also bear `searchR1Score`, the score as that project counts. The words of the privileged prompt and of a failed search are
+ * ours.
  *
  * @param renderChat the tokenizer's chat template, around the one user message; without one the message itself is the prompt, as in Search-R1
  *

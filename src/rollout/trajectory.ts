@@ -1,6 +1,6 @@
 /**
- * What an episode leaves behind. Token in, token out: `tokens` holds exactly what was sampled and what was shown, never re-tokenised text, but under a protocol that
- * asks for it, as Search-R1's does.
+ * What an episode leaves behind. Token in, token out: `tokens` holds exactly what was sampled and what was shown, never re-tokenised text, but under a
+ * protocol that asks for it, as Search-R1's does.
  */
 import type { ScoredPassage } from '../search/passage.js';
 import type { Question } from './question.js';
@@ -34,8 +34,8 @@ export interface Trajectory {
   /** True where the policy wrote the token; false for passages and feedback, which no loss may see. Same length as `tokens`. */
   readonly own: readonly boolean[];
   /**
-   * log p of each own token when it was sampled, in nats, at the sampling temperature; 0 where not own. Same length as `tokens`. Where a protocol rewrites turns, tokens
-   * that were not sampled as they stand here have that of the whole sequence, and NaN in greedy episodes, which nothing is trained on.
+   * log p of each own token when it was sampled, in nats, at the sampling temperature; 0 where not own. Same length as `tokens`. Where a protocol rewrites
+   * turns, tokens that were not sampled as they stand here have that of the whole sequence, and NaN in greedy episodes, which nothing is trained on.
    */
   readonly logProbs: readonly number[];
   /** In order; the last is the one that ended it. */
@@ -50,7 +50,10 @@ export interface Trajectory {
   readonly finish: 'answer' | 'turns' | 'length' | 'end';
   /** Exact match of the answer with the question's gold answers, 1 or 0: the only reward. */
   readonly reward: number;
-  /** Exact match as Search-R1 scores, off the whole text with its prompt and passages: for comparison with its numbers, never a reward. Under its protocol alone. */
+  /**
+   * Exact match as Search-R1 scores, off the whole text with its prompt and passages: for comparison with its numbers, never a reward. Under its protocol
+   * alone.
+   */
   readonly searchR1Score?: number;
 }
 

@@ -33,8 +33,8 @@ export async function folderSums(folder: string): Promise<Record<string, string>
 const POLICY_FILE = /^(config\.json|(?!optimizer).*\.safetensors(\.index\.json)?|(tokenizer|vocab|merges|added_tokens|special_tokens).*)$/;
 
 /**
- * One SHA-256, in hexadecimal, over the files that a policy in a folder is made of: config, weights and tokenizer. Another policy at the same path has another; a checkpoint's
- * optimiser state and records do not count.
+ * One SHA-256, in hexadecimal, over the files that a policy in a folder is made of: config, weights and tokenizer. Another policy at the same path has
+ * another; a checkpoint's optimiser state and records do not count.
  *
  * @param folder a Hugging Face folder, such as `Engine.save` writes
  * @throws Error where there is no such folder

@@ -48,11 +48,12 @@ interface Grown {
 }
 
 /**
- * A run on a disk: `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `trajectories.jsonl.gz`, `pairs/`, `checkpoints/`, and `state.json`, which says how far it is.
+ * A run on a disk: `config.json`, `metrics.jsonl`, `evaluations.jsonl`, `trajectories.jsonl.gz`, `pairs/`, `checkpoints/`, and `state.json`, which says how
+ * far it is.
  *
- * Lines are appended first and the state is replaced last, in one rename, so that after a kill at any moment the run goes on from the last `commit`. The state holds the
- * SHA-256 of every file that is read again: what was damaged since is refused by its name. One process at a time writes to a run. What is to be written after the run was
- * closed, or taken over by another process, is refused with an Error.
+ * Lines are appended first and the state is replaced last, in one rename, so that after a kill at any moment the run goes on from the last `commit`. The
+ * state holds the SHA-256 of every file that is read again: what was damaged since is refused by its name. One process at a time writes to a run. What is to
+ * be written after the run was closed, or taken over by another process, is refused with an Error.
  *
  * @example
  * ```ts

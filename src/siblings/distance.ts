@@ -1,8 +1,4 @@
-/**
- * How different two attempts are: 1 - the Ratcliff-Obershelp similarity of their own tokens (Python's difflib ratio, without its junk heuristics).
- *
- * The paper says "most different" and publishes no measure; this one is ours. It sees order and ignores what the environment wrote.
- */
+/** How different two attempts are, by the runs of own tokens that they share. */
 import { described } from '../arguments.js';
 
 /**

@@ -1,12 +1,4 @@
-/**
- * From a question's attempts to a pair: what to learn from, and what to learn on.
- *
- *     reference = the correct attempt with the fewest searches
- *     student   = the most different sibling: a wrong one if there is any, else a correct one
- *
- * A question without a correct attempt, or whose attempts are all the same, gives no pair and is counted. Ties are settled by fewer own tokens, then by
- * the token ids themselves, never by position: the choice does not depend on the order of the siblings.
- */
+/** From a question's attempts to a pair: what to learn from, and what to learn on. A question that gives none is counted. */
 import { checkChoice, checkObject, described } from '../arguments.js';
 import { checkNumber } from '../number-setting.js';
 import type { Group, Trajectory } from '../rollout/trajectory.js';
@@ -29,7 +21,10 @@ export type NoPair = 'no correct attempt' | 'nothing different';
 
 /** How the student is chosen. */
 export interface SiblingOptions {
-  /** Which siblings come first as student. Default and paper: `wrong`. Measured better on Tinypedia: `correct` (where another correct one differs). `only-correct` takes no wrong one at all. */
+  /**
+   * Which siblings come first as student. Default and paper: `wrong`. Measured better on Tinypedia: `correct` (where another correct one differs).
+   * `only-correct` takes no wrong one at all.
+   */
   readonly prefer?: 'wrong' | 'correct' | 'only-correct';
 }
 
@@ -49,8 +44,8 @@ export interface Pairing {
  *     reference = the attempt of reward 1 with the fewest searches
  *     student   = the sibling of largest `distance` to it: a wrong one if there is any that differs, else a correct one (`prefer`)
  *
- * Ties go to fewer own tokens, then to smaller token ids, never to the position: the order of the attempts does not matter. The rule is the paper's, the measure and
- * the ties are ours.
+ * Ties go to fewer own tokens, then to smaller token ids, never to the position: the order of the attempts does not matter. The rule is the paper's, the
+ * measure and the ties are ours.
  *
  * @returns a `Pair`, or a text, `'no correct attempt'` or `'nothing different'`: ask `typeof chosen === 'string'`
  * @throws TypeError for what is no group, such as an attempt without a reward, or whose `own` is not as long as its `tokens`

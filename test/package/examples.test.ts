@@ -1,8 +1,8 @@
 /**
  * What a hover shows: every public name has a docstring, every function and class an example, and the examples are compiled and run against the built package.
  *
- * An `@example` is a whole module in a ts fence. Where a statement is an expression and a comment follows it on its line, the comment is its value, as `inspect` or JSON
- * prints it, `…` for what is left out: `exactMatch('the Eiffel Tower', ['Eiffel Tower']); // 1`.
+ * An `@example` is a whole module in a ts fence. Where a statement is an expression and a comment follows it on its line, the comment is its value, as `inspect`
+ * or JSON prints it, `…` for what is left out: `exactMatch('the Eiffel Tower', ['Eiffel Tower']); // 1`.
  */
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
