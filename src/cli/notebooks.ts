@@ -1,6 +1,6 @@
 /** `search-e1 notebooks`: what `npm start` runs. Executes notebooks in their kernel and leaves a book of pages. */
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { Command } from 'commander';
 import { printable, printableJson } from '../display/printable.js';
@@ -11,6 +11,7 @@ import { addCommonOptions, type CommonFlags, examples, integer, positive } from 
 
 interface Flags extends CommonFlags {
   readonly out: string;
+  readonly appendix?: string;
   readonly timeout: number;
   readonly parallel: number;
 }
@@ -22,6 +23,7 @@ export function defineNotebooks(command: Command, io: Io): void {
     )
     .argument('[files...]', 'notebooks and folders of notebooks (default: the notebooks of this project)')
     .option('--out <folder>', 'where the book goes', 'book')
+    .option('--appendix <folder>', 'a folder whose Markdown files become pages below the chapters')
     .option('--timeout <seconds>', 'how long a cell may take', positive(), 600)
     .option('--parallel <n>', 'notebooks that run at the same time', integer(1), 2);
   addCommonOptions(command)
@@ -36,8 +38,8 @@ export function defineNotebooks(command: Command, io: Io): void {
     .action((files: string[], flags: Flags) => runNotebooks(files, flags, io));
 }
 
-async function runNotebooks(files: readonly string[], { out, timeout, parallel, backend, json }: Flags, io: Io): Promise<void> {
-  const missing = files.find((file) => !existsSync(file));
+async function runNotebooks(files: readonly string[], { out, appendix, timeout, parallel, backend, json }: Flags, io: Io): Promise<void> {
+  const missing = [...files, ...(appendix === undefined ? [] : [appendix])].find((file) => !existsSync(file));
   if (missing !== undefined) throw new UsageError(`${missing}: there is no such notebook or folder`);
   const own = join(packageRoot(), 'notebooks');
   if (files.length === 0 && !existsSync(own)) {
@@ -46,9 +48,10 @@ async function runNotebooks(files: readonly string[], { out, timeout, parallel, 
   await givenBy('--out', () => mkdir(out, { recursive: true }));
   const book = await interruptible(
     io.signal,
-    () =>
+    async () =>
       buildBook({
         notebooks: files.length ? files : [relative('.', own) || '.'],
+        appendix: appendix === undefined ? [] : await markdownFiles(appendix),
         out,
         parallel,
         timeoutPerCell: timeout,
@@ -62,4 +65,12 @@ async function runNotebooks(files: readonly string[], { out, timeout, parallel, 
   const failed = book.chapters.filter(({ failure }) => failure !== undefined);
   if (failed.length)
     throw new Failed(`${failed.length} of ${book.chapters.length} notebooks failed: ${failed.map(({ name }) => name).join(', ')}`);
+}
+
+async function markdownFiles(folder: string): Promise<string[]> {
+  const names = await givenBy('--appendix', () => readdir(folder));
+  return names
+    .filter((name) => name.endsWith('.md'))
+    .sort()
+    .map((name) => join(folder, name));
 }

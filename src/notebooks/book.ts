@@ -4,7 +4,7 @@
  * A notebook that fails still gets its page, with the outputs so far and the reason, and so does a file that is no notebook; the others go on.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { escapeHtml } from '../display/bundle.js';
 import { type MarkdownRenderer, markdownRenderer } from './markdown.js';
@@ -15,6 +15,8 @@ import { type CellProgress, NotebookError, type RunOptions, runNotebook } from '
 export interface BookOptions extends Pick<RunOptions, 'timeoutPerCell' | 'signal' | 'kernelSpec' | 'env'> {
   /** Notebooks, and folders whose own notebooks are taken by name. */
   readonly notebooks: readonly string[];
+  /** Markdown files that become pages below the chapters, in this order. Links from one to the other (`grpo.md#loss`) lead to its page. */
+  readonly appendix?: readonly string[];
   /** Where the book goes; default `book`. */
   readonly out?: string;
   /** Notebooks that run at the same time; default 2. Each takes a core and some hundred megabytes. */
@@ -49,7 +51,7 @@ export interface Book {
 }
 
 /** Executes the notebooks and writes the book. Rejects only where nothing could be written or the signal aborts: see `failure` of the chapters. */
-export async function buildBook({ notebooks, out = 'book', parallel = 2, onProgress, ...run }: BookOptions): Promise<Book> {
+export async function buildBook({ notebooks, appendix = [], out = 'book', parallel = 2, onProgress, ...run }: BookOptions): Promise<Book> {
   const paths = await findNotebooks(notebooks);
   const renderer = await markdownRenderer();
   await mkdir(out, { recursive: true });
@@ -120,8 +122,9 @@ export async function buildBook({ notebooks, out = 'book', parallel = 2, onProgr
     }
   };
   await Promise.all(Array.from({ length: Math.min(parallel, paths.length) }, worker));
+  const below = await writeAppendix(appendix, out, renderer);
   const index = join(out, 'index.html');
-  await writeWhole(index, tableOfContents(chapters, sources, renderer));
+  await writeWhole(index, tableOfContents(chapters, sources, below, renderer));
   return { index, chapters };
 }
 
@@ -146,13 +149,53 @@ async function findNotebooks(given: readonly string[]): Promise<string[]> {
 
 const nameOf = (path: string) => basename(path, '.ipynb');
 
-function tableOfContents(chapters: readonly BookChapter[], sources: readonly (Notebook | Error)[], renderer: MarkdownRenderer): string {
+interface AppendixPage {
+  readonly title: string;
+  readonly href: string;
+  readonly summary?: string;
+}
+
+/** Pages of Markdown files in a folder of their own, so that none takes a chapter's name. */
+async function writeAppendix(paths: readonly string[], out: string, renderer: MarkdownRenderer): Promise<AppendixPage[]> {
+  if (paths.length) await mkdir(join(out, APPENDIX), { recursive: true });
+  const sources = await Promise.all(paths.map((path) => readFile(path, 'utf8')));
+  const notebooks = sources.map((source): Notebook => ({ ...NO_NOTEBOOK, cells: [{ cell_type: 'markdown', metadata: {}, source }] }));
+  const names = paths.map((path) => basename(path, '.md'));
+  const pages = notebooks.map((notebook, at) => ({
+    title: notebookTitle(notebook) ?? names[at],
+    href: `${encodeURIComponent(names[at])}.html`,
+  }));
+  for (const [at, notebook] of notebooks.entries()) {
+    const page = notebookPage(notebook, renderer, {
+      title: names[at],
+      index: '../index.html',
+      previous: pages[at - 1],
+      next: pages[at + 1],
+      address: (address) => address.replace(/^([^/:#?]+)\.md(?=#|$)/, '$1.html'),
+    });
+    await writeWhole(join(out, APPENDIX, `${names[at]}.html`), page);
+  }
+  return pages.map(({ title, href }, at) => ({ title, href: `${APPENDIX}/${href}`, summary: firstParagraph(notebooks[at]) }));
+}
+
+const APPENDIX = 'reference';
+
+function tableOfContents(
+  chapters: readonly BookChapter[],
+  sources: readonly (Notebook | Error)[],
+  appendix: readonly AppendixPage[],
+  renderer: MarkdownRenderer,
+): string {
   const items = chapters.map(({ name, title, failure }, index) => {
     const source = sources[index];
     const summary = source instanceof Error ? source.message : firstParagraph(source);
     return `<li><a href="${escapeHtml(encodeURIComponent(name))}.html">${escapeHtml(title)}</a>${failure ? ' <span class="failed">run failed</span>' : ''}
 ${summary ? (source instanceof Error ? `<p>${escapeHtml(summary)}</p>` : summaryHtml(summary, renderer)) : ''}</li>`;
   });
+  const below = appendix.map(
+    ({ title, href, summary }) =>
+      `<li><a href="${escapeHtml(href)}">${escapeHtml(title)}</a>\n${summary ? summaryHtml(summary, renderer) : ''}</li>`,
+  );
   return htmlPage(
     'Contents',
     `<nav class="bar"><span>search-e1</span><button class="colours" type="button" title="Light or dark" hidden>◐</button></nav>
@@ -160,8 +203,9 @@ ${summary ? (source instanceof Error ? `<p>${escapeHtml(summary)}</p>` : summary
 <p>The notebooks of search-e1, executed. Each page has its notebook beside it.</p>
 <ol class="chapters">
 ${items.join('\n')}
-</ol></main>`,
-    renderer.mathStyle(items.join('')),
+</ol>
+${below.length ? `<h2>Reference</h2>\n<p>What can be imported, a page a module.</p>\n<ul class="chapters">\n${below.join('\n')}\n</ul>` : ''}</main>`,
+    renderer.mathStyle([...items, ...below].join('')),
   );
 }
 

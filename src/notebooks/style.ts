@@ -29,6 +29,7 @@ pre.stderr,pre.failure{color:var(--bad);background:var(--bad-ground);padding:8px
 img{max-width:100%}
 .picture{display:block;height:auto;background:#fff;border-radius:6px;margin:.6em 0}
 table{border-collapse:collapse;margin:.8em 0;font-size:14.5px;font-variant-numeric:tabular-nums}
+.text table{display:block;overflow-x:auto}
 caption{text-align:left;color:var(--faint);padding-bottom:.3em}
 th,td{padding:3px 12px 3px 0;border-bottom:1px solid var(--line);text-align:left}
 th{font-weight:600}

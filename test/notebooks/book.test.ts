@@ -80,7 +80,10 @@ describe('the book', () => {
       { kind: 'code', source: "throw new Error('<b>broken</b>');" },
     ]);
     out = join(root, 'book');
-    book = await buildBook({ notebooks: [folder], out, kernelSpec, env: { SEARCH_E1_ROOT: root } });
+    const appendix = ['one', '01-first'].map((name) => join(root, `${name}.md`));
+    writeFileSync(appendix[0], '# Module one\n\nWhat it has.\n\n[two](01-first.md#part) and [out](https://example.org/a.md)');
+    writeFileSync(appendix[1], '# Module two\n\n## Part');
+    book = await buildBook({ notebooks: [folder], appendix, out, kernelSpec, env: { SEARCH_E1_ROOT: root } });
   });
 
   it('leaves an executed notebook and a page for each, and says what failed', () => {
@@ -94,6 +97,18 @@ describe('the book', () => {
     const page = readFileSync(book.chapters[1].page, 'utf8');
     expect(page).toContain('run failed');
     expect(page).not.toContain('<b>broken</b>');
+  });
+
+  it('has Markdown files as pages below the chapters, in contents, links and a folder of their own', () => {
+    const contents = readFileSync(book.index, 'utf8');
+    expect(contents).toMatch(
+      /<a href="reference\/one\.html">Module one<\/a>\n<p>What it has\.<\/p>[\s\S]*<a href="reference\/01-first\.html">Module two<\/a>/,
+    );
+    const one = readFileSync(join(out, 'reference', 'one.html'), 'utf8');
+    expect(one).toContain('<a href="01-first.html#part">two</a> and <a href="https://example.org/a.md">');
+    expect(one).toContain('<a href="../index.html">Contents</a>');
+    expect(one).toContain('<a href="01-first.html">Module two →</a>');
+    expect(readFileSync(join(out, 'reference', '01-first.html'), 'utf8')).toContain('<h2 id="part">');
   });
 
   it('saves a plot as one output with text, picture and Plotly figure, and progress as its last state only', async () => {
