@@ -24,6 +24,12 @@ const declarations: Plugins[number] = {
   renderChunk: (code, { fileName }) => (/\.d\.[cm]?ts$/.test(fileName) ? code.replace(/^import "[^"]*";\n/gm, '') : null),
 };
 
+/** The bundler lists in every entry all chunks beneath it, as imports for their effects. They have none, and other bundlers warn of that. */
+const namedImports: Plugins[number] = {
+  name: 'imports-of-what-is-used',
+  renderChunk: (code, { fileName }) => (/\.js$/.test(fileName) ? code.replace(/^import "\.[^"]*";\n/gm, '') : null),
+};
+
 /** `files.browser.ts` beside `files.ts` takes its place where there is no disk. */
 const browserSide: Plugins[number] = {
   name: 'browser-side',
@@ -44,7 +50,6 @@ const shared: UserConfig = {
   report: false,
   logLevel: 'warn',
 };
-const chunks = { advancedChunks: { groups: [{ name: 'tfjs-gradients', test: /tfjs-core\/dist\// }] } };
 /** Of which two functions are used: they are taken in, and nobody installs two megabytes for them. */
 const STATISTICS = 'simple-statistics';
 const isPackage = (id: string): boolean => /^[@a-z]/.test(id) && !id.startsWith('src/') && !isInternal.test(id) && id !== STATISTICS;
@@ -54,10 +59,9 @@ const node: UserConfig = {
   platform: 'node',
   target: 'node20.19',
   shims: true, // `__dirname` and `__filename` in the ESM output
-  plugins: [declarations, gradients],
+  plugins: [declarations, gradients, namedImports],
   external: isPackage, // an import() of an optional package must find the user's, not a copy of ours
   noExternal: [isInternal, STATISTICS],
-  outputOptions: chunks,
 };
 
 /** An optional package in Node, where it needs Dawn besides; a browser needs nothing else, and a bundler would stop where it is not installed. */
@@ -67,10 +71,10 @@ const browser: UserConfig = {
   ...shared,
   platform: 'browser',
   target: 'es2022',
-  plugins: [browserSide, gradients],
+  plugins: [browserSide, gradients, namedImports],
   external: (id) => isPackage(id) && id !== WEBGPU,
   noExternal: [isInternal, STATISTICS, WEBGPU],
-  outputOptions: { ...chunks, entryFileNames: 'browser/[name].js', chunkFileNames: 'browser/[name]-[hash].js' },
+  outputOptions: { entryFileNames: 'browser/[name].js', chunkFileNames: 'browser/[name]-[hash].js' },
 };
 
 /** Subpaths that package.json offers to browsers; a door may have a twin too. */

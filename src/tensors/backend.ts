@@ -4,7 +4,6 @@
  * tfjs itself falls back silently (a failed start leaves another backend active), and tfjs-node-gpu without CUDA runs on the CPU under the same
  * name; so the active backend is asked after each start, and every fallback is a note in the report.
  */
-import './tfjs-gradients.js';
 import * as tf from '@tensorflow/tfjs-core';
 import { environment } from '../platform/environment.js';
 import { noThreads } from '../platform/threads.js';
@@ -141,6 +140,7 @@ async function start(options: BackendOptions): Promise<BackendReport> {
     throw new RangeError(
       `compute float16: the ${name} backend multiplies in float32 alone; only webgpu can. Name that backend, or leave it out`,
     );
+  await import('./tfjs-gradients.js');
   const started = await activate(name, { ...options, compute });
   useKernels(kernels);
   return { name, ...started, compute, kernels: kernels ? started.kernels : 'none', notes: [...notes, ...(started.notes ?? [])] };
