@@ -26,6 +26,7 @@ const FOLDERS = {
   ofsd: undefined,
   benchmarks: ['evaluate.ts', 'intervals.ts', 'report.ts'],
   evolution: undefined,
+  runs: undefined,
 };
 /** Killed mutants of a hundred, of each folder. */
 const LEAST_SCORE = 85;
