@@ -65,14 +65,14 @@ const node: UserConfig = {
 };
 
 /** An optional package in Node, where it needs Dawn besides; a browser needs nothing else, and a bundler would stop where it is not installed. */
-const WEBGPU = '@tensorflow/tfjs-backend-webgpu';
+const WEBGPU = /^@tensorflow\/tfjs-backend-(webgpu$|cpu\/dist\/)/; // and what it takes from another's files, without an ending, as no ECMAScript module may
 
 const browser: UserConfig = {
   ...shared,
   platform: 'browser',
   target: 'es2022',
   plugins: [browserSide, gradients, namedImports],
-  external: (id) => isPackage(id) && id !== WEBGPU,
+  external: (id) => isPackage(id) && !WEBGPU.test(id),
   noExternal: [isInternal, STATISTICS, WEBGPU],
   outputOptions: { entryFileNames: 'browser/[name].js', chunkFileNames: 'browser/[name]-[hash].js' },
 };
