@@ -59,9 +59,10 @@ const node: UserConfig = {
   platform: 'node',
   target: 'node20.19',
   shims: true, // `__dirname` and `__filename` in the ESM output
-  plugins: [declarations, gradients, namedImports],
+  plugins: [gradients, namedImports],
   external: isPackage, // an import() of an optional package must find the user's, not a copy of ours
   noExternal: [isInternal, STATISTICS],
+  outputOptions: { plugins: [declarations] }, // of the output, as tsdown makes the declarations for CommonJS without our other plugins
 };
 
 /** An optional package in Node, where it needs Dawn besides; a browser needs nothing else, and a bundler would stop where it is not installed. */

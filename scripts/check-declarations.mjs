@@ -1,9 +1,11 @@
 /**
- * Holds the built declarations to what the notebooks' kernel can read: tslab's own TypeScript 5.0, resolving as Node10, without the DOM library.
+ * Holds the built declarations to what the notebooks' kernel can read: tslab's own TypeScript 5.0, resolving as Node10, without the DOM library;
+ * and to what a page's project has, which is no Node.
  *
  * A newer compiler happily writes declarations an older one cannot read (such as `Float32Array<ArrayBuffer>`), and tslab, which skips library
  * checks, then silently gives `any`.
  */
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
@@ -37,6 +39,13 @@ for (const missing of entries.filter((entry) => !program.getSourceFile(entry))) 
 for (const { file, start, messageText } of diagnostics) {
   const { line } = file.getLineAndCharacterOfPosition(start);
   console.error(`${file.fileName}:${line + 1}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`);
+  process.exitCode = 1;
+}
+// Node's types are there above, and in a page's project they are not: no declaration may ask for them.
+for (const name of readdirSync(join(root, 'dist')).filter((each) => /\.d\.[cm]?ts$/.test(each))) {
+  const wanted = /^(?:import|export) .*["']node:.*$/m.exec(readFileSync(join(root, 'dist', name), 'utf8'));
+  if (!wanted) continue;
+  console.error(`dist/${name}: ${wanted[0]}: a project without @types/node cannot read this`);
   process.exitCode = 1;
 }
 if (!process.exitCode) console.log(`TypeScript ${ts.version} reads ${ours.length} declaration files`);

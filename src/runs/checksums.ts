@@ -1,5 +1,5 @@
 /** SHA-256 of what a run has written, so that what is read on resume is what was written. */
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ export async function fileSum(path: string, length?: number): Promise<string> {
 }
 
 /** The hash itself, to go on from as the file grows. */
-export async function hashOf(path: string, length?: number): Promise<ReturnType<typeof createHash>> {
+export async function hashOf(path: string, length?: number): Promise<Hash> {
   const hash = createHash('sha256');
   if (length === 0) return hash;
   for await (const chunk of createReadStream(path, length === undefined ? {} : { end: length - 1 })) hash.update(chunk as Buffer);

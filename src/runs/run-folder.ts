@@ -6,7 +6,7 @@
  * appended after it is cut off on resume, so that the resumed run ends with the same files as an uninterrupted one. The state holds the SHA-256 of every file
  * that is read again, and its own: what was damaged since is refused by its name. One process at a time writes to a run (`run-owner.ts`).
  */
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { appendFile, open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -43,7 +43,7 @@ const START: RunState = { finished: [], step: 0, checkpoint: null, bytes: {} };
 
 /** A growing file as it is now. */
 interface Grown {
-  readonly hash: ReturnType<typeof createHash>;
+  readonly hash: Hash;
   readonly bytes: number;
 }
 
