@@ -81,7 +81,7 @@ const browser: UserConfig = {
 /** Subpaths that package.json offers to browsers; a door may have a twin too. */
 const inBrowsers = Object.fromEntries(
   Object.entries(library)
-    .filter(([name]) => 'browser' in (manifest.exports[name === 'index' ? '.' : `./${name}`] as object))
+    .filter(([name]) => JSON.stringify(manifest.exports[name === 'index' ? '.' : `./${name}`]).includes('"browser":'))
     .map(([name, door]) => [name, [door.replace(/\.ts$/, '.browser.ts'), door].find((path) => existsSync(path)) as string]),
 );
 
