@@ -24,6 +24,7 @@ export { privilegedPrompt } from './ofsd/privileged-prompt.js';
 export { datasetPath, datasetsAt } from './platform/datasets.js';
 export { loadPolicy, savePolicy } from './policy/checkpoint.js';
 export { generate } from './policy/generate.js';
+export { logits } from './policy/logits.js';
 export { loadTokenizer } from './policy/tokenizer.js';
 export { type Random, random } from './random.js';
 export { exactMatch } from './reward/exact-match.js';

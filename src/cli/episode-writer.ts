@@ -103,7 +103,7 @@ export function listenedTo(engine: Engine, writer: Pick<EpisodeWriter, 'own' | '
         ...options,
         async onToken(sequence, token) {
           writer.own(token);
-          const reply = await options.onToken(sequence, token);
+          const reply = (await options.onToken?.(sequence, token)) ?? 'continue';
           if (typeof reply === 'object') writer.shown('takeBack' in reply ? reply.shown : reply);
           return reply;
         },

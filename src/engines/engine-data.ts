@@ -40,6 +40,10 @@ export function checkPaired(who: string, data: readonly Paired[], vocabSize: num
 
 /** @throws RangeError, TypeError for what `checkScored` and `checkPaired` refuse, a divisor or a temperature that is not above 0, and where nothing is scored */
 export function checkLoss({ name, reads, data, divisor = 1, ...rest }: Loss, vocabSize: number): void {
+  if (typeof name !== 'string' || name === '')
+    throw new TypeError(`loss: name: expected what it is called in reports and errors, got ${shown(name)}`);
+  if (reads !== 'logits' && reads !== 'logProbs')
+    throw new RangeError(`${name}: reads: expected 'logProbs' or 'logits', got ${shown(reads)}`);
   if (reads === 'logits') checkPaired(name, data, vocabSize);
   else checkScored(name, data, vocabSize);
   if (data.every(({ scored }) => scored.length === 0)) throw new Error(`${name}: no token to score in ${data.length} sequences`);
@@ -57,16 +61,15 @@ export function checkPrompts(prompts: readonly (readonly number[])[], vocabSize:
 
 const WRITING: readonly (keyof GenerateOptions)[] = [
   ...(['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty'] as const),
-  ...(['seed', 'maxTokens', 'onToken', 'batchSize', 'onProgress', 'signal'] as const),
+  ...(['seed', 'maxTokens', 'endIds', 'onToken', 'batchSize', 'onProgress', 'signal'] as const),
 ];
 
 /** @throws TypeError, RangeError for what says how to write and where to end, and is none */
 export function checkWriting(options: GenerateOptions): void {
   checkOptions('sample', options, WRITING);
-  const { maxTokens, onToken } = options;
+  const { maxTokens } = options;
   checkNumber('sample: maxTokens', maxTokens, { integer: true, min: 1 });
   checkSampling(options);
-  if (typeof onToken !== 'function') throw new TypeError(`sample: onToken: expected a function, got ${shown(onToken)}`);
 }
 
 function checkSequence(where: string, item: Scored, vocabSize: number): void {

@@ -30,7 +30,8 @@ export interface TokenValues {
 
 /** A loss over log-probabilities of the scored tokens. `data` is the slice of `Loss.data` the rows [N] belong to, in order. */
 export interface LogProbLoss<D extends Scored = Scored> {
-  readonly name: 'grpo' | 'cross_entropy';
+  /** What it is called in reports and errors. An engine that computes elsewhere knows `grpo` and `cross_entropy`; in process any formula is computed, under a name of its own. */
+  readonly name: 'grpo' | 'cross_entropy' | (string & {});
   readonly reads: 'logProbs';
   /** Of the distribution the log-probabilities are read off: that of sampling. Default 1. */
   readonly temperature?: number;
@@ -42,7 +43,8 @@ export interface LogProbLoss<D extends Scored = Scored> {
 
 /** A loss over whole next-token distributions, student's and frozen teacher's. */
 export interface DistributionLoss<D extends Paired = Paired> {
-  readonly name: 'forward_kl';
+  /** As of `LogProbLoss`; elsewhere `forward_kl` is known. */
+  readonly name: 'forward_kl' | (string & {});
   readonly reads: 'logits';
   readonly data: readonly D[];
   /** As of `LogProbLoss`. */
@@ -76,6 +78,7 @@ export interface Snapshot {
  * beyond the tokens, and a teacher that does not name the student's tokens.
  */
 export interface Engine {
+  /** @throws Error where the engine was made without one */
   readonly tokenizer: Tokenizer;
   /** Those who change its weights wait here for one another (`update.ts`): a wrapper passes it on. */
   readonly updates: Updates;

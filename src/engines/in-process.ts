@@ -11,7 +11,7 @@ import { checkObject, checkOptions } from '../arguments.js';
 import { assertFinite } from '../non-finite.js';
 import { checkNumber, shown } from '../number-setting.js';
 import type { Pass } from '../policy/activation-memory.js';
-import { attachTraining, holdsAdapter, saveAdapter } from '../policy/adapter-files.js';
+import { holdsAdapter, loadAdapter, saveAdapter } from '../policy/adapter-files.js';
 import { assignWeights, savePolicy } from '../policy/checkpoint.js';
 import { type DecoderWeights, decode, headOf } from '../policy/decoder.js';
 import { generate } from '../policy/generate.js';
@@ -55,6 +55,11 @@ export const IN_PROCESS_OPTIONS: readonly string[] = [
 /** The engine, and the policy it trains. */
 export interface InProcessEngine extends Engine {
   readonly policy: Policy;
+  /**
+   * What `forwardBackward` has gathered since the last `optimStep`, by the names of `policy.trainable`: a PyTorch user's `p.grad`. They belong to the engine, which disposes
+   * them with the next `optimStep` or `resetOptimizer`; `await gradients.get(name)?.data()` gives numbers to keep.
+   */
+  readonly gradients: ReadonlyMap<string, tf.Tensor>;
 }
 
 interface FrozenWeights extends Snapshot {
@@ -63,9 +68,9 @@ interface FrozenWeights extends Snapshot {
 }
 
 /** The engine over a policy that is already on the backend. The policy belongs to the engine from here on. */
-export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: InProcessOptions = {}): InProcessEngine {
+export function inProcessEngine(policy: Policy, tokenizer: Tokenizer | null, options: InProcessOptions = {}): InProcessEngine {
   checkObject('inProcessEngine', 'policy', policy, ['config', 'weights']);
-  checkObject('inProcessEngine', 'tokenizer', tokenizer, ['encode', 'decode']);
+  if (tokenizer !== null) checkObject('inProcessEngine', 'tokenizer', tokenizer, ['encode', 'decode']);
   checkOptions('inProcessEngine', options, IN_PROCESS_OPTIONS);
   const { memoryBudget, gradientCheckpointing = 'auto', tokenizerFolder } = options;
   if (memoryBudget !== undefined && !(memoryBudget > 0)) throw new RangeError(`memoryBudget: expected bytes above 0, got ${memoryBudget}`);
@@ -78,7 +83,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
   const model = (choice: WeightsChoice = 'current'): DecoderWeights => {
     if (choice === 'current') return policy;
-    if (choice === 'frozen') return { config: policy.config, weights: policy.weights };
+    if (choice === 'frozen') return { config: policy.config, weights: policy.weights, endIds: policy.endIds };
     const { model, id } = choice as FrozenWeights;
     if (model === null) throw new Error(`snapshot ${id} is disposed: take another, or dispose it after its last use`);
     if (!model) throw new TypeError(`weights: expected 'current', 'frozen' or a snapshot, got ${shown(choice)}`);
@@ -115,7 +120,11 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
   return {
     policy,
-    tokenizer,
+    gradients,
+    get tokenizer() {
+      if (tokenizer) return tokenizer;
+      throw new Error('this engine was made without a tokenizer, which texts need: inProcessEngine(policy, await loadTokenizer(folder))');
+    },
     updates: new Updates(),
 
     async sample(prompts, options) {
@@ -227,7 +236,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
       const adapter = policy.adapter && { ...policy.adapter, variables: copyOf(policy.adapter.variables) };
       const frozen: FrozenWeights = {
         id: snapshots++,
-        model: { config: policy.config, weights, adapter },
+        model: { config: policy.config, weights, adapter, endIds: policy.endIds },
         dispose() {
           tf.dispose([...weights.values(), ...(adapter?.variables.values() ?? [])]);
           frozen.model = null;
@@ -259,7 +268,9 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer, options: I
 
     async load(folder) {
       if (policy.adapter) throw new Error('the policy has an adapter on: merge or drop it before loading');
-      const state = (await holdsAdapter(folder)) ? await attachTraining(policy, folder) : await assignWeights(policy, folder);
+      const state = (await holdsAdapter(folder))
+        ? await loadAdapter(policy, folder, { optimizer: true })
+        : await assignWeights(policy, folder);
       resetOptimizer();
       if (state) optimizer().restore(state);
     },

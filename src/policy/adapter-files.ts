@@ -131,19 +131,44 @@ export async function holdsAdapter(folder: string): Promise<boolean> {
   return true;
 }
 
-/**
- * Puts a folder's adapter on a policy that has none.
- *
- * @throws Error listing what the adapter asks for that is not computed here, and every tensor that does not fit the policy; NonFiniteError
- */
-export async function loadAdapter(policy: Policy, folder: string): Promise<void> {
-  checkPath('loadAdapter', folder);
-  await attach(policy, folder, async () => null);
+export interface LoadAdapterOptions {
+  /** Whether the optimiser's moments beside the adapter are read too, for whoever trains on. Default false. */
+  readonly optimizer?: boolean;
 }
 
-/** The same, with the optimiser's moments beside it; null where there are none. Where these do not fit, the policy has no adapter as before. */
-export const attachTraining = (policy: Policy, folder: string): Promise<AdamWState | null> =>
-  attach(policy, folder, ({ variables }) => loadOptimizer(folder, variables));
+/**
+ * Puts a folder's adapter on a policy that has none: what PEFT or `saveAdapter` wrote.
+ *
+ * @returns with `optimizer` the moments beside it, which `AdamW.restore` takes, null where there are none: training goes on as if never interrupted; else null
+ * @throws Error listing what the adapter asks for that is not computed here, and every tensor that does not fit the policy, which then has no adapter as before;
+ * NonFiniteError
+ *
+ * @example
+ * ```ts
+ * import { mkdtempSync } from 'node:fs';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { loadAdapter, loadPolicy, saveAdapter } from 'search-e1/policy';
+ * import { AdamW } from 'search-e1/tensors';
+ * import { basePolicyFolder } from 'search-e1/tinypedia';
+ *
+ * const policy = await loadPolicy(basePolicyFolder());
+ * policy.addAdapter({ rank: 4, alpha: 8, seed: 1 });
+ * const optimizer = new AdamW(Object.fromEntries(policy.trainable));
+ * const folder = mkdtempSync(join(tmpdir(), 'adapter-'));
+ * await saveAdapter(policy, folder, { optimizer: await optimizer.state() });
+ *
+ * const later = await loadPolicy(basePolicyFolder());
+ * const state = await loadAdapter(later, folder, { optimizer: true });
+ * later.adapter?.rank; // 4
+ * state; // null
+ * ```
+ */
+export async function loadAdapter(policy: Policy, folder: string, options: LoadAdapterOptions = {}): Promise<AdamWState | null> {
+  checkPath('loadAdapter', folder);
+  checkOptions('loadAdapter', options, ['optimizer'] satisfies (keyof LoadAdapterOptions)[]);
+  return attach(policy, folder, async ({ variables }) => (options.optimizer ? loadOptimizer(folder, variables) : null));
+}
 
 async function attach<T>(policy: Policy, folder: string, alsoRead: (adapter: LoraAdapter) => Promise<T>): Promise<T> {
   if (policy.adapter) throw new Error('this policy has an adapter already: merge or drop it first');

@@ -29,6 +29,8 @@ import { withinWindow } from './sliding-window.js';
 export interface DecoderWeights {
   readonly config: PolicyConfig;
   readonly weights: WeightMap;
+  /** Ids that end a text of the model; default those of `config`. */
+  readonly endIds?: readonly number[];
   /** Absent or null: adapter off. */
   readonly adapter?: LoraAdapter | null;
 }

@@ -10,6 +10,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { checkObject, described } from '../arguments.js';
+import { checkNumber } from '../number-setting.js';
 import { random } from '../random.js';
 import type { TokenDecoder } from '../tensors/decode-tokens.js';
 import { embedding } from '../tensors/embedding.js';
@@ -30,8 +31,16 @@ export interface GenerateOptions extends SamplingLimits {
   readonly seed: number;
   /** Tokens after the prompt, own and forced, at which a sequence is cut. */
   readonly maxTokens: number;
-  /** The environment; called after each own token. A sequence whose reply is a promise sits out until it is kept; the others go on. */
-  readonly onToken: (sequence: number, token: number) => Reply | Promise<Reply>;
+  /**
+   * Ids that end a sequence once it writes one of them, which is kept as its last token. Default: none where there is an `onToken`, which may end it itself;
+   * else the policy's own (`Policy.endIds`).
+   */
+  readonly endIds?: readonly number[];
+  /**
+   * The environment; called after each own token that ends nothing. A sequence whose reply is a promise sits out until it is kept; the others go on. Default: the
+   * sequence goes on.
+   */
+  readonly onToken?: (sequence: number, token: number) => Reply | Promise<Reply>;
   /** Sequences held at once, searching ones included; bounds the cache at `batchSize` of the longest. Default 160, the classroom's 32 questions x 5. */
   readonly batchSize?: number;
   readonly onProgress?: (finished: number, total: number) => void;
@@ -54,8 +63,10 @@ export async function generate(
   options: GenerateOptions,
 ): Promise<SampledSequence[]> {
   if (!Array.isArray(prompts)) throw new TypeError(`generate: expected a list of prompts, got ${described(prompts)}`);
-  checkObject('generate', 'options', options, ['maxTokens', 'onToken']);
+  checkObject('generate', 'options', options, ['maxTokens']);
   checkSampling(options);
+  checkNumber('generate: maxTokens', options.maxTokens, { integer: true, min: 1 });
+  const environment = { ...options, onToken: ending(model, options) };
   const byText = new Map<string, Prompt>();
   const sequences = prompts.map((tokens, index): Sequence => {
     if (tokens.length === 0) throw new Error(`prompt ${index} is empty: a sequence needs at least one token to read`);
@@ -66,13 +77,28 @@ export async function generate(
     return { index, prompt, known: [...tokens], forgotten: 0, own: [], logProbs: [], uniform, searching: false, truncated: false };
   });
   await nextTurn();
-  if (sequences.length > 0) await new Batch(model, sequences, options).run();
+  if (sequences.length > 0) await new Batch(model, sequences, environment).run();
   return sequences.map(({ known, prompt, own, logProbs, truncated }) => ({
     tokens: known.slice(prompt.tokens.length),
     own,
     logProbs,
     truncated,
   }));
+}
+
+/** The environment that ends a sequence at its end tokens, and asks `onToken` after all others. */
+function ending(model: DecoderWeights, { endIds, onToken }: GenerateOptions): NonNullable<GenerateOptions['onToken']> {
+  const ids = endIds ?? (onToken ? [] : (model.endIds ?? model.config.endIds));
+  const { vocabSize } = model.config;
+  if (!Array.isArray(ids)) throw new TypeError(`generate: endIds: expected a list of token ids, got ${described(ids)}`);
+  ids.forEach((id, i) => {
+    if (!(Number.isInteger(id) && id >= 0 && id < vocabSize))
+      throw new RangeError(`generate: endIds[${i}] is ${described(id)}, expected a token id from 0 to ${vocabSize - 1}`);
+  });
+  if (onToken !== undefined && typeof onToken !== 'function')
+    throw new TypeError(`generate: onToken: expected a function, got ${described(onToken)}`);
+  const ends = new Set(ids);
+  return (sequence, token) => (ends.has(token) ? 'end' : (onToken?.(sequence, token) ?? 'continue'));
 }
 
 /** A sequence in its slot. */
@@ -106,7 +132,7 @@ class Batch {
   constructor(
     private readonly model: DecoderWeights,
     sequences: readonly Sequence[],
-    private readonly options: GenerateOptions,
+    private readonly options: GenerateOptions & Required<Pick<GenerateOptions, 'onToken'>>,
   ) {
     const { batchSize = 160, maxTokens } = options;
     const siblings = new Map<Prompt, Sequence[]>();

@@ -3,7 +3,7 @@
  *
  * @module
  */
-export { loadAdapter, type SaveAdapterOptions, saveAdapter } from './adapter-files.js';
+export { type LoadAdapterOptions, loadAdapter, type SaveAdapterOptions, saveAdapter } from './adapter-files.js';
 export { type BpeVocabulary, trainBpe } from './bpe-trainer.js';
 export { type ChatMessage, type ChatOptions, chatTemplate, type RenderChat } from './chat-template.js';
 export { loadPolicy, type SaveOptions, savePolicy } from './checkpoint.js';
@@ -11,6 +11,7 @@ export { configToJson, type PolicyConfig, parseConfig, weightShapes } from './co
 export type { DecoderWeights } from './decoder.js';
 export { type GenerateOptions, generate, type Reply, type Rewrite, type SampledSequence } from './generate.js';
 export { type GenerationSettings, readGenerationSettings } from './generation-config.js';
+export { logits } from './logits.js';
 export type { LoraAdapter, LoraOptions } from './lora.js';
 export { MarkedText, marked, type Piece } from './marked-text.js';
 export { type ModelSize, type ModelSizeOptions, modelSize } from './model-size.js';

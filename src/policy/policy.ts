@@ -99,6 +99,12 @@ export class Policy {
     return this.frozen ? new Map() : this.weights;
   }
 
+  /** Ids that end a text: those of `generation_config.json`, which goes first in Transformers too, else of `config.json`. */
+  get endIds(): readonly number[] {
+    const said = this.origin?.generation?.eos_token_id;
+    return said === undefined || said === null ? this.config.endIds : ([said].flat() as number[]);
+  }
+
   get parameters(): number {
     return countParameters(this.config);
   }

@@ -4,6 +4,8 @@
  * @module
  */
 
+/** The TensorFlow.js that the package computes with, so that tensors of yours are its own: another copy would have other backends. */
+export * as tf from '@tensorflow/tfjs-core';
 export { NonFiniteError } from '../non-finite.js';
 export { AdamW, type AdamWSettings, type AdamWState } from './adamW.js';
 export { type AttentionOptions, type AttentionSegment, attention, type KeyRange } from './attention.js';
@@ -16,6 +18,7 @@ export {
   type ComputedOn,
   startBackend,
 } from './backend.js';
+export { entropyFromLogits } from './entropy.js';
 export { type ForwardKl, type ForwardKlOptions, forwardKl } from './forward-kl.js';
 export { type BackendState, type GraphicsCard, type Inspection, inspectBackends } from './inspect.js';
 export { type CachedLayer, type CacheStep, type Feed, KeyValueCache } from './kv-cache.js';

@@ -6,6 +6,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, isRecording, runKernel, withGradient } from './dispatch.js';
+import { entropyOf } from './entropy.js';
 import { halfFormat, halfMatMul, halfMatMulTransposed, matrixShape } from './half.js';
 
 export interface SelectedLogProbs {
@@ -63,15 +64,6 @@ function formula(targets: tf.Tensor1D): BothWithGradient {
 /** The chosen one of each row of [N, V]; [N]. Not by a product: 0 times the -Infinity of another token is NaN. Arrays as wide as the vocabulary are given back at once. */
 const selected = (logProbs: tf.Tensor, chosen: tf.Tensor): tf.Tensor =>
   tf.tidy(() => tf.sum(tf.where(tf.greater(chosen, 0), logProbs, tf.zerosLike(logProbs)), 1));
-
-/** -sum of p log p over each row of [N, V], where tokens without probability add 0; [N]. */
-function entropyOf(logProbs: tf.Tensor): tf.Tensor {
-  return tf.tidy(() => {
-    const probabilities = tf.exp(logProbs);
-    const terms = tf.where(tf.equal(probabilities, 0), tf.zerosLike(logProbs), tf.mul(probabilities, logProbs));
-    return tf.neg(tf.sum(terms, 1));
-  });
-}
 
 /** Logits (32 MB) that live at the same time where the head is packed; some more arrays of their size live beside them. */
 const HALF_LOGITS = 1 << 23;

@@ -53,6 +53,39 @@ describe.each([
     for (const [weight, gradient] of gradients) expectGradient(weight, gradient, grads[weight]);
   });
 
+  test('gradients are read by name between a loss of one\u2019s own and the step, equal to PyTorch', async () => {
+    const engine = inProcessEngine(policy, null);
+    const { grads } = f.cross_entropy;
+    const own: LogProbLoss = {
+      name: 'surprise',
+      reads: 'logProbs',
+      data,
+      perToken: (logProbs) => ({ loss: tf.neg(logProbs) as tf.Tensor1D }),
+    };
+    expect(engine.gradients.size).toBe(0);
+    await engine.forwardBackward(own);
+    expect([...engine.gradients.keys()].sort()).toEqual(Object.keys(grads).sort());
+    for (const [weight, gradient] of engine.gradients) expectGradient(weight, await gradient.data<'float32'>(), grads[weight]);
+    await engine.optimStep({ learningRate: 0 });
+    expect(engine.gradients.size).toBe(0);
+    await expect(engine.forwardBackward({ ...own, perToken: () => ({ loss: tf.tensor1d([1]) }) })).rejects.toThrow(
+      /^surprise: perToken gave loss as \[1\]/,
+    );
+    await expect(engine.forwardBackward({ ...own, name: '' })).rejects.toThrow(/^loss: name: expected what it is called/);
+    await expect(engine.forwardBackward({ ...own, reads: 'hidden' } as never)).rejects.toThrow(
+      /^surprise: reads: expected 'logProbs' or 'logits'/,
+    );
+    engine.resetOptimizer();
+  });
+
+  test('an engine without a tokenizer scores and writes token ids, and says what it lacks where text is asked of it', async () => {
+    const engine = inProcessEngine(policy, null);
+    expect((await engine.forward(data))[0]).toHaveLength(data[0].scored.length);
+    expect((await engine.sample([[1, 2]], { temperature: 0, seed: 1, maxTokens: 3 }))[0].tokens.length).toBeGreaterThan(0);
+    expect(() => engine.tokenizer.decode([1])).toThrow(/made without a tokenizer/);
+    engine.resetOptimizer();
+  });
+
   test('log-probabilities of the scored tokens, and the mean entropy, equal Transformers in any order and micro-batch', async () => {
     for (const memoryBudget of [1, 1e9]) {
       const engine = inProcessEngine(policy, noTokenizer, { memoryBudget });
@@ -367,7 +400,8 @@ describe('on simd', () => {
     [undefined, /^sample: options: expected an object, got undefined/],
     [{ maxTokens: undefined }, /^sample: maxTokens: expected a whole number from 1, got undefined/],
     [{ maxTokens: '4' }, /^sample: maxTokens: expected a whole number from 1, got "4"/],
-    [{ onToken: undefined }, /^sample: onToken: expected a function, got undefined/],
+    [{ onToken: 'end' }, /^generate: onToken: expected a function, got "end"/],
+    [{ endIds: [1.5] }, /^generate: endIds\[0\] is 1\.5, expected a token id from 0 to/],
     [{ temperature: '1' }, /the temperature should be a number/],
     [{ topK: -1 }, /topK should be a whole number/],
     [{ topP: '0.5' }, /topP should be in \(0, 1\], got "0.5"/],

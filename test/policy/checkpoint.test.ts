@@ -20,7 +20,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
 import { inProcessEngine } from '../../src/engines/in-process.js';
 import { NonFiniteError } from '../../src/non-finite.js';
-import { attachTraining, holdsAdapter, loadAdapter, saveAdapter } from '../../src/policy/adapter-files.js';
+import { holdsAdapter, loadAdapter, saveAdapter } from '../../src/policy/adapter-files.js';
 import { assignWeights, loadPolicy, savePolicy } from '../../src/policy/checkpoint.js';
 import { decode, headOf } from '../../src/policy/decoder.js';
 import { loadOptimizer } from '../../src/policy/optimizer-files.js';
@@ -232,6 +232,7 @@ describe('a saved policy', () => {
       expect(said('config.json')).toMatchObject({ bos_token_id: 7, initializer_range: 0.03, my_own: { field: [1] } });
       // the config's own end token is one as well
       expect(said('generation_config.json')).toEqual({ ...generation, eos_token_id: [54, 201, 255] });
+      expect(policy.endIds).toEqual([54, 201]); // generation_config.json goes first, as in Transformers
       expect((await loadPolicy(join(folder, out))).config).toEqual(policy.config);
     }
     rmSync(join(source, 'generation_config.json'));
@@ -628,7 +629,7 @@ describe('a folder that does not fit is refused with its name', () => {
     await saveAdapter(policy, folder);
     policy.dropAdapter();
     symlinkSync('b', join(folder, 'optimizer.safetensors'));
-    await expect(attachTraining(policy, folder)).rejects.toThrow(/optimizer\.safetensors is a link that leads nowhere/);
+    await expect(loadAdapter(policy, folder, { optimizer: true })).rejects.toThrow(/optimizer\.safetensors is a link that leads nowhere/);
     rmSync(join(folder, 'adapter_config.json'));
     symlinkSync('b', join(folder, 'adapter_config.json'));
     expect(await holdsAdapter(folder)).toBe(true);

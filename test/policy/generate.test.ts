@@ -59,6 +59,34 @@ describe('on simd, whose sums do not depend on the batch', () => {
   });
   afterAll(() => policy.dispose());
 
+  test('ends at end tokens, kept as the last, before the environment is asked; without either at its own', async () => {
+    const free = { temperature: 1, seed: 3, maxTokens: 24, onToken: (): Reply => 'continue' };
+    const [whole] = await generate(policy, [[1, 2, 3]], free);
+    const asked: number[] = [];
+    const end = whole.tokens[5];
+    const cut = whole.tokens.slice(0, whole.tokens.indexOf(end) + 1);
+    const onToken = (_: number, token: number): Reply => {
+      asked.push(token);
+      return 'continue';
+    };
+    const [ended] = await generate(policy, [[1, 2, 3]], { ...free, endIds: [end], onToken });
+    expect([ended.tokens, ended.truncated, asked]).toEqual([cut, false, cut.slice(0, -1)]);
+    const { onToken: _, ...alone } = free;
+    const model = { config: policy.config, weights: policy.weights };
+    expect((await generate({ ...model, endIds: [end] }, [[1, 2, 3]], alone))[0].tokens).toEqual(cut);
+    expect((await generate({ ...model, config: { ...policy.config, endIds: [end] } }, [[1, 2, 3]], alone))[0].tokens).toEqual(cut);
+    expect((await generate({ ...model, endIds: [end] }, [[1, 2, 3]], free))[0].tokens).toEqual(whole.tokens); // the environment ends, or nobody
+  });
+
+  test.each([
+    [{ endIds: 7 }, /^generate: endIds: expected a list of token ids, got 7/],
+    [{ endIds: [256] }, /^generate: endIds\[0\] is 256, expected a token id from 0 to 255/],
+    [{ onToken: 'end' }, /^generate: onToken: expected a function, got "end"/],
+    [{ maxTokens: 1.5 }, /maxTokens/],
+  ])('refuses %j', async (change, message) => {
+    await expect(generate(policy, [[1]], { ...defaults, ...change } as never)).rejects.toThrow(message);
+  });
+
   test('what the other tests compare occurs: ends, passages and cuts', () => {
     expect(new Set(reference.map(({ truncated }) => truncated))).toEqual(new Set([true, false]));
     expect(reference.some(({ own }) => own.includes(false))).toBe(true);
@@ -304,7 +332,7 @@ describe('on simd', () => {
     [{ temperature: Number.NaN }, /the temperature should be .*, got NaN/],
     [{ maxTokens: '4' }, /maxTokens should be a whole number above 0, got "4"/],
     [{ maxTokens: null }, /maxTokens should be .*, got null/],
-    [{ maxTokens: undefined }, /options: expected an object with maxTokens, onToken, got .*, without maxTokens/],
+    [{ maxTokens: undefined }, /options: expected an object with maxTokens, got .*, without maxTokens/],
     [{ batchSize: '2' }, /batchSize should be .*, got "2"/],
     [{ topK: '3' }, /topK should be .*, got "3"/],
     [{ topK: null }, /topK should be .*, got null/],

@@ -27,7 +27,7 @@ export function scriptedEngine(scripts: readonly (string | readonly number[])[])
             sequence.tokens.push(ids[k]);
             sequence.own.push(true);
             sequence.logProbs.push(-(k + 1) / 100);
-            const reply = await onToken(index, ids[k]);
+            const reply = (await onToken?.(index, ids[k])) ?? 'continue';
             if (reply === 'end') return sequence;
             if (typeof reply === 'object' && 'takeBack' in reply) throw new Error('this engine does not rewrite: see rewritingEngine');
             for (const forced of reply === 'continue' ? [] : reply) {
@@ -66,7 +66,7 @@ export function rewritingEngine(turns: readonly (readonly number[])[], contexts:
         for (const token of script) {
           known.push(token);
           own.push(true);
-          reply = await onToken(0, token);
+          reply = (await onToken?.(0, token)) ?? 'continue';
           if (reply !== 'continue') break;
         }
         if (typeof reply !== 'object' || !('takeBack' in reply))

@@ -4,8 +4,7 @@
  */
 import type * as tf from '@tensorflow/tfjs-core';
 import { crossEntropyLoss } from '../../src/engines/cross-entropy.js';
-import type { Engine } from '../../src/engines/engine.js';
-import { inProcessEngine } from '../../src/engines/in-process.js';
+import { type InProcessEngine, inProcessEngine } from '../../src/engines/in-process.js';
 import { Policy } from '../../src/policy/policy.js';
 import { random } from '../../src/random.js';
 import { basePolicyConfig, scoredTrace } from '../../src/tinypedia/pretrain.js';
@@ -28,13 +27,13 @@ export const tinyConfig = {
 };
 
 /** Random weights, wide enough that every distribution has its own shape. */
-export const randomEngine = (seed: number): Engine & { readonly policy: Policy } =>
+export const randomEngine = (seed: number): InProcessEngine =>
   inProcessEngine(Policy.initialize(tinyConfig, random(seed), { scale: 0.4 }), tokenizer, { tokenizerFolder: TOKENIZER_FOLDER });
 
 const taught = new Map<string, Promise<Map<string, Float32Array>>>();
 
 /** Some steps of supervised training on episodes that search or do not, and answer either: made once, then handed out again. */
-export async function taughtEngine(seed = 1, steps = 120): Promise<Engine & { readonly policy: Policy }> {
+export async function taughtEngine(seed = 1, steps = 120): Promise<InProcessEngine> {
   const key = `${seed} ${steps}`;
   const values = taught.get(key) ?? teach(seed, steps);
   taught.set(key, values);
