@@ -37,7 +37,7 @@ async function repeatGrpo(job: Job, folder: string, params: GroupParams, plan: P
   const engine = await openEngine(folder);
   const scripted: Engine = {
     ...engine,
-    sample: (prompts, options) => engine.sample(prompts, { ...options, onToken: told(plan, params, options.onToken) }),
+    sample: (prompts, options) => engine.sample(prompts, { ...options, onToken: told(plan, params, options.onToken as OnToken) }),
   };
   const environment = environmentOf(plan);
   const questions = params.prompts.map(
@@ -132,7 +132,7 @@ function playBack(
     ...engine,
     async sample(asked, { onToken }) {
       const left = prompts.map((prompt, i) => ({ prompt: prompt.join(), i }));
-      const tell = told(plan, params, onToken);
+      const tell = told(plan, params, onToken as OnToken);
       const sequences: SampledSequence[] = [];
       for (const [sequence, prompt] of asked.entries()) {
         const at = left.findIndex((row) => row.prompt === prompt.join());

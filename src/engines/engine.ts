@@ -78,7 +78,7 @@ export interface Snapshot {
  * beyond the tokens, and a teacher that does not name the student's tokens.
  */
 export interface Engine {
-  /** @throws Error where the engine was made without one */
+  /** Its methods throw where the engine was made without one. */
   readonly tokenizer: Tokenizer;
   /** Those who change its weights wait here for one another (`update.ts`): a wrapper passes it on. */
   readonly updates: Updates;

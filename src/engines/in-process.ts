@@ -121,10 +121,7 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer | null, opt
   return {
     policy,
     gradients,
-    get tokenizer() {
-      if (tokenizer) return tokenizer;
-      throw new Error('this engine was made without a tokenizer, which texts need: inProcessEngine(policy, await loadTokenizer(folder))');
-    },
+    tokenizer: tokenizer ?? withoutTexts(policy),
     updates: new Updates(),
 
     async sample(prompts, options) {
@@ -280,6 +277,14 @@ export function inProcessEngine(policy: Policy, tokenizer: Tokenizer | null, opt
       policy.dispose();
     },
   };
+}
+
+/** In a tokenizer's place: an engine of token ids knows their number and their ends, and no text. */
+function withoutTexts({ config, endIds }: Policy): Tokenizer {
+  const absent = (): never => {
+    throw new Error('this engine was made without a tokenizer, which texts need: inProcessEngine(policy, await loadTokenizer(folder))');
+  };
+  return { size: config.vocabSize, endIds, padId: config.padId ?? endIds[0] ?? 0, encode: absent, decode: absent, stream: absent };
 }
 
 /** The advice of a number that is not finite. */
