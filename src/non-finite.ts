@@ -1,7 +1,21 @@
 /** Numbers that are NaN or infinite, found before anything is built on them. */
 
-/** A number that is NaN or infinite where the result would be built on it. */
+/**
+ * A number that is NaN or infinite where the result would be built on it.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, NonFiniteError, startBackend, tf } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const optimizer = new AdamW({ weight: tf.variable(tf.tensor1d([1, 2])) });
+ * const failed = await optimizer.step({ weight: tf.tensor1d([0.1, Number.NaN]) }, { learningRate: 0.1 }).catch((error) => error);
+ * failed instanceof NonFiniteError; // true
+ * failed.what; // 'AdamW: gradient of weight'
+ * ```
+ */
 export class NonFiniteError extends Error {
+  /** `NonFiniteError`, for those who catch without the class. */
   override readonly name = 'NonFiniteError';
 
   /**
@@ -11,6 +25,7 @@ export class NonFiniteError extends Error {
    */
   constructor(
     readonly what: string,
+    /** The number: NaN, Infinity or -Infinity. */
     readonly value: number,
     readonly index?: number,
     advice?: string,

@@ -9,6 +9,7 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { described } from './arguments.js';
 
+/** Seeded chance: a generator, and others below it by name. */
 export interface Random {
   /** Uniform in [0, 1), 24 bits: every value is exact in float32. */
   uniform(): number;
@@ -24,7 +25,18 @@ export interface Random {
   fork(...keys: readonly (string | number)[]): Random;
 }
 
-/** A generator for `seed`, an integer, and any path of keys below it. */
+/**
+ * A generator for `seed`, an integer, and any path of keys below it.
+ *
+ * @example
+ * ```ts
+ * import { random } from 'search-e1';
+ *
+ * const draw = random(7, 'GRPO', 3); // of seed 7, the third step's
+ * draw.uniform() === random(7, 'GRPO', 3).uniform(); // true
+ * draw.integer(6) < 6; // true
+ * ```
+ */
 export function random(seed: number, ...keys: readonly (string | number)[]): Random {
   if (!Number.isSafeInteger(seed)) throw new RangeError(`random: expected an integer as the seed, got ${described(seed)}`);
   const generator = xoroshiro128plus(hash(seed, keys));

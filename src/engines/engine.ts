@@ -13,18 +13,23 @@ import type { Updates } from './update.js';
 
 /** A sequence and the positions in it that are scored: position t is scored by the distribution that the policy reads off tokens[0 .. t - 1], so t >= 1. */
 export interface Scored {
+  /** Token ids, prompt included. */
   readonly tokens: readonly number[];
+  /** Ascending positions in `tokens`, from 1. */
   readonly scored: readonly number[];
 }
 
 /** Student and teacher score the same tokens after different prompts: both `scored` have one length and name the same tokens. */
 export interface Paired extends Scored {
+  /** What the teacher reads, and where it scores the same tokens. */
   readonly teacher: Scored;
 }
 
 /** Values of the loss and of named metrics, one a scored token [N]. */
 export interface TokenValues {
+  /** [N]; summed and divided by the loss's divisor. */
   readonly loss: tf.Tensor1D;
+  /** By name [N]; their means over the scored tokens come back in the report. */
   readonly metrics?: Readonly<Record<string, tf.Tensor1D>>;
 }
 
@@ -32,12 +37,15 @@ export interface TokenValues {
 export interface LogProbLoss<D extends Scored = Scored> {
   /** What it is called in reports and errors. An engine that computes elsewhere knows `grpo` and `cross_entropy`; in process any formula is computed, under a name of its own. */
   readonly name: 'grpo' | 'cross_entropy' | (string & {});
+  /** Log-probabilities of the scored tokens. */
   readonly reads: 'logProbs';
   /** Of the distribution the log-probabilities are read off: that of sampling. Default 1. */
   readonly temperature?: number;
+  /** Sequences with their scored positions, and whatever else the formula wants to know of each. */
   readonly data: readonly D[];
   /** What the sum of the per-token losses is divided by. Default: the number of scored tokens, which makes it their mean. */
   readonly divisor?: number;
+  /** The formula: log-probabilities [N] in nats, of the scored tokens of `data` in order. */
   perToken(logProbs: tf.Tensor1D, data: readonly D[]): TokenValues;
 }
 
@@ -45,16 +53,21 @@ export interface LogProbLoss<D extends Scored = Scored> {
 export interface DistributionLoss<D extends Paired = Paired> {
   /** As of `LogProbLoss`; elsewhere `forward_kl` is known. */
   readonly name: 'forward_kl' | (string & {});
+  /** Whole distributions. */
   readonly reads: 'logits';
+  /** Student's sequences, each with the teacher's. */
   readonly data: readonly D[];
   /** As of `LogProbLoss`. */
   readonly divisor?: number;
+  /** The formula: logits [N, V] of the teacher (a constant) and of the student, N scored tokens in order. */
   perToken(teacherLogits: tf.Tensor2D, studentLogits: tf.Tensor2D): TokenValues;
 }
 
+/** What `Engine.forwardBackward` takes: a name, data, and a formula over log-probabilities or whole distributions. */
 // biome-ignore lint/suspicious/noExplicitAny: a loss is invariant in its data; the engine only hands back slices of what it was given
 export type Loss = LogProbLoss<any> | DistributionLoss<any>;
 
+/** What a loss came to. */
 export interface LossReport {
   /** Sum over the scored tokens of the loss's data, divided by its `divisor`. */
   readonly loss: number;
@@ -69,7 +82,9 @@ export type WeightsChoice = 'current' | 'frozen' | Snapshot;
 
 /** A frozen copy of the policy, with the adapter where one is on, such as GRPO's reference. */
 export interface Snapshot {
+  /** Counts an engine's snapshots from 0. */
   readonly id: number;
+  /** Gives the copy back; it can be used no more. */
   dispose(): void;
 }
 
@@ -99,6 +114,7 @@ export interface Engine {
   optimStep(settings: AdamWSettings): Promise<{ readonly gradNorm: number }>;
   /** Forgets the optimiser's moments and gradients not yet applied: a new stage begins. */
   resetOptimizer(): void;
+  /** Keeps a frozen copy of the weights as they are now, on the backend; whoever asked for it disposes it. */
   snapshot(): Snapshot;
   /** Adds a fresh LoRA adapter: from now on only it is trained. */
   addAdapter(options: LoraOptions): void;
@@ -113,5 +129,6 @@ export interface Engine {
    * they are; and the optimiser's state, fresh where the folder has none. An adapter that is on must be merged or dropped first.
    */
   load(folder: string): Promise<void>;
+  /** Gives weights, adapter, gradients and moments back. */
   dispose(): void;
 }

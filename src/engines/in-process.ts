@@ -34,6 +34,7 @@ import { checkOptimizer } from './optimizer-settings.js';
 import { pack } from './packing.js';
 import { Updates } from './update.js';
 
+/** How the engine works, and never what it computes. */
 export interface InProcessOptions {
   /**
    * Bytes that a micro-batch may hold beside weights, gradients and moments: changes no result beyond rounding. Default: 128 MiB, or what a larger model
@@ -54,6 +55,7 @@ export const IN_PROCESS_OPTIONS: readonly string[] = [
 
 /** The engine, and the policy it trains. */
 export interface InProcessEngine extends Engine {
+  /** What is trained; its weights change in place. */
   readonly policy: Policy;
   /**
    * What `forwardBackward` has gathered since the last `optimStep`, by the names of `policy.trainable`: a PyTorch user's `p.grad`. They belong to the engine, which disposes
@@ -67,7 +69,22 @@ interface FrozenWeights extends Snapshot {
   model: DecoderWeights | null;
 }
 
-/** The engine over a policy that is already on the backend. The policy belongs to the engine from here on. */
+/**
+ * The engine over a policy that is already on the backend. The policy belongs to the engine from here on.
+ *
+ * @example
+ * ```ts
+ * import { inProcessEngine } from 'search-e1/engines';
+ * import { loadPolicy, loadTokenizer } from 'search-e1/policy';
+ * import { basePolicyFolder } from 'search-e1/tinypedia';
+ *
+ * const folder = basePolicyFolder();
+ * const engine = inProcessEngine(await loadPolicy(folder), await loadTokenizer(folder), { tokenizerFolder: folder });
+ * const tokens = engine.tokenizer.encode('Amber Falcon');
+ * const [logProbs] = await engine.forward([{ tokens, scored: [1] }]);
+ * logProbs.length; // 1
+ * ```
+ */
 export function inProcessEngine(policy: Policy, tokenizer: Tokenizer | null, options: InProcessOptions = {}): InProcessEngine {
   checkObject('inProcessEngine', 'policy', policy, ['config', 'weights']);
   if (tokenizer !== null) checkObject('inProcessEngine', 'tokenizer', tokenizer, ['encode', 'decode']);

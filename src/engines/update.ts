@@ -6,7 +6,20 @@
  */
 import { laterTurn } from '../platform/later-turn.js';
 
-/** The changes of one engine's weights, in a row. The engine carries it, so that whoever wraps the engine stands in the same row. */
+/**
+ * The changes of one engine's weights, in a row. The engine carries it, so that whoever wraps the engine stands in the same row.
+ *
+ * @example
+ * ```ts
+ * import { Updates } from 'search-e1/engines';
+ *
+ * const updates = new Updates(); // for an engine of your own; a wrapper passes on those of the engine in it
+ * const order: number[] = [];
+ * void updates.run(async () => order.push(1));
+ * await updates.run(async () => order.push(2));
+ * order; // [ 1, 2 ]
+ * ```
+ */
 export class Updates {
   #latest?: Promise<unknown>;
 

@@ -19,6 +19,15 @@ export function packageRoot(): string {
 /**
  * Says where the package's `datasets` folder is: another folder than beside its package.json, as for a program that was bundled into one file, or in a browser
  * tab the address at which the page serves it.
+ *
+ * @example
+ * ```ts
+ * import { dirname } from 'node:path';
+ * import { datasetPath, datasetsAt } from 'search-e1';
+ *
+ * // In a browser tab an address, such as '/datasets'.
+ * datasetsAt(dirname(datasetPath('benchmarks')));
+ * ```
  */
 export function datasetsAt(location: string): void {
   moved = location;
@@ -28,6 +37,14 @@ export function datasetsAt(location: string): void {
  * The absolute path of a shipped file, such as `datasetPath('benchmarks', 'nq.jsonl')`.
  *
  * Throws when it is not there, naming the path and what to do.
+ *
+ * @example
+ * ```ts
+ * import { basename } from 'node:path';
+ * import { datasetPath } from 'search-e1';
+ *
+ * basename(datasetPath('benchmarks', 'nq.jsonl')); // 'nq.jsonl'
+ * ```
  */
 export function datasetPath(...parts: readonly string[]): string {
   const path = join(moved ?? join(packageRoot(), 'datasets'), ...parts);

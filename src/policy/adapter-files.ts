@@ -62,6 +62,7 @@ const INITIALISATIONS: readonly unknown[] = [undefined, null, true, false, 'gaus
 const holdsAnything = (value: unknown): boolean =>
   typeof value === 'object' && value !== null ? Object.keys(value).length > 0 : Boolean(value);
 
+/** What is written beside the adapter. */
 export interface SaveAdapterOptions {
   /** What `base_model_name_or_path` says: the folder or name of the weights below. */
   readonly baseModel?: string;
@@ -73,6 +74,22 @@ export interface SaveAdapterOptions {
  * Writes a policy's adapter. An earlier one in the folder is replaced as a whole: after a failure or a kill the folder holds the old or the new.
  *
  * @throws NonFiniteError, before anything is replaced, for a matrix or moment with a NaN or an infinity
+ *
+ * @example
+ * ```ts
+ * import { readdirSync } from 'node:fs';
+ * import { mkdtemp } from 'node:fs/promises';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { loadPolicy, saveAdapter } from 'search-e1/policy';
+ * import { basePolicyFolder } from 'search-e1/tinypedia';
+ *
+ * const policy = await loadPolicy(basePolicyFolder());
+ * policy.addAdapter({ rank: 4, alpha: 8, seed: 1 });
+ * const folder = await mkdtemp(join(tmpdir(), 'adapter-'));
+ * await saveAdapter(policy, folder, { baseModel: 'base-policy' });
+ * readdirSync(folder); // [ 'adapter_config.json', 'adapter_model.safetensors' ]
+ * ```
  */
 export async function saveAdapter(policy: Policy, folder: string, options: SaveAdapterOptions = {}): Promise<void> {
   checkPath('saveAdapter', folder);
@@ -131,6 +148,7 @@ export async function holdsAdapter(folder: string): Promise<boolean> {
   return true;
 }
 
+/** What is read beside the adapter. */
 export interface LoadAdapterOptions {
   /** Whether the optimiser's moments beside the adapter are read too, for whoever trains on. Default false. */
   readonly optimizer?: boolean;

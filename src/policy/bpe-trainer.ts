@@ -9,6 +9,7 @@
 /** A pre-token as text, such as ` Falcon` with its leading space, and how much it counts. */
 export type WordCounts = ReadonlyMap<string, number>;
 
+/** What byte-pair encoding learned. */
 export interface BpeVocabulary {
   /** Ids in order: 256 bytes, then one a merge (fewer where two merges make the same token). */
   readonly tokens: readonly string[];
@@ -33,6 +34,14 @@ export function countWords(texts: Iterable<string>): Map<string, number> {
  * Learns merges until every word of `counts` is a single token.
  *
  * @throws RangeError for a word that the split pattern would cut in two: no merge can make it one token.
+ *
+ * @example
+ * ```ts
+ * import { trainBpe } from 'search-e1/policy';
+ *
+ * const { merges } = trainBpe(new Map([['low', 5], ['lower', 2]]));
+ * merges[0]; // [ 'l', 'o' ]
+ * ```
  */
 export function trainBpe(counts: WordCounts): BpeVocabulary {
   const tokens = [...BYTE_ALPHABET].sort((a, b) => (a < b ? -1 : 1));

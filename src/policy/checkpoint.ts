@@ -26,6 +26,16 @@ import { readTokenizerFile, tokenizerFiles } from './tokenizer-files.js';
  * Loads a Qwen2 checkpoint folder onto the active backend; where none is active, the best there is is started.
  *
  * @throws Error listing what the folder lacks or what does not fit its config; NonFiniteError for a weight with a NaN or an infinity
+ *
+ * @example
+ * ```ts
+ * import { loadPolicy } from 'search-e1/policy';
+ * import { basePolicyFolder } from 'search-e1/tinypedia';
+ *
+ * const policy = await loadPolicy(basePolicyFolder()); // or a folder of Qwen2.5
+ * policy.config.layers; // 3
+ * policy.dispose();
+ * ```
  */
 export async function loadPolicy(folder: string, options: LoadOptions = {}): Promise<Policy> {
   checkPath('loadPolicy', folder);
@@ -99,6 +109,7 @@ function differences(found: PolicyConfig, expected: PolicyConfig): string[] {
     .map((name) => `${name} is ${theirs.get(name) ?? 'not set'}, the policy's is ${ours.get(name) ?? 'not set'}`);
 }
 
+/** What is written beside the weights, and how. */
 export interface SaveOptions {
   /** Its tokenizer files are put beside the weights, unpacked where they are gzipped, as Transformers opens no others. */
   readonly tokenizerFolder?: string;
@@ -115,6 +126,20 @@ export interface SaveOptions {
  * An earlier save in the folder, adapters included, is replaced as a whole: after a failure or a kill the folder holds the old or the new.
  *
  * @throws NonFiniteError, before anything is replaced, for a weight or moment with a NaN or an infinity
+ *
+ * @example
+ * ```ts
+ * import { mkdtemp, readdir } from 'node:fs/promises';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { loadPolicy, savePolicy } from 'search-e1/policy';
+ * import { basePolicyFolder } from 'search-e1/tinypedia';
+ *
+ * const policy = await loadPolicy(basePolicyFolder());
+ * const folder = await mkdtemp(join(tmpdir(), 'policy-'));
+ * await savePolicy(policy, folder);
+ * await readdir(folder); // [ 'config.json', 'generation_config.json', 'model.safetensors' ]
+ * ```
  */
 export async function savePolicy(policy: Policy, folder: string, options: SaveOptions = {}): Promise<void> {
   checkPath('savePolicy', folder);

@@ -8,28 +8,37 @@ import { z } from 'zod';
 import { attentionFactorOf, type Yarn } from './rope.js';
 import type { SlidingWindow } from './sliding-window.js';
 
+/** The shape of a Qwen2 decoder: `config.json` in this project's words. */
 export interface PolicyConfig {
+  /** V: rows of the embedding. */
   readonly vocabSize: number;
   /** d: width of the residual stream. */
   readonly hiddenSize: number;
   /** Width of the SwiGLU layer. */
   readonly intermediateSize: number;
+  /** Blocks. */
   readonly layers: number;
   /** Query heads. */
   readonly heads: number;
   /** Key/value heads; each serves heads / kvHeads query heads. */
   readonly kvHeads: number;
+  /** Width of a head. */
   readonly headDim: number;
+  /** Base of the rotary frequencies; Qwen2.5: 1e6. */
   readonly ropeTheta: number;
   /** Rotary positions stretched for long contexts; absent in the published Qwen2.5 files. */
   readonly yarn?: Yarn;
   /** Layers that do not read all that comes before; absent in the published Qwen2.5 files, which name a window but do not use it. */
   readonly slidingWindow?: SlidingWindow;
+  /** Added to mean squares; Qwen2.5: 1e-6. */
   readonly rmsNormEpsilon: number;
   /** True where the output head is the embedding table. */
   readonly tiedEmbeddings: boolean;
+  /** Longest sequence that it was made for. */
   readonly maxPositions: number;
+  /** Ids that end a text, by `config.json`. */
   readonly endIds: readonly number[];
+  /** Id that fills a batch; null where the config names none. */
   readonly padId: number | null;
 }
 
@@ -80,6 +89,13 @@ const schema = z.looseObject({
  * Reads the fields of a Qwen2 `config.json`.
  *
  * @throws Error listing every field that is missing, wrong or asks for something the decoder does not compute.
+ *
+ * @example
+ * ```ts
+ * import { configToJson, parseConfig, qwen25Configs } from 'search-e1/policy';
+ *
+ * parseConfig(configToJson(qwen25Configs['0.5b'])).hiddenSize; // 896
+ * ```
  */
 export function parseConfig(json: unknown, source = 'config.json'): PolicyConfig {
   const parsed = schema.safeParse(json);
@@ -260,7 +276,16 @@ function slidingWindowToJson({ slidingWindow, layers }: PolicyConfig): Record<st
   };
 }
 
-/** The `config.json` that Transformers, old and new, opens as Qwen2ForCausalLM. */
+/**
+ * The `config.json` that Transformers, old and new, opens as Qwen2ForCausalLM.
+ *
+ * @example
+ * ```ts
+ * import { configToJson, qwen25Configs } from 'search-e1/policy';
+ *
+ * configToJson(qwen25Configs['3b'], 'bfloat16').num_hidden_layers; // 36
+ * ```
+ */
 export function configToJson(config: PolicyConfig, dtype: 'float32' | 'float16' | 'bfloat16' = 'float32'): Record<string, unknown> {
   return {
     architectures: ['Qwen2ForCausalLM'],
@@ -287,7 +312,16 @@ export function configToJson(config: PolicyConfig, dtype: 'float32' | 'float16' 
   };
 }
 
-/** Name and shape of every weight of a Qwen2 checkpoint, in Hugging Face's layout (linear weights are [out, in]). */
+/**
+ * Name and shape of every weight of a Qwen2 checkpoint, in Hugging Face's layout (linear weights are [out, in]).
+ *
+ * @example
+ * ```ts
+ * import { qwen25Configs, weightShapes } from 'search-e1/policy';
+ *
+ * weightShapes(qwen25Configs['0.5b']).get('model.layers.0.mlp.up_proj.weight'); // [ 4864, 896 ]
+ * ```
+ */
 export function weightShapes(config: PolicyConfig): Map<string, readonly number[]> {
   const { hiddenSize: d, intermediateSize: inner, headDim, vocabSize } = config;
   const q = config.heads * headDim;

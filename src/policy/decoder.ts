@@ -26,8 +26,11 @@ import type { WeightMap } from './policy.js';
 import { rotaryOf } from './rope.js';
 import { withinWindow } from './sliding-window.js';
 
+/** All that a forward pass reads: a `Policy`, or a frozen copy of one. */
 export interface DecoderWeights {
+  /** The decoder's shape. */
   readonly config: PolicyConfig;
+  /** Tensors by Hugging Face name. */
   readonly weights: WeightMap;
   /** Ids that end a text of the model; default those of `config`. */
   readonly endIds?: readonly number[];

@@ -24,6 +24,7 @@ import { answer, hasBegun, type Prompt, type Reply, read, type SampledSequence, 
 
 export type { Reply, Rewrite, SampledSequence } from './sequence.js';
 
+/** How to write, and where to end. */
 export interface GenerateOptions extends SamplingLimits {
   /** 0 is greedy. Paper and Search-R1: 1 in training, 0 in evaluation. */
   readonly temperature: number;
@@ -43,6 +44,7 @@ export interface GenerateOptions extends SamplingLimits {
   readonly onToken?: (sequence: number, token: number) => Reply | Promise<Reply>;
   /** Sequences held at once, searching ones included; bounds the cache at `batchSize` of the longest. Default 160, the classroom's 32 questions x 5. */
   readonly batchSize?: number;
+  /** Called as sequences end. */
   readonly onProgress?: (finished: number, total: number) => void;
   /** Heeded between steps, and while all sequences wait for the environment. */
   readonly signal?: AbortSignal;
@@ -56,6 +58,18 @@ const PROMPT_TOKENS_PER_STEP = 4096;
  *
  * @throws RangeError, TypeError for options that cannot be sampled with; NonFiniteError where a token would be drawn from logits that are not finite, naming
  * the sequence and the position
+ *
+ * @example
+ * ```ts
+ * import { generate, loadPolicy, loadTokenizer } from 'search-e1/policy';
+ * import { basePolicyFolder } from 'search-e1/tinypedia';
+ *
+ * const [policy, tokenizer] = [await loadPolicy(basePolicyFolder()), await loadTokenizer(basePolicyFolder())];
+ * const prompt = tokenizer.encode('who is the author of'); // the classroom's own words
+ * const [{ tokens, truncated }] = await generate(policy, [prompt], { temperature: 0, seed: 1, maxTokens: 8 });
+ * truncated; // true
+ * tokenizer.decode(tokens).length > 0; // true
+ * ```
  */
 export async function generate(
   model: DecoderWeights,

@@ -8,6 +8,7 @@ import { isThere, join } from '../platform/files.js';
 import type { SamplingLimits } from './sampling-limits.js';
 import { readJson } from './shards.js';
 
+/** How a model wants to be sampled. */
 export interface GenerationSettings extends SamplingLimits {
   /** 0 where it is greedy. */
   readonly temperature: number;
@@ -100,6 +101,15 @@ const MAY_CHOOSE =
  * Reads a folder's settings.
  *
  * @throws Error naming the file and every field that is none, or that asks for what is not computed here
+ *
+ * @example
+ * ```ts
+ * import { readGenerationSettings } from 'search-e1/policy';
+ * import { basePolicyFolder } from 'search-e1/tinypedia';
+ *
+ * const { settings } = await readGenerationSettings(basePolicyFolder());
+ * settings.temperature; // 1
+ * ```
  */
 export async function readGenerationSettings(folder: string): Promise<{ readonly settings: GenerationSettings }> {
   const path = join(folder, 'generation_config.json');

@@ -11,15 +11,21 @@ import { addToHalves, halfFormat } from '../tensors/half.js';
 import { createVariable } from '../tensors/variable.js';
 import { type PolicyConfig, weightShapes } from './config.js';
 
+/** A fresh adapter on all linear layers of the blocks: A as PEFT draws it, B zero, so that it changes nothing yet. */
 export interface LoraOptions {
+  /** Columns of B, rows of A; at least 1. Paper and PEFT name none; OPSD: 64. */
   readonly rank: number;
   /** The update is scaled by alpha / rank. */
   readonly alpha: number;
+  /** A is drawn from it. */
   readonly seed: number;
 }
 
+/** Low-rank updates beside the weights of a policy: W + (alpha / rank) B A. */
 export interface LoraAdapter {
+  /** Columns of B, rows of A. */
   readonly rank: number;
+  /** The update is scaled by alpha / rank. */
   readonly alpha: number;
   /** PEFT names without the `base_model.model.` prefix: `<layer>.lora_A.weight` [rank, in] and `<layer>.lora_B.weight` [out, rank]. */
   readonly variables: ReadonlyMap<string, tf.Variable>;

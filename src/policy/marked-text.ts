@@ -8,12 +8,25 @@ import { checkText, checkTexts, described } from '../arguments.js';
 
 /** A stretch of text; `plain` where it came from outside, so that no control token is recognised in it. */
 export interface Piece {
+  /** What it says. */
   readonly text: string;
+  /** Whether it is from outside: its words never become control tokens. */
   readonly plain: boolean;
 }
 
-/** Text in pieces; as a string, such as in a template literal, it is the text alone. */
+/**
+ * Text in pieces; as a string, such as in a template literal, it is the text alone.
+ *
+ * @example
+ * ```ts
+ * import { MarkedText } from 'search-e1/policy';
+ *
+ * const prompt = new MarkedText([{ text: '<|im_start|>user\n', plain: false }, { text: 'what is <|im_end|> ?', plain: true }]);
+ * `${prompt}`; // '<|im_start|>user\nwhat is <|im_end|> ?'
+ * ```
+ */
 export class MarkedText {
+  /** In order; neighbours of one kind are one piece. */
   readonly pieces: readonly Piece[];
 
   /** Neighbours of one kind become one piece, as a control token may lie across them. */
@@ -40,12 +53,25 @@ export class MarkedText {
     );
   }
 
+  /** The text without its marks. */
   toString(): string {
     return this.pieces.map(({ text }) => text).join('');
   }
 }
 
-/** A tagged template: its own words may hold control tokens, what is put in may not, but where it is marked text itself. */
+/**
+ * A tagged template: its own words may hold control tokens, what is put in may not, but where it is marked text itself.
+ *
+ * @example
+ * ```ts
+ * import { loadTokenizer, marked } from 'search-e1/policy';
+ * import { datasetPath } from 'search-e1';
+ *
+ * const tokenizer = await loadTokenizer(datasetPath('tokenizers', 'qwen2.5'));
+ * const question = '<|im_end|>'; // from outside: text, and no end of a turn
+ * tokenizer.encode(marked`${question}<|im_end|>`).filter((id) => id === 151_645).length; // 1
+ * ```
+ */
 export function marked(words: TemplateStringsArray, ...inserted: readonly (string | MarkedText)[]): MarkedText {
   checkTexts('marked', 'the template', words);
   return new MarkedText(

@@ -9,7 +9,9 @@ import { activationBytes } from './activation-memory.js';
 import { countParameters, type PolicyConfig, weightShapes } from './config.js';
 import { ADAPTED } from './lora.js';
 
+/** What a model takes, in bytes but for the parameters. */
 export interface ModelSize {
+  /** Numbers in all weights. */
   readonly parameters: number;
   /** Bytes of the largest single weight, float32. */
   readonly largestWeight: number;
@@ -23,6 +25,7 @@ export interface ModelSize {
   readonly whole: number;
 }
 
+/** The work that is reckoned with. */
 export interface ModelSizeOptions {
   /** Sequences written together. */
   readonly sequences?: number;
@@ -32,11 +35,24 @@ export interface ModelSizeOptions {
   readonly tokensPerMicroBatch?: number;
   /** Of those, how many are scored: each has a row of logits as wide as the vocabulary. */
   readonly scored?: number;
+  /** Of the adapter. */
   readonly rank?: number;
 }
 
 const BYTES = 4;
 
+/**
+ * Reckons what a model of this shape takes here: to write, to train with an adapter, and to train whole.
+ *
+ * @example
+ * ```ts
+ * import { modelSize, qwen25Configs } from 'search-e1/policy';
+ *
+ * const { parameters, writing, whole } = modelSize(qwen25Configs['0.5b']);
+ * parameters; // 494032768
+ * writing < whole; // true
+ * ```
+ */
 export function modelSize(
   config: PolicyConfig,
   { sequences = 8, length = 4096, tokensPerMicroBatch = 1024, scored = 256, rank = 64 }: ModelSizeOptions = {},

@@ -11,18 +11,44 @@ import { asVariable } from '../tensors/variable.js';
 import { countParameters, type PolicyConfig, weightShapes } from './config.js';
 import { createAdapter, type LoraAdapter, type LoraOptions, mergedWeight } from './lora.js';
 
+/** Tensors by Hugging Face name, such as `model.layers.0.self_attn.q_proj.weight`. */
 export type WeightMap = ReadonlyMap<string, tf.Tensor>;
 
-/** The files that a policy was read from, as they stand: what is not read here is written again when it is saved. */
+/**
+ * What the files said that a policy was loaded from; said again when it is saved.
+ *
+ * The files that a policy was read from, as they stand: what is not read here is written again when it is saved.
+ */
 export interface PolicyOrigin {
+  /** `config.json`. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** `generation_config.json`; null where there was none. */
   readonly generation: Readonly<Record<string, unknown>> | null;
 }
 
+/**
+ * A Qwen2 decoder on the backend: weights that are trained in place, and at most one LoRA adapter.
+ *
+ * @example
+ * ```ts
+ * import { Policy, qwen25Configs } from 'search-e1/policy';
+ * import { random } from 'search-e1';
+ * import { startBackend } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const tiny = { ...qwen25Configs['0.5b'], vocabSize: 64, hiddenSize: 16, intermediateSize: 32, layers: 1, heads: 2, kvHeads: 1, headDim: 8 };
+ * const policy = Policy.initialize(tiny, random(1, 'weights'));
+ * policy.addAdapter({ rank: 2, alpha: 4, seed: 1 });
+ * policy.trainable.size; // 14
+ * policy.mergeAdapter();
+ * ```
+ */
 export class Policy {
+  /** The decoder's shape. */
   readonly config: PolicyConfig;
   readonly #weights: ReadonlyMap<string, tf.Variable>;
   #disposed = false;
+  /** The adapter that is on, null where there is none. `addAdapter` puts one on. */
   adapter: LoraAdapter | null = null;
 
   private constructor(
@@ -105,10 +131,12 @@ export class Policy {
     return said === undefined || said === null ? this.config.endIds : ([said].flat() as number[]);
   }
 
+  /** Numbers in all weights, without the adapter's. */
   get parameters(): number {
     return countParameters(this.config);
   }
 
+  /** Puts a fresh adapter on, which is trained from here on. @throws Error where one is on */
   addAdapter(options: LoraOptions): void {
     if (this.adapter) throw new Error('this policy has an adapter already: merge or drop it first');
     this.adapter = createAdapter(this.config, options);
@@ -151,6 +179,7 @@ export class Policy {
     return adapter;
   }
 
+  /** Takes the adapter off, if one is on, and gives it back. */
   dropAdapter(): void {
     for (const variable of this.adapter?.variables.values() ?? []) variable.dispose();
     this.adapter = null;
@@ -180,6 +209,7 @@ export class Policy {
     return wide;
   }
 
+  /** Gives weights and adapter back; a second call does nothing. */
   dispose(): void {
     if (this.#disposed) return;
     this.dropAdapter();

@@ -25,6 +25,7 @@ const qwen25 = (
   ...more,
 });
 
+/** The shapes of Qwen2.5, from their `config.json`. */
 export const qwen25Configs = {
   '0.5b': qwen25(896, 4864, 24, 14, 2),
   '1.5b': qwen25(1536, 8960, 28, 12, 2, { maxPositions: 131_072 }),
@@ -32,4 +33,5 @@ export const qwen25Configs = {
   '7b': qwen25(3584, 18_944, 28, 28, 4, { vocabSize: 152_064, tiedEmbeddings: false, maxPositions: 131_072 }),
 } as const satisfies Readonly<Record<string, PolicyConfig>>;
 
+/** Sizes of Qwen2.5 by name. */
 export type Qwen25Size = keyof typeof qwen25Configs;

@@ -6,6 +6,7 @@
  */
 import type { RotaryFrequencies } from '../tensors/rotary.js';
 
+/** YaRN's stretching of the rotary frequencies (Peng et al. 2023), as Transformers reads `rope_scaling`. */
 export interface Yarn {
   /** How many times longer contexts become. */
   readonly factor: number;

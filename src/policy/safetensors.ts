@@ -8,10 +8,14 @@ import { type OpenFile, openFile } from '../platform/files.js';
 import { replaceByParts } from '../platform/replace-file.js';
 import { widenHalves } from '../tensors/half.js';
 
+/** How a number is stored: 32 bits, or 16 of either kind. */
 export type StoredType = 'F32' | 'F16' | 'BF16';
 
+/** One tensor of a file, as the header has it. */
 export interface TensorRecord {
+  /** How its numbers are stored. */
   readonly dtype: StoredType;
+  /** Row-major. */
   readonly shape: readonly number[];
   /** Bytes from the start of the data section. */
   readonly offsets: readonly [number, number];
@@ -26,6 +30,7 @@ export const SLICE = 16 * 1024 * 1024;
 
 /** A tensor to write: float32, or bits as they are stored. */
 export interface StoredTensor {
+  /** Row-major. */
   readonly shape: readonly number[];
   /** Default F32. */
   readonly dtype?: StoredType;
@@ -35,13 +40,17 @@ export interface StoredTensor {
 
 /** An open safetensors file: its header, and its tensors one at a time. */
 export interface SafetensorsFile {
+  /** Its name, for errors. */
   readonly path: string;
+  /** What the header says of each tensor. */
   readonly records: ReadonlyMap<string, TensorRecord>;
+  /** Texts beside the tensors. */
   readonly metadata: Readonly<Record<string, string>>;
   /** Values of one tensor as float32; halves are widened exactly. */
   read(name: string): Promise<Float32Array>;
   /** A tensor's bytes as stored, from byte `from` of it on, as many as `into` takes. */
   readBytes(name: string, into: Uint8Array, from: number): Promise<void>;
+  /** Gives the file back; nothing is read afterwards. */
   close(): Promise<void>;
 }
 
@@ -49,6 +58,19 @@ export interface SafetensorsFile {
  * Opens a file and checks its header.
  *
  * @throws Error naming the file and what is wrong with it (truncated, overlapping, wrong sizes, unknown dtype).
+ *
+ * @example
+ * ```ts
+ * import { join } from 'node:path';
+ * import { openSafetensors } from 'search-e1/policy';
+ * import { basePolicyFolder } from 'search-e1/tinypedia';
+ *
+ * const file = await openSafetensors(join(basePolicyFolder(), 'model.safetensors'));
+ * const { shape, dtype } = file.records.get('model.norm.weight') ?? {};
+ * [dtype, shape]; // [ 'F32', [ 96 ] ]
+ * (await file.read('model.norm.weight')).length; // 96
+ * await file.close();
+ * ```
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const fail = (what: string): never => {
@@ -134,7 +156,23 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   }
 }
 
-/** Writes tensors, in the given order, to a temporary name that is flushed and then renamed: a reader never sees half a file. */
+/**
+ * Writes tensors, in the given order, to a temporary name that is flushed and then renamed: a reader never sees half a file.
+ *
+ * @example
+ * ```ts
+ * import { mkdtemp } from 'node:fs/promises';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { openSafetensors, writeSafetensors } from 'search-e1/policy';
+ *
+ * const path = join(await mkdtemp(join(tmpdir(), 'tensors-')), 'one.safetensors');
+ * await writeSafetensors(path, new Map([['weight', { shape: [2], values: Float32Array.of(1, 2) }]]));
+ * const file = await openSafetensors(path);
+ * Array.from(await file.read('weight')); // [ 1, 2 ]
+ * await file.close();
+ * ```
+ */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, StoredTensor>,

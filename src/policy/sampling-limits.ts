@@ -1,6 +1,7 @@
 /** What limits sampling, and its checks: no tensor is needed for them. */
 import { described } from '../arguments.js';
 
+/** What narrows the distribution before a token is drawn, as in Transformers' `generate`. */
 export interface SamplingLimits {
   /** Keeps the k largest logits, and what equals the k-th. Default: all. */
   readonly topK?: number;

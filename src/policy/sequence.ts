@@ -23,9 +23,11 @@ export interface Rewrite {
   readonly end: boolean;
 }
 
+/** What was written after one prompt. */
 export interface SampledSequence {
   /** After the prompt, own and forced. */
   readonly tokens: number[];
+  /** True where the policy wrote the token, false where the environment did. */
   readonly own: boolean[];
   /**
    * log p of own tokens at the sampling temperature (at temperature 1 when greedy), 0 elsewhere; nats. NaN where a rewrite put in a token that was not sampled,

@@ -21,18 +21,23 @@ const COMPUTED = /\.rotary_emb\.inv_freq$/;
 /** How a matrix lies on the backend: as float32, or in the 16 bits it is stored in (see `tensors/half.ts`). */
 export type Storage = 'float32' | 'stored';
 
+/** How far the reading of weights is. */
 export interface LoadProgress {
   /** Read so far, of all that will be read. */
   readonly bytes: number;
+  /** Bytes of all weights as stored. */
   readonly total: number;
   /** Since reading began. */
   readonly seconds: number;
 }
 
+/** How weights are read. */
 export interface LoadOptions {
   /** `stored` keeps matrices of F16 and BF16 files in 16 bits. The policy is frozen then: an adapter can be trained, not the weights. Default float32. */
   readonly storage?: Storage;
+  /** Called after every slice of at most 16 MiB. */
   readonly onProgress?: (progress: LoadProgress) => void;
+  /** Heeded between slices. */
   readonly signal?: AbortSignal;
 }
 

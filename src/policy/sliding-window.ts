@@ -6,6 +6,7 @@
  */
 import type { AttentionSegment, KeyRange } from '../tensors/attention.js';
 
+/** Layers that read only the last so many tokens. */
 export interface SlidingWindow {
   /** How many tokens are read, the reading one included. */
   readonly tokens: number;

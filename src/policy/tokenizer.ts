@@ -15,6 +15,7 @@ import type { MarkedText } from './marked-text.js';
 import { type PreTokenizerStep, readTokenizerFiles, type TokenizerDefinition } from './tokenizer-files.js';
 import { normalizeAsLibrary, SPACE, WORD, withFixedClasses } from './unicode.js';
 
+/** Text to token ids and back. */
 export interface Tokenizer {
   /** Entries, added tokens included. */
   readonly size: number;
@@ -35,6 +36,7 @@ export interface Tokenizer {
   readonly renderChat?: RenderChat;
 }
 
+/** Decodes ids one at a time. */
 export interface TokenStream {
   /** The text that is certain now; empty while a character is incomplete. */
   push(id: number): string;
@@ -42,6 +44,7 @@ export interface TokenStream {
   end(): string;
 }
 
+/** What a tokenizer keeps. */
 export interface TokenizerOptions {
   /** Number of texts whose ids are kept, for prompts and passages that come again; default 4096. 0 keeps none. */
   readonly cacheSize?: number;
@@ -52,6 +55,16 @@ export interface TokenizerOptions {
  * No text is added on encoding (no beginning-of-sequence token) and nothing is tidied on decoding.
  *
  * @throws Error where a file is missing or broken, or names no end token.
+ *
+ * @example
+ * ```ts
+ * import { datasetPath } from 'search-e1';
+ * import { loadTokenizer } from 'search-e1/policy';
+ *
+ * const tokenizer = await loadTokenizer(datasetPath('tokenizers', 'qwen2.5'));
+ * tokenizer.encode('Who is Ada?'); // [ 15191, 374, 51149, 30 ]
+ * tokenizer.decode([15_191]); // 'Who'
+ * ```
  */
 export async function loadTokenizer(folder: string, { cacheSize = 4096 }: TokenizerOptions = {}): Promise<Tokenizer> {
   checkPath('loadTokenizer', folder);

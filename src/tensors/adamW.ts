@@ -11,7 +11,9 @@ import { assertFinite, NonFiniteError } from '../non-finite.js';
 import { hasKernel, runKernel } from './dispatch.js';
 import { assertFiniteTensors, sumOfSquares } from './finite.js';
 
+/** What one step is told. */
 export interface AdamWSettings {
+  /** Step size, at least 0. No default. */
   readonly learningRate: number;
   /** Decay of the first moment; torch: 0.9. */
   readonly beta1?: number;
@@ -29,7 +31,9 @@ export interface AdamWSettings {
 export interface AdamWState {
   /** Steps taken. */
   readonly steps: number;
+  /** First moments by variable, as flat arrays. */
   readonly first: Readonly<Record<string, Float32Array>>;
+  /** Second moments by variable, as flat arrays; none is below 0. */
   readonly second: Readonly<Record<string, Float32Array>>;
 }
 
@@ -38,7 +42,21 @@ interface Moments {
   readonly second: tf.Variable;
 }
 
-/** The optimiser's life with a set of variables: it owns their moments, and writes the variables it was given. */
+/**
+ * The optimiser's life with a set of variables: it owns their moments, and writes the variables it was given.
+ *
+ * @example
+ * ```ts
+ * import { AdamW, startBackend, tf } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const weight = tf.variable(tf.tensor1d([1, 2]));
+ * const optimizer = new AdamW({ weight });
+ * const norm = await optimizer.step({ weight: tf.tensor1d([3, 4]) }, { learningRate: 0.1, clipNorm: 1 });
+ * norm; // 5
+ * Array.from(await weight.data(), (value) => value.toFixed(2)); // [ '0.90', '1.90' ]
+ * ```
+ */
 export class AdamW {
   readonly #variables: Readonly<Record<string, tf.Variable>>;
   readonly #moments = new Map<string, Moments>();
@@ -147,6 +165,7 @@ export class AdamW {
     this.#steps = state.steps;
   }
 
+  /** Gives the moments back; the variables are their owner's. */
   dispose(): void {
     for (const { first, second } of this.#moments.values()) tf.dispose([first, second]);
     this.#moments.clear();

@@ -10,7 +10,9 @@ import { embedding } from './embedding.js';
 
 /** Neighbouring rows of k and v. */
 export interface KeyRange {
+  /** The first row of k and v. */
   readonly from: number;
+  /** How many rows. */
   readonly keys: number;
 }
 
@@ -22,6 +24,7 @@ export interface AttentionSegment extends KeyRange {
   readonly before?: readonly KeyRange[];
 }
 
+/** What may be read beside causality. At most one of the two. */
 export interface AttentionOptions {
   /** 1 where a key may be read, 0 where it is padding; [B, Tk]. Default: all may. Not with `segments`. */
   readonly keyMask?: tf.Tensor2D;
@@ -37,6 +40,15 @@ export interface AttentionOptions {
  * @param k [B, Tk, Hkv, headDim]; Hkv divides H
  * @param v of k's shape
  * @returns [B, Tq, H, headDim]
+ *
+ * @example
+ * ```ts
+ * import { attention, startBackend, tf } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const [q, k, v] = [1, 2, 3].map((seed) => tf.randomNormal<tf.Rank.R4>([1, 5, 2, 4], 0, 1, 'float32', seed)); // 5 positions, 2 heads of width 4
+ * attention(q, k, v).shape; // [ 1, 5, 2, 4 ]
+ * ```
  */
 export function attention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { keyMask, segments }: AttentionOptions = {}): tf.Tensor4D {
   const [batch, queries, heads, headDim] = q.shape;

@@ -15,9 +15,12 @@ import { openWebGpu } from './webgpu/device.js';
 import { PROVIDER } from './webgpu/packages.js';
 import { registerWebGpuKernels } from './webgpu/register.js';
 
+/** The four backends: TensorFlow itself (a card or the CPU), WebGPU (a card), WebAssembly with SIMD on threads, and TensorFlow.js's plain JavaScript. */
 export type BackendName = 'tensorflow' | 'webgpu' | 'simd' | 'cpu';
+/** What matrix products multiply in. */
 export type Compute = 'float32' | 'float16';
 
+/** What `startBackend` is told; an environment variable goes before it. */
 export interface BackendOptions {
   /** `auto` takes tensorflow or webgpu on a graphics card, else simd, else what starts. The environment variable SEARCH_E1_BACKEND overrides. */
   readonly backend?: 'auto' | BackendName;
@@ -36,7 +39,9 @@ export interface BackendOptions {
   readonly threads?: number;
 }
 
+/** What computes from now on, as it was found and not as it was asked for. */
 export interface BackendReport {
+  /** The active backend. */
   readonly name: BackendName;
   /** For people: library, version, device. */
   readonly description: string;
@@ -80,6 +85,16 @@ let latest: Promise<BackendReport> | undefined;
  *
  * @throws TypeError or RangeError for options it does not know, before anything is started
  * @throws Error when a backend that was named does not start (`auto` goes on to the next and notes it)
+ *
+ * @example
+ * ```ts
+ * import { startBackend } from 'search-e1/tensors';
+ *
+ * const { name, device, notes } = await startBackend({ backend: 'simd', threads: 1 });
+ * name; // 'simd'
+ * device; // 'cpu'
+ * notes; // []
+ * ```
  */
 export async function startBackend(options: BackendOptions = {}): Promise<BackendReport> {
   checkBackendOptions(options);

@@ -13,11 +13,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, runKernel } from './dispatch.js';
 
+/** How the divergence is clipped. */
 export interface ForwardKlOptions {
   /** Largest contribution of one vocabulary entry, nats; `Infinity` clips nothing. */
   readonly clamp: number;
 }
 
+/** The divergence token by token, clipped and not. */
 export interface ForwardKl {
   /** The clipped sum of each token, nats; [N]. Differentiable in the student's logits. */
   readonly perToken: tf.Tensor1D;
@@ -26,8 +28,26 @@ export interface ForwardKl {
 }
 
 /**
+ * Forward KL of student from teacher over the whole vocabulary, clipped entry by entry from above:
+ *
+ *     perToken = sum over v of min(p_T(v) (log p_T(v) - log p_S(v)), clamp)
+ *
+ * The clip comes before the sum and is OPSD v3's: a cut entry passes no gradient, a negative one stays, so a clipped sum may be negative.
+ *
  * @param teacherLogits [N, V], a constant; -Infinity is a token that the teacher rules out
  * @param studentLogits [N, V]
+ *
+ * @example
+ * ```ts
+ * import { forwardKl, startBackend, tf } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const teacher = tf.tensor2d([[Math.log(0.5), Math.log(0.5)]]);
+ * const student = tf.tensor2d([[Math.log(0.25), Math.log(0.75)]]);
+ * const { perToken, unclamped } = forwardKl(teacher, student, { clamp: 0.1 });
+ * unclamped.dataSync()[0].toFixed(4); // '0.1438'
+ * perToken.dataSync()[0].toFixed(4); // '-0.1027'
+ * ```
  */
 export function forwardKl(teacherLogits: tf.Tensor2D, studentLogits: tf.Tensor2D, { clamp }: ForwardKlOptions): ForwardKl {
   if (`${teacherLogits.shape}` !== `${studentLogits.shape}`) {

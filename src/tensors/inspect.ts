@@ -10,18 +10,25 @@ import { webGpuDevice } from './webgpu/device.js';
 /** What 32-bit addresses reach: the simd backend's memory. */
 const WEBASSEMBLY_BYTES = 2 ** 32;
 
+/** An NVIDIA card, as `nvidia-smi` says. */
 export interface GraphicsCard {
+  /** Of the card, such as `NVIDIA H200`. */
   readonly name: string;
+  /** Version of the driver. */
   readonly driver: string;
   /** Bytes. */
   readonly memory: number;
+  /** Bytes that nobody uses now. */
   readonly free: number;
 }
 
+/** One backend on this machine: started and measured, or why not. */
 export interface BackendState {
+  /** Which. */
   readonly name: BackendName;
   /** Undefined where it does not start. */
   readonly report?: BackendReport;
+  /** As measured after its start; undefined where it does not start. */
   readonly speed?: BackendSpeed;
   /** Bytes that a model and its training may take; null where nobody says. */
   readonly memory?: number | null;
@@ -33,21 +40,38 @@ export interface BackendState {
   readonly remedy?: string;
 }
 
+/** What this machine can compute on. */
 export interface Inspection {
+  /** Its name. */
   readonly processor: string;
+  /** Processors that the system counts. */
   readonly cores: number;
   /** Bytes; what a container allows where it is less than the machine has. */
   readonly memory: number;
+  /** Bytes that nobody uses now. */
   readonly free: number;
   /** NVIDIA's, by `nvidia-smi`; others are seen by the webgpu backend alone. */
   readonly cards: readonly GraphicsCard[];
+  /** From fast to slow, those that do not start too. */
   readonly backends: readonly BackendState[];
   /** What `startBackend()` takes, and why. */
   readonly chosen: BackendName;
+  /** In words, why that one. */
   readonly why: string;
 }
 
-/** Starts and measures each backend in turn, then makes the one that `auto` takes the active one. */
+/**
+ * Starts and measures each backend in turn, then makes the one that `auto` takes the active one.
+ *
+ * @example
+ * ```ts
+ * import { inspectBackends } from 'search-e1/tensors';
+ *
+ * const stop = AbortSignal.abort(new Error('looked at no backend'));
+ * const inspection = await inspectBackends({ signal: stop }).catch((error) => error.message); // without a signal: some seconds
+ * inspection; // 'looked at no backend'
+ * ```
+ */
 export async function inspectBackends({ signal }: { readonly signal?: AbortSignal } = {}): Promise<Inspection> {
   const cards = await nvidiaCards();
   const { processor, cores, memory, free } = machine();

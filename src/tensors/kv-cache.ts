@@ -12,7 +12,9 @@ import { embedding } from './embedding.js';
 
 /** Tokens that a slot is given in one step. */
 export interface Feed {
+  /** Which, from 0. */
   readonly slot: number;
+  /** How many, at least 1. */
   readonly tokens: number;
 }
 
@@ -37,14 +39,31 @@ export interface CacheStep {
 
 /** One layer's keys and values, slot after slot. */
 export interface CachedLayer {
+  /** Keys [1, slots * room, Hkv, headDim]. */
   readonly k: tf.Tensor4D; // [1, slots * room, Hkv, headDim]
+  /** Values [1, slots * room, Hkv, headDim]. */
   readonly v: tf.Tensor4D; // [1, slots * room, Hkv, headDim]
 }
 
 /** The room of every slot is a multiple of these positions, and grows by half at least: what is copied in all is a few times the last. */
 const BLOCK = 64;
 
-/** Owns its tensors, also across `tf.tidy`: they live until a step or copy replaces them, or `dispose`. */
+/**
+ * Owns its tensors, also across `tf.tidy`: they live until a step or copy replaces them, or `dispose`.
+ *
+ * @example
+ * ```ts
+ * import { KeyValueCache, startBackend, tf } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const cache = new KeyValueCache(1, 2, 64); // one layer, two slots of up to 64 tokens
+ * const step = cache.step([{ slot: 0, tokens: 3 }]);
+ * step.positions; // Int32Array(3) [ 0, 1, 2 ]
+ * step.append(0, tf.zeros([1, 3, 2, 8]), tf.zeros([1, 3, 2, 8]));
+ * cache.length(0); // 3
+ * cache.dispose();
+ * ```
+ */
 export class KeyValueCache {
   readonly #layers: (CachedLayer | undefined)[];
   readonly #lengths: Int32Array;
@@ -145,6 +164,7 @@ export class KeyValueCache {
     if (wrong !== undefined) throw new RangeError(`KeyValueCache: slot ${wrong} should be an integer from 0 to ${this.slots - 1}`);
   }
 
+  /** Gives all keys and values back. */
   dispose(): void {
     this.#layers.forEach((layer, at) => {
       tf.dispose(layer ? [layer.k, layer.v] : []);

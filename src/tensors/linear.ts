@@ -8,24 +8,43 @@ import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, isRecording, runKernel, withGradient } from './dispatch.js';
 import { halfFormat, halfMatMul, matrixShape } from './half.js';
 
+/** What is added to the product. */
 export interface LinearOptions {
   /** [..., out]: added to the result. */
   readonly plus?: tf.Tensor;
+  /** Its update counts, as if it were in the weight. Default: none. */
   readonly adapter?: Adapter;
 }
 
+/** A low-rank update beside a weight: `scale B A` is added to W. */
 export interface Adapter {
+  /** A [rank, in]. */
   readonly a: tf.Tensor2D; // [rank, in]
+  /** B [out, rank]. */
   readonly b: tf.Tensor2D; // [out, rank]
   /** alpha / rank. */
   readonly scale: number;
 }
 
 /**
+ * x W^T, and bias, and what else is added, in one operation:
+ *
+ *     y = x W^T + bias + scale (x A^T) B^T + plus
+ *
  * @param x [..., in]
- * @param weight [out, in], or packed halves of it (`half.ts`)
+ * @param weight W [out, in], as PyTorch keeps it; float32, or packed in 16 bits, which has no gradient
  * @param bias [out]
  * @returns [..., out]
+ * @throws RangeError where the shapes do not fit
+ *
+ * @example
+ * ```ts
+ * import { linear, startBackend, tf } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const weight = tf.tensor2d([[1, 0], [0, 2], [1, 1]]); // [out 3, in 2]
+ * linear(tf.tensor2d([[3, 4]]), weight, tf.tensor1d([0, 0, 10])).arraySync(); // [ [ 3, 8, 17 ] ]
+ * ```
  */
 export function linear(x: tf.Tensor, weight: tf.Tensor2D, bias?: tf.Tensor1D, { plus, adapter }: LinearOptions = {}): tf.Tensor {
   const [outputs, inputs] = matrixShape(weight);

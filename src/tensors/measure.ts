@@ -1,9 +1,11 @@
 /** How fast the active backend is: products of matrices, and memory. */
 import * as tf from '@tensorflow/tfjs-core';
 
+/** How fast the active backend is here. */
 export interface BackendSpeed {
   /** Matrix products of n x n x n, GFLOP/s. */
   readonly gigaflops: number;
+  /** Rows and columns of the matrices that were multiplied. */
   readonly n: number;
   /** Memory that an elementwise sum reads and writes, GB/s. */
   readonly gigabytes: number;
@@ -52,6 +54,14 @@ export async function secondsPerCall(
  * Speed of an n x n x n matrix product on the active backend.
  *
  * @returns GFLOP/s, the best of several rounds
+ *
+ * @example
+ * ```ts
+ * import { measureMatMul, startBackend } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * (await measureMatMul(64, { rounds: 1, seconds: 0.01 })) > 0; // true
+ * ```
  */
 export async function measureMatMul(n: number, options: MeasureOptions = {}): Promise<number> {
   const [a, b] = [1, 2].map((seed) => randomMatrix(n, seed));
@@ -74,6 +84,14 @@ function randomMatrix(n: number, seed: number): tf.Tensor2D {
  *
  * @param megabytes size of each of the three; larger than the processor's cache
  * @returns GB/s, bytes read and written together
+ *
+ * @example
+ * ```ts
+ * import { measureBandwidth, startBackend } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * (await measureBandwidth(1, { rounds: 1, seconds: 0.01 })) > 0; // true
+ * ```
  */
 export async function measureBandwidth(megabytes: number, options: MeasureOptions = {}): Promise<number> {
   const [x, y] = [1, 2].map((value) => tf.fill([megabytes * 2 ** 18], value));
@@ -82,7 +100,18 @@ export async function measureBandwidth(megabytes: number, options: MeasureOption
   return (3 * megabytes * 2 ** 20) / seconds / 1e9;
 }
 
-/** Both, with matrices as large as the backend can multiply in about a tenth of a second. */
+/**
+ * Both, with matrices as large as the backend can multiply in about a tenth of a second.
+ *
+ * @example
+ * ```ts
+ * import { measureSpeed, startBackend } from 'search-e1/tensors';
+ *
+ * await startBackend({ backend: 'simd' });
+ * const { gigaflops, gigabytes } = await measureSpeed();
+ * gigaflops > 0 && gigabytes > 0; // true
+ * ```
+ */
 export async function measureSpeed(): Promise<BackendSpeed> {
   let n = 128;
   let gigaflops = await measureMatMul(n, { rounds: 1, seconds: 0.01 });

@@ -5,10 +5,22 @@ import * as tf from '@tensorflow/tfjs-core';
 import { hasKernel, runKernel } from './dispatch.js';
 
 /**
+ * Root mean square norm (Zhang and Sennrich, 2019), as Transformers' Qwen2RMSNorm:
+ *
+ *     y = weight * x / sqrt(mean(x^2) + epsilon)      over the last axis
+ *
  * @param x [..., d]
  * @param weight [d]
  * @param epsilon added to the mean square; Qwen2: 1e-6
  * @returns [..., d]
+ *
+ * @example
+ * ```ts
+ * import { rmsNorm, startBackend, tf } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * Array.from(rmsNorm(tf.tensor2d([[3, 4]]), tf.tensor1d([1, 1]), 1e-6).dataSync(), (value) => value.toFixed(3)); // [ '0.849', '1.131' ]
+ * ```
  */
 export function rmsNorm<T extends tf.Tensor>(x: T, weight: tf.Tensor1D, epsilon: number): T {
   const width = x.shape[x.shape.length - 1];

@@ -7,7 +7,9 @@ import { hasKernel, runKernel } from './dispatch.js';
 
 /** Cosines and sines of every position, each angle twice: once for each half of the head. */
 export interface RotaryTables {
+  /** Cosines [T, headDim], or [B * T, headDim]. */
   readonly cos: tf.Tensor2D; // [rows, headDim]
+  /** Sines of the same shape. */
   readonly sin: tf.Tensor2D; // [rows, headDim]
 }
 
@@ -26,6 +28,16 @@ export interface RotaryFrequencies {
  * @param positions [B * T] or [T]
  * @param headDim even
  * @param theta base of the wavelengths (Qwen2.5: 1e6), or the frequencies themselves
+ *
+ * @example
+ * ```ts
+ * import { rotaryTables, startBackend } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const { cos } = rotaryTables([0, 1], 4, 10_000);
+ * cos.shape; // [ 2, 4 ]
+ * cos.dataSync()[0]; // 1
+ * ```
  */
 export function rotaryTables(positions: ArrayLike<number>, headDim: number, theta: number | RotaryFrequencies): RotaryTables {
   if (headDim % 2 !== 0) throw new RangeError(`rotaryTables: headDim should be even, got ${headDim}`);
@@ -59,6 +71,17 @@ export function rotaryTables(positions: ArrayLike<number>, headDim: number, thet
  * @param x [B, T, H, headDim]
  * @param tables of B * T or of T rows
  * @returns [B, T, H, headDim]
+ *
+ * @example
+ * ```ts
+ * import { rotary, rotaryTables, startBackend, tf } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const x = tf.ones([1, 3, 2, 8]) as tf.Tensor4D; // [B, T, heads, headDim]
+ * const turned = rotary(x, rotaryTables([0, 1, 2], 8, 10_000));
+ * turned.shape; // [ 1, 3, 2, 8 ]
+ * turned.dataSync()[0]; // 1
+ * ```
  */
 export function rotary(x: tf.Tensor4D, tables: RotaryTables): tf.Tensor4D {
   const [batch, length, , headDim] = x.shape;

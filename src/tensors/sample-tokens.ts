@@ -7,7 +7,9 @@ import { described } from '../arguments.js';
 import { assertFinite, NonFiniteError } from '../non-finite.js';
 import { hasKernel, runKernel } from './dispatch.js';
 
+/** One drawn token a row. */
 export interface SampledTokens {
+  /** Token ids, one a row. */
   readonly tokens: Int32Array; // [B]
   /** Log-probability of each token in nats under the distribution it was drawn from; greedy tokens: at temperature 1. */
   readonly logProbs: Float32Array; // [B]
@@ -17,11 +19,24 @@ export interface SampledTokens {
 const [COLDEST, HOTTEST] = [2 ** -120, 2 ** 120];
 
 /**
+ * Draws one token a row from softmax(logits / temperature), by inverse transform: the first whose cumulated probability passes the row's uniform. At
+ * temperature 0 the likeliest.
+ *
  * @param logits [B, V]; -Infinity is a token that is never drawn
  * @param temperature divides the logits; 0 takes the most probable token (the first of equals)
  * @param uniforms [B], each in [0, 1); not read when the temperature is 0
  * @param nameOf a row's logits in the error
  * @throws NonFiniteError for a logit that is NaN or Infinity, and for a row that is -Infinity throughout
+ *
+ * @example
+ * ```ts
+ * import { sampleTokens, startBackend, tf } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const { tokens, logProbs } = await sampleTokens(tf.tensor2d([[0, 5, 0], [9, 0, 0]]), 0, new Float32Array(2));
+ * Array.from(tokens); // [ 1, 0 ]
+ * logProbs[0] < 0; // true
+ * ```
  */
 export async function sampleTokens(
   logits: tf.Tensor2D,

@@ -9,6 +9,7 @@ import { hasKernel, isRecording, runKernel, withGradient } from './dispatch.js';
 import { entropyOf } from './entropy.js';
 import { halfFormat, halfMatMul, halfMatMulTransposed, matrixShape } from './half.js';
 
+/** What a loss over log-probabilities reads. */
 export interface SelectedLogProbs {
   /** log p(target), nats; [N]. Differentiable in `hidden` and `head`. */
   readonly logProbs: tf.Tensor1D;
@@ -17,9 +18,24 @@ export interface SelectedLogProbs {
 }
 
 /**
+ * Log-probability of one token a row and the entropy of its distribution, without keeping logits as wide as the vocabulary:
+ *
+ *     logProbs[i] = log softmax(hidden[i] head^T)[targets[i]]
+ *
  * @param hidden [N, d]
  * @param head [V, d], the output embedding; packed halves of it (`half.ts`) get no gradient
  * @param targets int32 [N]
+ *
+ * @example
+ * ```ts
+ * import { selectedLogProbs, startBackend, tf } from 'search-e1/tensors';
+ *
+ * await startBackend();
+ * const hidden = tf.tensor2d([[0, 0]]); // logits of four equally likely tokens
+ * const { logProbs, entropy } = selectedLogProbs(hidden, tf.ones([4, 2]) as tf.Tensor2D, tf.tensor1d([2], 'int32'));
+ * logProbs.dataSync()[0].toFixed(3); // '-1.386'
+ * entropy.dataSync()[0].toFixed(3); // '1.386'
+ * ```
  */
 export function selectedLogProbs(hidden: tf.Tensor2D, head: tf.Tensor2D, targets: tf.Tensor1D): SelectedLogProbs {
   if (targets.dtype !== 'int32' || targets.size !== hidden.shape[0] || hidden.shape[1] !== matrixShape(head)[1]) {
