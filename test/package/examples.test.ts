@@ -15,7 +15,19 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { doors, publicExports, root } from './public-surface.js';
 
 /** Doors whose every public name is documented and shown; the examples of the others run too. */
-const COMPLETE: readonly string[] = ['reward', 'siblings', 'rollout', 'grpo', 'ofsd', 'evolution', 'runs', 'tensors', 'engines', 'policy', 'main'];
+const COMPLETE: readonly string[] = [
+  'reward',
+  'siblings',
+  'rollout',
+  'grpo',
+  'ofsd',
+  'evolution',
+  'runs',
+  'tensors',
+  'engines',
+  'policy',
+  'main',
+];
 
 const surface = publicExports();
 const examples = surface.flatMap(({ door, name, examples }) =>
