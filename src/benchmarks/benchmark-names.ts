@@ -5,18 +5,25 @@
  */
 import type { F1Rule } from '../reward/f1.js';
 
+/** The seven, in the paper's order: single-hop sets, then multi-hop. */
 export const benchmarkNames = ['nq', 'triviaqa', 'popqa', 'hotpotqa', '2wikimultihopqa', 'musique', 'bamboogle'] as const;
 
+/** The seven by name. */
 export type BenchmarkName = (typeof benchmarkNames)[number];
 
+/** One of the paper's seven sets. */
 export interface Benchmark {
+  /** As in files and options. */
   readonly name: BenchmarkName;
+  /** As papers write it. */
   readonly display: string;
   /** Questions of the whole split; together 51,713. The samples shipped in `datasets/` hold up to 500 of them. */
   readonly size: number;
+  /** Which questions the paper answers. */
   readonly split: 'test' | 'dev';
   /** Search-R1 and Search-E1 train on this set's training questions (NQ and HotpotQA). */
   readonly inDomain: boolean;
+  /** Facts that an answer takes: one, or several to be found one after the other. */
   readonly hops: 'single' | 'multi';
   /** How its F1 is counted. */
   readonly f1: F1Rule;
@@ -26,6 +33,7 @@ export interface Benchmark {
   readonly hasCorpus: boolean;
 }
 
+/** What is known of each set. */
 export const benchmarks: Readonly<Record<BenchmarkName, Benchmark>> = {
   nq: {
     name: 'nq',

@@ -6,18 +6,37 @@ import type { Trajectory } from '../rollout/trajectory.js';
 import { f1RuleOf } from './benchmark-names.js';
 import type { EvaluationRecord } from './evaluate.js';
 
+/** How the questions are answered. */
 export interface EvaluatePolicyOptions {
   /** 0 = greedy (Search-R1's evaluation); 1 = one sample a question. */
   readonly temperature?: number;
+  /** What is drawn is drawn from it; greedy answers draw nothing. Default 0. */
   readonly seed?: number;
+  /** Whose: those trained so far (the default), those without the adapter, or a snapshot. */
   readonly weights?: WeightsChoice;
+  /** Tokens of an episode after its prompt. Default: the protocol's. */
   readonly maxTokens?: number;
+  /** Episodes at once. Default: the engine's. */
   readonly batchSize?: number;
+  /** Called as episodes end. */
   readonly onProgress?: (finished: number, total: number) => void;
+  /** Ends the evaluation: the promise is rejected with its reason. */
   readonly signal?: AbortSignal;
 }
 
-/** One episode a question, scored: records for `summarize`, and the trajectories behind them. */
+/**
+ * One episode a question, scored: records for `summarize`, and the trajectories behind them.
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, evaluatePolicy, openEngine, summarize, tinypedia } from 'search-e1';
+ *
+ * const { passages, sets } = tinypedia(1);
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const { records } = await evaluatePolicy(await openEngine(), environment, sets['nq-mini'].slice(0, 4));
+ * summarize(records).n; // 4
+ * ```
+ */
 export async function evaluatePolicy(
   engine: Engine,
   environment: Environment,

@@ -11,7 +11,9 @@ export { type Estimate, type Interval, mcNemar, wilson } from './intervals.js';
 
 /** One question, answered once and scored. */
 export interface EvaluationRecord {
+  /** The set that the question is of. */
   readonly dataset: string;
+  /** Unique within its set. */
   readonly questionId: string;
   /** What was asked: an id alone may name another question in another sample, world or version of a set. */
   readonly questionText: string;
@@ -21,6 +23,7 @@ export interface EvaluationRecord {
   readonly exactMatch: number;
   /** 0 to 1, by the set's own rule (`f1RuleOf`). */
   readonly f1: number;
+  /** Searches that were asked for. */
   readonly searches: number;
   /** Of these, those that failed; absent where none did. */
   readonly failedSearches?: number;
@@ -28,7 +31,9 @@ export interface EvaluationRecord {
   readonly searchR1Score?: number;
 }
 
+/** One set's scores. */
 export interface BenchmarkSummary {
+  /** Its name. */
   readonly dataset: string;
   /** Questions. */
   readonly n: number;
@@ -44,6 +49,7 @@ export interface BenchmarkSummary {
   readonly searchR1Score?: Estimate;
 }
 
+/** All sets' scores, and their means: of sets (macro, as papers report) and of questions. */
 export interface Summary {
   /** In the order in which the sets first occur. */
   readonly sets: readonly BenchmarkSummary[];
@@ -53,20 +59,25 @@ export interface Summary {
   readonly questionMean: Estimate;
   /** Plain mean of the sets' F1, and F1 over all questions alike, with intervals of the same kinds. */
   readonly macroF1: Estimate;
+  /** Mean F1 over all questions. */
   readonly questionF1: Estimate;
   /** Mean searches over all questions alike. */
   readonly searches: number;
   /** Plain mean of the sets' searches a question, and searches over all questions alike, with their intervals. */
   readonly macroSearches: Estimate;
+  /** Mean searches over all questions. */
   readonly questionSearches: Estimate;
   /** Plain mean of the sets' `searchR1Score`, and that of all questions alike, where every record tells. */
   readonly macroSearchR1Score?: Estimate;
+  /** Mean over all questions, where there is one. */
   readonly questionSearchR1Score?: Estimate;
   /** Searches that failed, of all; answers that lack their passages are among the wrong ones. */
   readonly failedSearches: number;
+  /** Questions in all. */
   readonly n: number;
 }
 
+/** How sure an interval is, and what it may reach. */
 export interface IntervalOptions {
   /** Coverage of the intervals. Default 0.95. */
   readonly confidence?: number;
@@ -80,6 +91,23 @@ const INTERVAL_OPTIONS: readonly (keyof IntervalOptions)[] = ['confidence', 'max
  * Sums up one system's records, each question once.
  *
  * @throws Error on no records, on a question that occurs twice in one set, and on a score or count out of its range.
+ *
+ * @example
+ * ```ts
+ * import { type EvaluationRecord, summarize } from 'search-e1/benchmarks';
+ *
+ * const record = (dataset: string, i: number, exactMatch: number): EvaluationRecord => ({
+ *   dataset,
+ *   questionId: `${i}`,
+ *   questionText: `question ${i}`,
+ *   exactMatch,
+ *   f1: exactMatch,
+ *   searches: 2,
+ * });
+ * const { macroMean, questionMean } = summarize([record('nq', 1, 1), record('popqa', 1, 0), record('popqa', 2, 0), record('popqa', 3, 0)]);
+ * macroMean.value; // 0.5
+ * questionMean.value; // 0.25
+ * ```
  */
 export function summarize(records: readonly EvaluationRecord[], options: IntervalOptions = {}): Summary {
   checkOptions('summarize', options, INTERVAL_OPTIONS);
@@ -142,6 +170,7 @@ export interface PairedDifference {
   readonly macroSearchDifference: Estimate;
   /** Questions only A, and only B, answered right. */
   readonly onlyA: number;
+  /** The same the other way round. */
   readonly onlyB: number;
   /** Two-sided McNemar test of onlyA = onlyB: exact binomial up to 1,000 discordant questions, normal with continuity correction beyond. */
   readonly pValue: number;
@@ -152,6 +181,17 @@ export interface PairedDifference {
  * differences than two separate intervals do.
  *
  * @throws Error where the two were not scored on the same questions: the same ids, and under each id the same text.
+ *
+ * @example
+ * ```ts
+ * import { compareSystems, type EvaluationRecord } from 'search-e1/benchmarks';
+ *
+ * const answers = (scores: readonly number[]): EvaluationRecord[] =>
+ *   scores.map((exactMatch, i) => ({ dataset: 'nq', questionId: `${i}`, questionText: `question ${i}`, exactMatch, f1: exactMatch, searches: 1 }));
+ * const { difference, onlyA, onlyB } = compareSystems(answers([1, 1, 1, 0]), answers([1, 0, 0, 0]));
+ * difference.value; // -0.5
+ * [onlyA, onlyB]; // [ 2, 0 ]
+ * ```
  */
 export function compareSystems(
   a: readonly EvaluationRecord[],

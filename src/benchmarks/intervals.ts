@@ -9,12 +9,17 @@
  */
 import { errorFunction, probit } from 'simple-statistics';
 
+/** Two ends. */
 export interface Interval {
+  /** The lower end. */
   readonly low: number;
+  /** The upper end. */
   readonly high: number;
 }
 
+/** A value and how sure it is. */
 export interface Estimate extends Interval {
+  /** The mean or share itself, which need not be the middle. */
   readonly value: number;
 }
 
@@ -25,6 +30,14 @@ export interface Estimate extends Interval {
  * and misses (Bhatia and Davis 2000, American Mathematical Monthly 107), so the interval is at worst wider than it need be.
  *
  * @throws RangeError where the arguments are no share, or `confidence` does not lie between 0 and 1.
+ *
+ * @example
+ * ```ts
+ * import { wilson } from 'search-e1/benchmarks';
+ *
+ * const { value, low, high } = wilson(0, 10); // nothing right of ten: still no zero width
+ * [value, low, high.toFixed(2)]; // [ 0, 0, '0.28' ]
+ * ```
  */
 export function wilson(successes: number, n: number, confidence = 0.95): Estimate {
   if (!(n > 0) || !(successes >= 0) || !(successes <= n))
@@ -45,6 +58,15 @@ export function wilson(successes: number, n: number, confidence = 0.95): Estimat
  * Statistics 37: (b - c) / (n + 2) with one more question each that only one system answers); of counts the same idea, which is Agresti and Coull's (1998).
  *
  * @throws RangeError where there is no value, or one outside the bounds.
+ *
+ * @example
+ * ```ts
+ * import { adjustedWald } from 'search-e1/benchmarks';
+ *
+ * const { value, low, high } = adjustedWald([0.5, 1, 0, 0.5], [0, 1]); // F1 of four questions, each between 0 and 1
+ * value; // 0.5
+ * low < value && value < high; // true
+ * ```
  */
 export function adjustedWald(values: readonly number[], [low, high]: readonly [number, number], confidence = 0.95): Estimate {
   const outside = values.find((value) => !(value >= low && value <= high));
@@ -63,6 +85,13 @@ export function adjustedWald(values: readonly number[], [low, high]: readonly [n
  * Statistics in Medicine 27). One estimate keeps its interval. Default weights: all alike.
  *
  * @throws RangeError where there is no estimate, or not one positive weight for each.
+ *
+ * @example
+ * ```ts
+ * import { weightedMean, wilson } from 'search-e1/benchmarks';
+ *
+ * weightedMean([wilson(1, 2), wilson(3, 4)]).value; // 0.625
+ * ```
  */
 export function weightedMean(estimates: readonly Estimate[], weights: readonly number[] = estimates.map(() => 1)): Estimate {
   if (estimates.length === 0 || weights.length !== estimates.length || !weights.every((weight) => weight > 0))
@@ -80,7 +109,16 @@ export function weightedMean(estimates: readonly Estimate[], weights: readonly n
   };
 }
 
-/** Two-sided p of `a` and `b` discordant pairs if both were equally likely (McNemar): exact binomial up to 1,000, normal with continuity correction beyond. */
+/**
+ * Two-sided p of `a` and `b` discordant pairs if both were equally likely (McNemar): exact binomial up to 1,000, normal with continuity correction beyond.
+ *
+ * @example
+ * ```ts
+ * import { mcNemar } from 'search-e1/benchmarks';
+ *
+ * mcNemar(5, 0); // 0.0625
+ * ```
+ */
 export function mcNemar(a: number, b: number): number {
   if (!(Number.isInteger(a) && Number.isInteger(b) && a >= 0 && b >= 0))
     throw new RangeError(`mcNemar: expected two counts, got ${a} and ${b}`);

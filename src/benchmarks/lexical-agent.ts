@@ -28,22 +28,29 @@ import {
 
 /** One turn in the protocol's words: what the agent wrote, and what the search put in after it. */
 export interface LexicalTurn {
+  /** What it wrote: a thought and a query, or a thought and the answer. */
   readonly own: string;
+  /** What the search brought; absent in the last turn. */
   readonly observation?: string;
 }
 
+/** What the agent did for one question. */
 export interface LexicalEpisode {
+  /** In order; the last answers. */
   readonly turns: readonly LexicalTurn[];
   /** The whole episode after the prompt: own text and observations in order. */
   readonly text: string;
+  /** Searches that were asked for. */
   readonly searches: number;
   /** Of these, those that failed: an episode goes on without their passages. */
   readonly failedSearches: number;
+  /** Its answer; empty where it found none. */
   readonly answer: string;
   /** Which plan gave the answer. */
   readonly plan: 'compare' | 'follow' | 'rank';
 }
 
+/** How far the agent goes. */
 export interface LexicalAgentOptions {
   /** Searches before it must answer. Default 4 (Search-R1). */
   readonly maxSearches?: number;
@@ -53,7 +60,20 @@ export interface LexicalAgentOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Answers one question. */
+/**
+ * Answers one question.
+ *
+ * @example
+ * ```ts
+ * import { runLexicalAgent } from 'search-e1/benchmarks';
+ * import { createSearcher } from 'search-e1/search';
+ *
+ * const searcher = createSearcher([{ id: '1', title: 'Eiffel Tower', text: 'The Eiffel Tower was designed by Gustave Eiffel in Paris.' }]);
+ * const { answer, searches } = await runLexicalAgent('Who designed the Eiffel Tower?', searcher);
+ * answer; // 'Gustave Eiffel in Paris'
+ * searches > 0; // true
+ * ```
+ */
 export async function runLexicalAgent(question: string, searcher: Searcher, options: LexicalAgentOptions = {}): Promise<LexicalEpisode> {
   checkText('runLexicalAgent', 'question', question);
   checkObject('runLexicalAgent', 'searcher', searcher, ['search']); // without one every search would count as failed

@@ -9,11 +9,15 @@ import type { EvaluationRecord } from './evaluate.js';
 import { asked, scoredF1 } from './evaluate-policy.js';
 import { type LexicalAgentOptions, type LexicalEpisode, runLexicalAgent } from './lexical-agent.js';
 
+/** A question's scores with the episode that earned them. */
 export interface LexicalRecord extends EvaluationRecord {
+  /** As it was asked. */
   readonly question: Question;
+  /** What the agent did. */
   readonly episode: LexicalEpisode;
 }
 
+/** How far the agent goes, and who hears of it. */
 export interface LexicalEvaluationOptions extends LexicalAgentOptions {
   /** Called after each question. */
   readonly onProgress?: (done: number, total: number) => void;
@@ -22,6 +26,16 @@ export interface LexicalEvaluationOptions extends LexicalAgentOptions {
 /**
  * Runs the agent on each question and scores it. The agent sees the question's text only; the gold answers are read here, afterwards.
  * Some 20 questions a second on a corpus of 24,000 passages.
+ *
+ * @example
+ * ```ts
+ * import { evaluateLexicalAgent, summarize } from 'search-e1/benchmarks';
+ * import { createSearcher } from 'search-e1/search';
+ *
+ * const searcher = createSearcher([{ id: '1', title: 'Eiffel Tower', text: 'The Eiffel Tower was designed by Gustave Eiffel in Paris.' }]);
+ * const question = { id: '1', dataset: 'own', question: 'Who designed the Eiffel Tower?', goldenAnswers: ['Gustave Eiffel'] };
+ * summarize(await evaluateLexicalAgent([question], searcher)).n; // 1
+ * ```
  */
 export async function evaluateLexicalAgent(
   questions: readonly Question[],

@@ -27,8 +27,22 @@ type QuestionLine = Awaited<ReturnType<typeof questionLine>>;
 /**
  * All questions of a JSONL file, plain or gzip, `dataset` written into each.
  *
- * Throws once, with every bad line counted (the first 20 in words): not JSON, a missing or wrong field, an id seen before. Throws at once where a limit is exceeded:
+ * Throws once, with every bad line counted (the first 20 in words): not JSON, a missing or wrong field, an id seen before. Throws at once where a limit is
+ * exceeded:
  * `maxBytes` is 4 GiB by default (HotpotQA's 90,447 training questions with their contexts take half of one).
+ *
+ * @example
+ * ```ts
+ * import { mkdtemp, writeFile } from 'node:fs/promises';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { loadQuestions } from 'search-e1/benchmarks';
+ *
+ * const path = join(await mkdtemp(join(tmpdir(), 'questions-')), 'own.jsonl');
+ * await writeFile(path, '{"id": "a", "question": "who is Ada ?", "golden_answers": ["Ada Lovelace"]}\n');
+ * const [{ id, goldenAnswers }] = await loadQuestions(path, 'own');
+ * [id, goldenAnswers]; // [ 'a', [ 'Ada Lovelace' ] ]
+ * ```
  */
 export async function loadQuestions(path: string, dataset: string, options: ReadLinesOptions = {}): Promise<Question[]> {
   checkPath('loadQuestions', path);
@@ -64,7 +78,17 @@ export async function loadQuestions(path: string, dataset: string, options: Read
   return questions;
 }
 
-/** The sample of a benchmark shipped with the package. */
+/**
+ * The sample of a benchmark shipped with the package.
+ *
+ * @example
+ * ```ts
+ * import { loadBenchmark } from 'search-e1/benchmarks';
+ *
+ * const questions = await loadBenchmark('bamboogle');
+ * questions[0].dataset; // 'bamboogle'
+ * ```
+ */
 export async function loadBenchmark(name: BenchmarkName): Promise<Question[]> {
   checkChoice('loadBenchmark', 'name', name, benchmarkNames);
   return loadQuestions(datasetPath('benchmarks', `${name}.jsonl`), name);

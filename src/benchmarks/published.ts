@@ -6,8 +6,11 @@
  */
 import { type BenchmarkName, benchmarkNames } from './benchmark-names.js';
 
+/** A system's row of a published table. */
 export interface PublishedRow {
+  /** As its paper names it. */
   readonly system: string;
+  /** The language model below it. */
   readonly model: string;
   /** Points, in the papers' order of sets; null where none was published. */
   readonly exactMatch: Readonly<Record<BenchmarkName, number | null>>;
@@ -18,12 +21,15 @@ export interface PublishedRow {
    * cells are from general knowledge and only checked against the published average.
    */
   readonly status: 'published' | 'derived' | 'partly recalled';
+  /** Where it is published. */
   readonly source: string;
+  /** What to know before comparing. */
   readonly note?: string;
 }
 
 const SEARCH_R1 = 'Search-R1, arXiv 2503.09516v5';
 
+/** Exact match of systems by their papers, the paper's own among them. */
 export const publishedRows: readonly PublishedRow[] = [
   row('Direct answer', 'Qwen2.5-3B-Instruct', [10.6, 28.8, 10.8, 14.9, 24.4, 2.0, 2.4], 13.4, 'published', `${SEARCH_R1}, Table 2`),
   row('RAG', 'Qwen2.5-3B-Instruct', [34.8, 54.4, 38.7, 25.5, 22.6, 4.7, 8.0], 27.0, 'published', `${SEARCH_R1}, Table 2`),
@@ -54,14 +60,19 @@ export const publishedRows: readonly PublishedRow[] = [
 
 /** A published recall row, in points (HippoRAG, arXiv 2405.14831, Table 2: 1,000 questions a set). */
 export interface PublishedRecall {
+  /** As its paper names it. */
   readonly system: string;
+  /** One of the three sets that come with their own passages. */
   readonly dataset: 'hotpotqa' | '2wikimultihopqa' | 'musique';
+  /** Recall of the supporting passages among the first two, in percent. */
   readonly recall2: number;
+  /** The same among the first five. */
   readonly recall5: number;
   /** Passages in the corpus searched. */
   readonly passages: number;
 }
 
+/** Recall of retrievers by their papers, for comparison. */
 export const publishedRecall: readonly PublishedRecall[] = [
   { system: 'BM25', dataset: 'hotpotqa', recall2: 55.4, recall5: 72.2, passages: 9_221 },
   { system: 'BM25', dataset: '2wikimultihopqa', recall2: 51.8, recall5: 61.9, passages: 6_119 },

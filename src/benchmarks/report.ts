@@ -8,7 +8,9 @@ import { type PublishedRow, publishedRows } from './published.js';
 
 /** One line of the per-set table. */
 export interface SetRow {
+  /** The set's name. */
   readonly set: string;
+  /** Questions. */
   readonly n: number;
   /** Exact match in points, one decimal. */
   readonly em: number;
@@ -22,7 +24,18 @@ export interface SetRow {
   readonly searchR1?: number;
 }
 
-/** Our sets, then the macro mean and the question-weighted mean. */
+/**
+ * Our sets, then the macro mean and the question-weighted mean.
+ *
+ * @example
+ * ```ts
+ * import { rowsBySet, summarize } from 'search-e1/benchmarks';
+ *
+ * const records = [1, 0].map((exactMatch, i) => ({ dataset: 'nq', questionId: `${i}`, questionText: `question ${i}`, exactMatch, f1: exactMatch, searches: 1 }));
+ * const [{ set, n, em }] = rowsBySet(summarize(records));
+ * [set, n, em]; // [ 'NQ', 2, 50 ]
+ * ```
+ */
 export function rowsBySet(summary: Summary): SetRow[] {
   const { n, macroMean, macroF1, macroSearches, macroSearchR1Score, questionMean, questionF1, questionSearches, questionSearchR1Score } =
     summary;
@@ -45,6 +58,7 @@ const setRow = (set: string, n: number, em: Estimate, f1: Estimate, searches: Es
 
 /** One line of the table by types of question. */
 export interface TypeRow extends SetRow {
+  /** Of the questions. */
   readonly type: string;
 }
 
@@ -52,6 +66,14 @@ export interface TypeRow extends SetRow {
  * Each set split by `typeOf` its questions, then the macro mean and the question-weighted mean over the sets.
  *
  * A set's mean hides what its types share out: half of all comparisons are right by guessing. Default: the record's own type.
+ *
+ * @example
+ * ```ts
+ * import { rowsByType } from 'search-e1/benchmarks';
+ *
+ * const records = ['bridge', 'comparison'].map((type, i) => ({ dataset: 'hotpotqa', questionId: `${i}`, questionText: `question ${i}`, type, exactMatch: i, f1: i, searches: 1 }));
+ * rowsByType(records).map(({ type, em }) => `${type} ${em}`); // [ 'bridge 0', 'comparison 100', 'all 50', 'all 50' ]
+ * ```
  */
 export function rowsByType<R extends EvaluationRecord>(
   records: readonly R[],
@@ -81,8 +103,11 @@ export function rowsByType<R extends EvaluationRecord>(
 
 /** One line of the comparison across systems: exact match in points a set, null where there is none. */
 export interface SystemRow {
+  /** Its name. */
   readonly system: string;
+  /** Whether the row was measured here, or where its numbers are from. */
   readonly status: 'measured here' | PublishedRow['status'];
+  /** Exact match by set, in percent; null where it was not published or not asked. */
   readonly sets: Readonly<Record<BenchmarkName, number | null>>;
   /** Macro mean in points; null for a measurement that lacks one of the seven sets. */
   readonly average: number | null;
@@ -93,7 +118,18 @@ export interface SystemRow {
   readonly questionWeighted: number | null;
 }
 
-/** Our measurement first, then the published rows for `model` sizes that match `filter` (default: all). */
+/**
+ * Our measurement first, then the published rows for `model` sizes that match `filter` (default: all).
+ *
+ * @example
+ * ```ts
+ * import { rowsBySystem, summarize } from 'search-e1/benchmarks';
+ *
+ * const records = [1, 0].map((exactMatch, i) => ({ dataset: 'nq', questionId: `${i}`, questionText: `question ${i}`, exactMatch, f1: exactMatch, searches: 1 }));
+ * const rows = rowsBySystem('mine', summarize(records), ({ system }) => system.startsWith('Search-R1'));
+ * rows.find(({ status }) => status === 'measured here')?.system; // 'mine'
+ * ```
+ */
 export function rowsBySystem(system: string, summary: Summary, filter: (row: PublishedRow) => boolean = () => true): SystemRow[] {
   const measured = new Map(summary.sets.map((set) => [set.dataset, points(set.exactMatch.value)]));
   const complete = benchmarkNames.every((name) => measured.has(name)) && summary.sets.length === benchmarkNames.length;

@@ -11,6 +11,7 @@ import { printable } from './printable.js';
 
 /** Data by mime type: text as it is, images in base64, `application/...+json` as an object. `text/plain` is what is shown where nothing else can be. */
 export interface Bundle {
+  /** For those who see no HTML; always there. */
   readonly 'text/plain': string;
   readonly [mimeType: string]: unknown;
 }
@@ -26,19 +27,46 @@ export interface LiveOutput {
 
 type WriteDisplayData = (message: { data: object; metadata: object; transient: { display_id?: string } }, update?: boolean) => void;
 
-/** Shows a bundle below the running cell; outside of a notebook prints its `text/plain`, in which nothing steers the terminal. */
+/**
+ * Shows a bundle below the running cell; outside of a notebook prints its `text/plain`, in which nothing steers the terminal.
+ *
+ * @example
+ * ```ts
+ * import { show } from 'search-e1/display';
+ *
+ * show({ 'text/plain': 'exact match 0.44', 'text/html': '<b>exact match</b> 0.44' });
+ * ```
+ */
 export function show(bundle: Bundle, metadata: BundleMetadata = {}): void {
   const write = writer();
   if (write) write({ data: bundle, metadata, transient: {} }, false);
   else console.log(printable(bundle['text/plain']));
 }
 
-/** HTML with its plain-text twin. The caller has escaped what came from elsewhere. */
+/**
+ * HTML with its plain-text twin. The caller has escaped what came from elsewhere.
+ *
+ * @example
+ * ```ts
+ * import { showHtml } from 'search-e1/display';
+ *
+ * showHtml('<b>0.44</b>', '0.44');
+ * ```
+ */
 export function showHtml(html: string, text: string): void {
   show({ 'text/html': html, 'text/plain': text });
 }
 
-/** An output of the running cell that can be replaced, also after the cell has ended. Undefined outside of a notebook. */
+/**
+ * An output of the running cell that can be replaced, also after the cell has ended. Undefined outside of a notebook.
+ *
+ * @example
+ * ```ts
+ * import { liveOutput } from 'search-e1/display';
+ *
+ * liveOutput(); // undefined
+ * ```
+ */
 export function liveOutput(): LiveOutput | undefined {
   const write = writer();
   if (!write) return undefined;
@@ -66,10 +94,28 @@ export function untilShown<T>(work: Promise<T>): Promise<T> {
   return work;
 }
 
-/** True inside a cell of a tslab notebook. */
+/**
+ * True inside a cell of a tslab notebook.
+ *
+ * @example
+ * ```ts
+ * import { inNotebook } from 'search-e1/display';
+ *
+ * inNotebook(); // false
+ * ```
+ */
 export const inNotebook = (): boolean => writer() !== undefined;
 
-/** Text made safe for HTML, inside of elements and of quoted attributes. */
+/**
+ * Text made safe for HTML, inside of elements and of quoted attributes.
+ *
+ * @example
+ * ```ts
+ * import { escapeHtml } from 'search-e1/display';
+ *
+ * escapeHtml('<b>'); // '&#60;b&#62;'
+ * ```
+ */
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 }

@@ -20,7 +20,9 @@ export type Layout = Readonly<Record<string, unknown>>;
 
 /** What Plotly draws. JSON all through. */
 export interface Figure {
+  /** Its traces. */
   readonly data: readonly Trace[];
+  /** Its layout, with a size that is known. */
   readonly layout: Readonly<Record<string, unknown>> & { readonly width: number; readonly height: number };
 }
 
@@ -43,7 +45,17 @@ const WITHOUT_AXES = new Set([
   'scatterternary',
 ]);
 
-/** A figure from traces and a layout. @throws Error when an axis has no title, or one of several traces no name. */
+/**
+ * A figure from traces and a layout. @throws Error when an axis has no title, or one of several traces no name.
+ *
+ * @example
+ * ```ts
+ * import { plot } from 'search-e1/display';
+ *
+ * const { layout } = plot([{ x: [1, 2], y: [0.3, 0.4], name: 'exact match' }], { title: 'Reward', xaxis: 'step', yaxis: 'exact match (0 to 1)' });
+ * layout.width > 0; // true
+ * ```
+ */
 export function plot(traces: readonly Trace[], layout: Layout = {}): Figure {
   if (!Array.isArray(traces)) throw new TypeError(`plot: expected a list of traces, got ${described(traces)}`);
   if (traces.length === 0) throw new Error('plot: expected at least one trace, got none.');

@@ -11,6 +11,14 @@ let current: AbortController | undefined;
  * A signal that aborts at the next SIGINT; to be given to loops, `await grpo({ ..., signal: interruptSignal() })`.
  *
  * All calls before an interrupt share one signal; the next call after it gets a fresh one. In a terminal a second Ctrl-C ends the program.
+ *
+ * @example
+ * ```ts
+ * import { interruptSignal } from 'search-e1/display';
+ *
+ * const signal = interruptSignal(); // aborted when the notebook's cell is interrupted
+ * signal.aborted; // false
+ * ```
  */
 export function interruptSignal(): AbortSignal {
   if (!current) {

@@ -8,6 +8,7 @@ import { figurePng } from './still-picture.js';
 /** Milliseconds between two drawings, at least: each sends the whole figure. */
 const INTERVAL = 100;
 
+/** A plot that grows while work goes on. */
 export interface LivePlot {
   /** Draws these traces in place of the last ones, ten times a second at most. Front ends that know Plotly redraw; others wait for `finish`. */
   update(traces: readonly Trace[]): void;
@@ -21,6 +22,15 @@ export interface LivePlot {
  *     const curves = livePlot({ xaxis: 'step', yaxis: 'exact match (0 to 1)' });
  *     for (...) curves.update([{ x: steps, y: reward, name: 'reward' }]);
  *     await curves.finish();
+ *
+ * @example
+ * ```ts
+ * import { livePlot } from 'search-e1/display';
+ *
+ * const live = livePlot({ title: 'Reward', xaxis: 'step', yaxis: 'exact match (0 to 1)' });
+ * live.update([{ y: [0.3] }]);
+ * typeof live.finish; // 'function'
+ * ```
  */
 export function livePlot(layout: Layout): LivePlot {
   checkObject('livePlot', 'layout', layout);

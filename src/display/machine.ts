@@ -9,17 +9,27 @@ import { escapeHtml, showHtml } from './bundle.js';
 import { duration } from './progress.js';
 import { type Row, tableHtml, tableText } from './table.js';
 
-/** Which uses of a model fit into a backend's memory. */
+/**
+ * Whether a model fits this machine.
+ *
+ * Which uses of a model fit into a backend's memory.
+ */
 export interface ModelFit {
+  /** Its name. */
   readonly model: string;
+  /** What it takes. */
   readonly size: ModelSize;
+  /** The one that is reckoned with. */
   readonly backend: string;
+  /** Whether it can write here. */
   readonly writing: boolean;
   /** With matrices kept in 16 bits. */
   readonly writingHalf: boolean;
+  /** Whether an adapter of it can be trained here. */
   readonly adapter: boolean;
   /** Beside frozen matrices kept in 16 bits. */
   readonly adapterHalf: boolean;
+  /** Whether all its weights can. */
   readonly whole: boolean;
   /** How long a step takes at the backend's measured speed; none where it was not measured. */
   readonly seconds?: StepSeconds;
@@ -54,7 +64,18 @@ const QWEN25: Readonly<Record<string, PolicyConfig>> = Object.fromEntries(
   Object.entries(qwen25Configs).map(([size, config]) => [`Qwen2.5-${size.toUpperCase()}`, config]),
 );
 
-/** Each model on each backend that starts and says how much memory it has. A weight larger than a tensor may be fits nowhere. */
+/**
+ * Each model on each backend that starts and says how much memory it has. A weight larger than a tensor may be fits nowhere.
+ *
+ * @example
+ * ```ts
+ * import { modelFits } from 'search-e1/display';
+ *
+ * const gibibyte = 2 ** 30;
+ * const machine = { processor: 'A processor', cores: 2, memory: 8 * gibibyte, free: 4 * gibibyte, cards: [], backends: [{ name: 'simd' as const, memory: 4 * gibibyte }], chosen: 'simd' as const, why: 'it starts' };
+ * modelFits(machine).map(({ model, writing }) => `${model} ${writing}`)[0]; // 'Qwen2.5-0.5B true'
+ * ```
+ */
 export function modelFits({ backends }: Inspection, models: Readonly<Record<string, PolicyConfig>> = QWEN25): readonly ModelFit[] {
   return backends.flatMap(({ name, memory, speed, largestTensor = Number.POSITIVE_INFINITY }) =>
     memory
@@ -73,7 +94,18 @@ export function modelFits({ backends }: Inspection, models: Readonly<Record<stri
   );
 }
 
-/** The inspection as lines of text. */
+/**
+ * The inspection as lines of text.
+ *
+ * @example
+ * ```ts
+ * import { machineText } from 'search-e1/display';
+ *
+ * const gibibyte = 2 ** 30;
+ * const machine = { processor: 'A processor', cores: 2, memory: 8 * gibibyte, free: 4 * gibibyte, cards: [], backends: [{ name: 'simd' as const, memory: 4 * gibibyte }], chosen: 'simd' as const, why: 'it starts' };
+ * machineText(machine).includes('A processor'); // true
+ * ```
+ */
 export function machineText(inspection: Inspection, fits: readonly ModelFit[] = modelFits(inspection)): string {
   const { cards, backends } = inspection;
   return [
@@ -89,7 +121,17 @@ export function machineText(inspection: Inspection, fits: readonly ModelFit[] = 
   ].join('\n');
 }
 
-/** Shows the inspection below the running cell, with what fits on the backend that is taken; prints it elsewhere. */
+/**
+ * Shows the inspection below the running cell, with what fits on the backend that is taken; prints it elsewhere.
+ *
+ * @example
+ * ```ts
+ * import { showMachine } from 'search-e1/display';
+ *
+ * const gibibyte = 2 ** 30;
+ * showMachine({ processor: 'A processor', cores: 2, memory: 8 * gibibyte, free: 4 * gibibyte, cards: [], backends: [{ name: 'simd' as const, memory: 4 * gibibyte }], chosen: 'simd', why: 'it starts' });
+ * ```
+ */
 export function showMachine(
   inspection: Inspection,
   fits: readonly ModelFit[] = modelFits(inspection).filter(({ backend }) => backend === inspection.chosen),

@@ -4,6 +4,7 @@ import { checkNumber } from '../number-setting.js';
 import { escapeHtml, liveOutput } from './bundle.js';
 import { printableLine } from './printable.js';
 
+/** What is counted. */
 export interface ProgressOptions {
   /** What is being done, such as `GRPO`. */
   readonly label: string;
@@ -15,6 +16,7 @@ export interface ProgressOptions {
   readonly interval?: number;
 }
 
+/** A bar with time left, or lines of text where none can be drawn. */
 export interface Progress {
   /** `done` steps are done; `note` says how it stands, such as `reward 0.31`. */
   update(done: number, note?: string): void;
@@ -24,6 +26,18 @@ export interface Progress {
 
 const OPTIONS: readonly (keyof ProgressOptions)[] = ['label', 'total', 'unit', 'interval'];
 
+/**
+ * Begins a bar; it is drawn at most once an interval.
+ *
+ * @example
+ * ```ts
+ * import { progress } from 'search-e1/display';
+ *
+ * const bar = progress({ label: 'GRPO', total: 2, unit: 'steps' });
+ * bar.update(1, 'exact match 0.44');
+ * bar.finish();
+ * ```
+ */
 export function progress(options: ProgressOptions): Progress {
   checkOptions('progress', options, OPTIONS);
   const { label, total, unit = 'steps', interval } = options;
@@ -78,7 +92,18 @@ export function progress(options: ProgressOptions): Progress {
   };
 }
 
-/** The items one by one, with a progress line; the line ends when the loop does, early or not. */
+/**
+ * The items one by one, with a progress line; the line ends when the loop does, early or not.
+ *
+ * @example
+ * ```ts
+ * import { tracked } from 'search-e1/display';
+ *
+ * let sum = 0;
+ * for (const step of tracked([1, 2, 3], { label: 'steps' })) sum += step;
+ * sum; // 6
+ * ```
+ */
 export function tracked<T>(items: readonly T[], options: Omit<ProgressOptions, 'total'>): Generator<T, void, void> {
   if (!Array.isArray(items)) throw new TypeError(`tracked: expected a list, got ${described(items)}`);
   checkOptions(
@@ -101,7 +126,16 @@ function* oneByOne<T>(items: readonly T[], options: Omit<ProgressOptions, 'total
   }
 }
 
-/** Seconds for people: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`. */
+/**
+ * Seconds for people: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`.
+ *
+ * @example
+ * ```ts
+ * import { duration } from 'search-e1/display';
+ *
+ * duration(75); // '1 min 15 s'
+ * ```
+ */
 export function duration(seconds: number): string {
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);

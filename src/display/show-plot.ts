@@ -9,6 +9,13 @@ import { figurePng } from './still-picture.js';
  * Shows a figure, or traces with a layout, below the running cell. Outside of a notebook prints one line.
  *
  *     await showPlot([{ x: steps, y: reward, name: 'GRPO' }], { xaxis: 'step', yaxis: 'exact match (0 to 1)' });
+ *
+ * @example
+ * ```ts
+ * import { showPlot } from 'search-e1/display';
+ *
+ * await showPlot([{ y: [0.3, 0.4] }], { title: 'Reward', xaxis: 'step', yaxis: 'exact match (0 to 1)' });
+ * ```
  */
 export function showPlot(figure: Figure | readonly Trace[], layout?: Layout): Promise<void> {
   return untilShown(draw(figure, layout));

@@ -12,12 +12,23 @@ import { type Figure, forPlotly, PLOTLY_CONFIG } from './figure.js';
 import { optionalPackage, packageFolder } from './optional-package.js';
 import { layOutText, type MeasuredWindow } from './text-layout.js';
 
+/** How large the picture is. */
 export interface PngOptions {
   /** Pixels of the picture a pixel of the layout; default 1, because JupyterLab and GitHub show pictures pixel by pixel. Print wants 2 or more. */
   readonly scale?: number;
 }
 
-/** The figure as a PNG file's bytes. The first call loads plotly.js (about 3 s), later ones take about 0.3 s. */
+/**
+ * The figure as a PNG file's bytes. The first call loads plotly.js (about 3 s), later ones take about 0.3 s.
+ *
+ * @example
+ * ```ts
+ * import { figurePng, plot } from 'search-e1/display';
+ *
+ * const png = await figurePng(plot([{ y: [0.3, 0.4] }], { xaxis: 'step', yaxis: 'exact match (0 to 1)' }));
+ * png[1] === 0x50; // true
+ * ```
+ */
 export async function figurePng(figure: Figure, options: PngOptions = {}): Promise<Uint8Array> {
   checkOptions('figurePng', options, ['scale'] satisfies (keyof PngOptions)[]);
   const { scale = 1 } = options;

@@ -13,10 +13,13 @@ export type Row = Readonly<Record<string, unknown>> | ReadonlyMap<string, unknow
 
 /** As much of a danfo.js `DataFrame` or `Series` as a table needs: values by row, or one by one under a single column. */
 export interface DataFrameLike {
+  /** Their names. */
   readonly columns: readonly string[];
+  /** Rows of values, as danfo keeps them. */
   readonly values: unknown;
 }
 
+/** What is shown of the rows. */
 export interface TableOptions {
   /** Which columns, in which order; default all, in the order they first appear. */
   readonly columns?: readonly string[];
@@ -28,12 +31,30 @@ export interface TableOptions {
   readonly maxRows?: number;
 }
 
-/** Shows a table below the running cell; prints it elsewhere. */
+/**
+ * Shows a table below the running cell; prints it elsewhere.
+ *
+ * @example
+ * ```ts
+ * import { table } from 'search-e1/display';
+ *
+ * table([{ set: 'nq', em: 0.44 }], { digits: 2 });
+ * ```
+ */
 export function table(data: readonly Row[] | DataFrameLike, options: TableOptions = {}): void {
   showHtml(tableHtml(data, options), tableText(data, options));
 }
 
-/** The table as HTML; every cell is escaped. */
+/**
+ * The table as HTML; every cell is escaped.
+ *
+ * @example
+ * ```ts
+ * import { tableHtml } from 'search-e1/display';
+ *
+ * tableHtml([{ set: '<nq>' }]).includes('<nq>'); // false
+ * ```
+ */
 export function tableHtml(data: readonly Row[] | DataFrameLike, options: TableOptions = {}): string {
   const { columns, cells, numeric, more } = layOut(data, options);
   const align = (column: number) => ` style="text-align:${numeric[column] ? 'right' : 'left'}"`;
@@ -49,7 +70,16 @@ ${body}
 </tbody></table>`;
 }
 
-/** The table as lines of text, columns two spaces apart. */
+/**
+ * The table as lines of text, columns two spaces apart.
+ *
+ * @example
+ * ```ts
+ * import { tableText } from 'search-e1/display';
+ *
+ * tableText([{ set: 'nq', em: 0.444 }], { digits: 2 }).includes('0.44'); // true
+ * ```
+ */
 export function tableText(data: readonly Row[] | DataFrameLike, options: TableOptions = {}): string {
   const { columns, cells, numeric, more } = layOut(data, options);
   const widths = columns.map((name, column) => cells.reduce((width, row) => Math.max(width, row[column].length), name.length));

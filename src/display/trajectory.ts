@@ -12,6 +12,7 @@ import { printable } from './printable.js';
 
 /** One number a token of `Trajectory.tokens`, such as an advantage or a token's KL; those of tokens that are not own are not shown. */
 export interface TokenValues {
+  /** One a token. */
   readonly values: ArrayLike<number>;
   /** What the numbers are, with their unit: `log p (nats)`. */
   readonly name: string;
@@ -19,6 +20,7 @@ export interface TokenValues {
   readonly range?: readonly [number, number];
 }
 
+/** What is shown beside the text. */
 export interface TrajectoryOptions {
   /** Tints own tokens. */
   readonly values?: TokenValues;
@@ -28,17 +30,46 @@ export interface TrajectoryOptions {
 
 /** A trajectory beside others of its question, and why it is there. */
 export interface Sibling extends TrajectoryOptions {
+  /** The attempt. */
   readonly trajectory: Trajectory;
 }
 
-/** Shows one trajectory below the running cell; prints it elsewhere. */
+/**
+ * Shows one trajectory below the running cell; prints it elsewhere.
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, openEngine, rollout, tinypedia } from 'search-e1';
+ * import { showTrajectory } from 'search-e1/display';
+ *
+ * const { passages, train } = tinypedia(1);
+ * const engine = await openEngine();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const [trajectory] = await rollout(engine, environment, train.slice(0, 1), { temperature: 0 });
+ * showTrajectory(trajectory, engine.tokenizer, { heading: 'greedy' });
+ * ```
+ */
 export function showTrajectory(trajectory: Trajectory, tokenizer: Tokenizer, options: TrajectoryOptions = {}): void {
   checkObject('showTrajectory', 'trajectory', trajectory, ['question', 'tokens', 'own']);
   checkObject('showTrajectory', 'tokenizer', tokenizer, ['decode']);
   showHtml(trajectoryHtml(trajectory, tokenizer, options), trajectoryText(trajectory, tokenizer, options));
 }
 
-/** Shows siblings side by side, such as the reference and the student's attempt, each under its reason. */
+/**
+ * Shows siblings side by side, such as the reference and the student's attempt, each under its reason.
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, openEngine, rolloutGroups, tinypedia } from 'search-e1';
+ * import { showSiblings } from 'search-e1/display';
+ *
+ * const { passages, train } = tinypedia(1);
+ * const engine = await openEngine();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const [{ trajectories }] = await rolloutGroups(engine, environment, train.slice(0, 1), 2, { seed: 1 });
+ * showSiblings(trajectories.map((trajectory) => ({ trajectory })), engine.tokenizer);
+ * ```
+ */
 export function showSiblings(siblings: readonly Sibling[], tokenizer: Tokenizer): void {
   showHtml(
     siblingsHtml(siblings, tokenizer),
@@ -46,12 +77,40 @@ export function showSiblings(siblings: readonly Sibling[], tokenizer: Tokenizer)
   );
 }
 
-/** See `showTrajectory`. A self-contained piece of HTML without scripts. */
+/**
+ * See `showTrajectory`. A self-contained piece of HTML without scripts.
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, openEngine, rollout, tinypedia } from 'search-e1';
+ * import { trajectoryHtml } from 'search-e1/display';
+ *
+ * const { passages, train } = tinypedia(1);
+ * const engine = await openEngine();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const [trajectory] = await rollout(engine, environment, train.slice(0, 1), { temperature: 0 });
+ * trajectoryHtml(trajectory, engine.tokenizer).includes('<script'); // false
+ * ```
+ */
 export function trajectoryHtml(trajectory: Trajectory, tokenizer: Tokenizer, options: TrajectoryOptions = {}): string {
   return frame(`${question(trajectory)}${attempt(trajectory, tokenizer, options)}`);
 }
 
-/** See `showSiblings`. All must answer one question. */
+/**
+ * See `showSiblings`. All must answer one question.
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, openEngine, rolloutGroups, tinypedia } from 'search-e1';
+ * import { siblingsHtml } from 'search-e1/display';
+ *
+ * const { passages, train } = tinypedia(1);
+ * const engine = await openEngine();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const [{ trajectories }] = await rolloutGroups(engine, environment, train.slice(0, 1), 2, { seed: 1 });
+ * siblingsHtml(trajectories.map((trajectory) => ({ trajectory })), engine.tokenizer).includes('<div'); // true
+ * ```
+ */
 export function siblingsHtml(siblings: readonly Sibling[], tokenizer: Tokenizer): string {
   const ids = [...new Set(siblings.map(({ trajectory }) => trajectory.question.id))];
   if (ids.length !== 1)
@@ -64,7 +123,21 @@ export function siblingsHtml(siblings: readonly Sibling[], tokenizer: Tokenizer)
   return frame(`${question(siblings[0].trajectory)}<div style="display:flex;flex-wrap:wrap;gap:12px">${columns.join('')}</div>`);
 }
 
-/** The same as text, what the environment put in between ⟦ and ⟧. */
+/**
+ * The same as text, what the environment put in between ⟦ and ⟧.
+ *
+ * @example
+ * ```ts
+ * import { CLASSROOM_SEARCH, classroomProtocol, createSearcher, openEngine, rollout, tinypedia } from 'search-e1';
+ * import { trajectoryText } from 'search-e1/display';
+ *
+ * const { passages, train } = tinypedia(1);
+ * const engine = await openEngine();
+ * const environment = { protocol: classroomProtocol, searcher: createSearcher(passages, CLASSROOM_SEARCH) };
+ * const [trajectory] = await rollout(engine, environment, train.slice(0, 1), { temperature: 0 });
+ * trajectoryText(trajectory, engine.tokenizer).includes(train[0].question); // true
+ * ```
+ */
 export function trajectoryText(trajectory: Trajectory, tokenizer: Tokenizer, { heading }: TrajectoryOptions = {}): string {
   const body = mergeRetrieved(pieces(trajectory, tokenizer))
     // A passage that holds the mark itself could end it, and pass for own text behind it.

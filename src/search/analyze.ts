@@ -7,6 +7,7 @@
 import { stemmer } from 'stemmer';
 import { englishStopWords } from './stop-words.js';
 
+/** How text becomes terms. */
 export interface AnalysisOptions {
   /** Lower-case words left out of index and queries. Default: Lucene's English list and question words. */
   readonly stopWords?: ReadonlySet<string>;
@@ -14,6 +15,7 @@ export interface AnalysisOptions {
   readonly stem?: boolean;
 }
 
+/** Text as terms. */
 export interface Analysis {
   /** Words of a text, in order. */
   tokenize(text: string): string[];

@@ -16,7 +16,19 @@ async function corpusLine() {
 }
 type CorpusLine = Awaited<ReturnType<typeof corpusLine>>;
 
-/** One passage a non-empty line of a `.jsonl` or `.jsonl.gz` file. Throws on the first line that is no passage, naming it, and where a limit is exceeded. */
+/**
+ * One passage a non-empty line of a `.jsonl` or `.jsonl.gz` file. Throws on the first line that is no passage, naming it, and where a limit is exceeded.
+ *
+ * @example
+ * ```ts
+ * import { datasetPath } from 'search-e1';
+ * import { readCorpus } from 'search-e1/search';
+ *
+ * let passages = 0;
+ * for await (const { text } of readCorpus(datasetPath('corpora', 'musique.jsonl.gz'))) if (text.includes('river') && ++passages === 3) break; // streamed
+ * passages; // 3
+ * ```
+ */
 export async function* readCorpus(path: string, options: ReadLinesOptions = {}): AsyncGenerator<Passage> {
   const schema = await corpusLine();
   let number = 0;
@@ -29,7 +41,18 @@ export async function* readCorpus(path: string, options: ReadLinesOptions = {}):
   }
 }
 
-/** All passages of one or several corpora, in order; `maxBytes` holds for each of them and is 4 GiB by default. */
+/**
+ * All passages of one or several corpora, in order; `maxBytes` holds for each of them and is 4 GiB by default.
+ *
+ * @example
+ * ```ts
+ * import { datasetPath } from 'search-e1';
+ * import { loadCorpus } from 'search-e1/search';
+ *
+ * const [{ title }] = await loadCorpus(datasetPath('corpora', 'musique.jsonl.gz'));
+ * title.length > 0; // true
+ * ```
+ */
 export async function loadCorpus(
   ...given: readonly string[] | readonly [...paths: string[], options: ReadLinesOptions]
 ): Promise<Passage[]> {
@@ -50,7 +73,16 @@ export async function loadCorpus(
 /** Bytes of a file, unpacked, that are kept in memory without being asked. */
 export const MAX_IN_MEMORY = 4 * 2 ** 30;
 
-/** Splits `contents` into title and text. A first line without quotes is taken as it is. */
+/**
+ * Splits `contents` into title and text. A first line without quotes is taken as it is.
+ *
+ * @example
+ * ```ts
+ * import { splitContents } from 'search-e1/search';
+ *
+ * splitContents('"Eiffel Tower"\nA tower in Paris.'); // { title: 'Eiffel Tower', text: 'A tower in Paris.' }
+ * ```
+ */
 export function splitContents(contents: string): { title: string; text: string } {
   const end = contents.indexOf('\n');
   const first = end < 0 ? contents : contents.slice(0, end);

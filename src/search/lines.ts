@@ -3,6 +3,7 @@
  */
 import { DamagedArchive, streamBytes } from '../platform/files.js';
 
+/** Limits that a file from elsewhere is held to. */
 export interface ReadLinesOptions {
   /** Bytes of the longest line. Default 8 MiB; a passage of 100 words takes one kilobyte, a HotpotQA question with its contexts ten. */
   readonly maxLineBytes?: number;
@@ -19,10 +20,21 @@ const MIB = 2 ** 20;
 const RATIO_FROM = 8 * MIB;
 
 /**
- * Lines without their line feeds, the last one too where no line feed ends it; as many at a time as a piece of the file holds, so that millions of blank lines cost little. A byte order mark before the first is no part of it (RFC 8259, section 8.1).
+ * Lines without their line feeds, the last one too where no line feed ends it; as many at a time as a piece of the file holds, so that millions of blank lines
+ * cost little. A byte order mark before the first is no part of it (RFC 8259, section 8.1).
  *
  * @throws RangeError where a limit is exceeded, with the number and the option that raises it
  * @throws Error on text that is not UTF-8 and on a damaged archive, with path and line
+ *
+ * @example
+ * ```ts
+ * import { datasetPath } from 'search-e1';
+ * import { readLines } from 'search-e1/search';
+ *
+ * let count = 0;
+ * for await (const lines of readLines(datasetPath('benchmarks', 'bamboogle.jsonl'))) count += lines.filter((line) => line !== '').length;
+ * count > 50; // true
+ * ```
  */
 export async function* readLines(
   path: string,

@@ -17,6 +17,7 @@ import MiniSearch from 'minisearch';
 import { type AnalysisOptions, createAnalysis } from './analyze.js';
 import { checkSearch, type Passage, type ScoredPassage, type Searcher } from './passage.js';
 
+/** BM25's parameters, and how text becomes terms. */
 export interface SearcherOptions extends AnalysisOptions {
   /** Term frequency saturation, k of BM25. Default 1.2 (MiniSearch, Lucene); Pyserini's is 0.9. */
   readonly k1?: number;
@@ -36,6 +37,18 @@ export interface SearcherOptions extends AnalysisOptions {
  *
  * Passages with equal scores come in the order given. An empty query, or one of stop words only, finds nothing. Throws on a
  * passage that is none, a duplicate id and on options outside their range.
+ *
+ * @example
+ * ```ts
+ * import { createSearcher } from 'search-e1/search';
+ *
+ * const searcher = createSearcher([
+ *   { id: '1', title: 'Eiffel Tower', text: 'A tower in Paris by Gustave Eiffel.' },
+ *   { id: '2', title: 'Louvre', text: 'A museum in Paris.' },
+ * ]);
+ * const [found] = await searcher.search(['who built the Eiffel tower'], 1);
+ * found[0].title; // 'Eiffel Tower'
+ * ```
  */
 export function createSearcher(passages: Iterable<Passage>, options: SearcherOptions = {}): Searcher {
   const { k1 = 1.2, b = 0.7, delta = 0.5, titleBoost = 2, stem, stopWords, ...unknown } = options;

@@ -7,7 +7,9 @@ import { checkObject, described } from '../arguments.js';
 import type { Question } from '../rollout/question.js';
 import type { Searcher } from './passage.js';
 
+/** How much of what a question needs is found. */
 export interface Recall {
+  /** Passages that were looked at. */
   readonly k: number;
   /** Mean share of gold passages in the top k, 0 to 1. */
   readonly recall: number;
@@ -17,7 +19,18 @@ export interface Recall {
   readonly questions: number;
 }
 
-/** Ids of the passages that support the answer (`metadata.supporting_ids`), each once; empty where the corpus holds none. */
+/**
+ * Ids of the passages that support the answer (`metadata.supporting_ids`), each once; empty where the corpus holds none.
+ *
+ * @example
+ * ```ts
+ * import { loadBenchmark } from 'search-e1/benchmarks';
+ * import { supportingIds } from 'search-e1/search';
+ *
+ * const [question] = await loadBenchmark('musique');
+ * supportingIds(question).length > 1; // true
+ * ```
+ */
 export function supportingIds(question: Question): readonly string[] {
   const ids = question.metadata?.supporting_ids;
   return Array.isArray(ids) ? [...new Set(ids.map(String))] : [];
@@ -30,6 +43,19 @@ export function supportingIds(question: Question): readonly string[] {
  *
  * @throws RangeError where a k is no positive whole number
  * @throws Error where no question has gold passages, or the searcher answers with another number of lists
+ *
+ * @example
+ * ```ts
+ * import { createSearcher, measureRecall } from 'search-e1/search';
+ *
+ * const searcher = createSearcher([
+ *   { id: '1', title: 'Eiffel Tower', text: 'By Gustave Eiffel.' },
+ *   { id: '2', title: 'Louvre', text: 'A museum.' },
+ * ]);
+ * const metadata = { supporting_facts: { title: ['Louvre'] }, context: { title: ['Louvre'], sentences: [['A museum.']] } };
+ * const question = { id: 'q', dataset: 'own', question: 'Which museum?', goldenAnswers: ['Louvre'], metadata };
+ * (await measureRecall(searcher, [question], [1]).catch((error: Error) => error.message)) !== undefined; // true
+ * ```
  */
 export async function measureRecall(searcher: Searcher, questions: readonly Question[], ks: readonly number[] = [2, 5]): Promise<Recall[]> {
   checkObject('measureRecall', 'searcher', searcher, ['search']);

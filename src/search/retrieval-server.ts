@@ -13,6 +13,7 @@ import { type Random, random } from '../random.js';
 import { splitContents } from './corpus.js';
 import { checkSearch, type ScoredPassage, SearchError, type Searcher, type SearchOptions } from './passage.js';
 
+/** Limits, retries and load of a server's client. */
 export interface RetrievalServerOptions {
   /** Milliseconds that one attempt may take, to the last byte of the reply. Default 60,000: E5 on a CPU takes seconds a batch. */
   readonly timeout?: number;
@@ -45,6 +46,19 @@ export interface RetrievalServerOptions {
  * @param url of the endpoint, `http://127.0.0.1:8000/retrieve`
  * @throws TypeError on what is no address, RangeError on limits that are none
  * @throws SearchError from a search, with the address and the cause, where all attempts failed, the server refuses, sends elsewhere or answers in another shape
+ *
+ * @example
+ * ```ts
+ * import { createServer } from 'node:http';
+ * import type { AddressInfo } from 'node:net';
+ * import { retrievalServer } from 'search-e1/search';
+ *
+ * const server = createServer((_, reply) => reply.end(JSON.stringify({ result: [[{ document: { id: '7', contents: '"Ada"\nA person.' }, score: 2 }]] }))).listen(0);
+ * const { port } = server.address() as AddressInfo;
+ * const [[passage]] = await retrievalServer(`http://localhost:${port}/retrieve`).search(['who is Ada ?'], 1);
+ * passage; // { id: '7', title: 'Ada', text: 'A person.', score: 2 }
+ * server.close();
+ * ```
  */
 export function retrievalServer(url: string, options: RetrievalServerOptions = {}): Searcher {
   checkObject('retrievalServer', 'options', options);

@@ -21,12 +21,23 @@ import {
 } from './pretrain.js';
 import { discardUnfinished, finishUnfinished, keepUnfinished, openUnfinished, unfinishedCheckpoint } from './unfinished.js';
 
-/** Folder of the committed base policy, a Hugging Face checkpoint with its tokenizer. */
+/**
+ * Folder of the committed base policy, a Hugging Face checkpoint with its tokenizer.
+ *
+ * @example
+ * ```ts
+ * import { basename } from 'node:path';
+ * import { basePolicyFolder } from 'search-e1/tinypedia';
+ *
+ * basename(basePolicyFolder()); // 'base-policy'
+ * ```
+ */
 export const basePolicyFolder = (): string => datasetPath('tinypedia', 'base-policy');
 
 /** Optimiser steps between two states that are kept on disk: well under a minute of work that a kill may cost, for 5 MB written. */
 const STEPS_BETWEEN_SAVES = 100;
 
+/** Where a pretraining run is, and who hears of it. */
 export interface ResumeBasePolicyOptions {
   /** Where the checkpoint goes; while the run is under way, where it is kept (`unfinished.ts`). */
   readonly out: string;
@@ -40,9 +51,11 @@ export interface ResumeBasePolicyOptions {
   readonly signal?: AbortSignal;
 }
 
+/** A pretraining run from its start. */
 export interface TrainBasePolicyOptions extends ResumeBasePolicyOptions {
   /** A checkpoint to train on from, with a fresh optimiser; default random weights. */
   readonly from?: string;
+  /** What differs from `pretrainSettings`. */
   readonly settings?: Partial<PretrainSettings>;
 }
 
@@ -50,19 +63,38 @@ export interface TrainBasePolicyOptions extends ResumeBasePolicyOptions {
 export interface TrainingRecord {
   /** Name of the checkpoint's folder that it was begun from; none: random weights. */
   readonly from?: string;
+  /** All of them. */
   readonly settings: PretrainSettings;
+  /** Numbers in all weights. */
   readonly parameters: number;
   /** The last step. */
   readonly final: PretrainMetrics | null;
   /** Of all sessions together. */
   readonly seconds: number;
+  /** What computed. */
   readonly backend: string;
+  /** Version of Node. */
   readonly node: string;
 }
 
 /**
- * Trains a base policy, from nothing or from a checkpoint, and writes it with `training.jsonl` (a line every 50 steps) and `training.json` (settings, backend, time).
+ * Trains a base policy, from nothing or from a checkpoint, and writes it with `training.jsonl` (a line every 50 steps) and `training.json` (settings, backend,
+ * time).
  * A run that `out` holds unfinished is given up.
+ *
+ * @example
+ * ```ts
+ * import { mkdtemp } from 'node:fs/promises';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { startBackend } from 'search-e1/tensors';
+ * import { trainBasePolicy } from 'search-e1/tinypedia';
+ *
+ * const settings = { phases: [{ steps: 2, learningRate: 0.003, worlds: 1, draw: 1 }], batchSize: 2 }; // the shipped one: pretrainSettings, ten minutes
+ * const out = await mkdtemp(join(tmpdir(), 'base-'));
+ * const { parameters, final } = await trainBasePolicy({ out, backend: await startBackend(), settings });
+ * [parameters, final?.step]; // [ 432288, 2 ]
+ * ```
  */
 export async function trainBasePolicy({ from, settings: chosen, ...options }: TrainBasePolicyOptions): Promise<TrainingRecord> {
   checkRun('trainBasePolicy', options);
@@ -88,6 +120,20 @@ export async function trainBasePolicy({ from, settings: chosen, ...options }: Tr
  * stopped, but for the seconds: both train from a state on disk, the latter from that of no step.
  *
  * @throws Error where there is no such run
+ *
+ * @example
+ * ```ts
+ * import { mkdtemp } from 'node:fs/promises';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { startBackend } from 'search-e1/tensors';
+ * import { resumeBasePolicy } from 'search-e1/tinypedia';
+ *
+ * const out = await mkdtemp(join(tmpdir(), 'base-'));
+ * const backend = await startBackend();
+ * const refused = await resumeBasePolicy({ out, backend }).catch((error: Error) => error.message); // goes on where `trainBasePolicy` was stopped
+ * refused?.toString().includes('holds no unfinished run'); // true
+ * ```
  */
 export async function resumeBasePolicy({
   out,

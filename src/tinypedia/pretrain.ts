@@ -14,8 +14,13 @@ import { random } from '../random.js';
 import { makeTrace, TRACE_KINDS, type Trace } from './traces.js';
 import { makePretrainingWorld } from './world.js';
 
-/** A stretch of training with an optimiser of its own: warm-up, then half a cosine down. */
+/**
+ * A stretch of pretraining at one rate, over worlds of its own.
+ *
+ * A stretch of training with an optimiser of its own: warm-up, then half a cosine down.
+ */
 export interface PretrainPhase {
+  /** Optimiser steps. */
   readonly steps: number;
   /** Its peak, after the warm-up. */
   readonly learningRate: number;
@@ -25,11 +30,15 @@ export interface PretrainPhase {
   readonly draw: number;
 }
 
+/** How a base policy is pretrained on traces. Ours: there is none in the paper. */
 export interface PretrainSettings {
+  /** One after the other. */
   readonly phases: readonly PretrainPhase[];
   /** Traces an optimiser step. */
   readonly batchSize: number;
+  /** Steps over which the rate rises from 0. */
   readonly warmUpSteps: number;
+  /** AdamW's, decoupled. */
   readonly weightDecay: number;
   /** Standard deviation of the first weights. At GPT-2's 0.02 a policy this narrow learns to copy late: the loss after 400 steps was 0.68, here 0.41. */
   readonly initialScale: number;
@@ -54,7 +63,18 @@ export const pretrainSettings: PretrainSettings = {
   seed: 1,
 };
 
-/** The classroom policy's shape: 3 blocks of width 96. */
+/**
+ * The classroom policy's shape: 3 blocks of width 96.
+ *
+ * @example
+ * ```ts
+ * import { datasetPath } from 'search-e1';
+ * import { loadTokenizer } from 'search-e1/policy';
+ * import { basePolicyConfig } from 'search-e1/tinypedia';
+ *
+ * basePolicyConfig(await loadTokenizer(datasetPath('tinypedia', 'tokenizer'))).layers; // 3
+ * ```
+ */
 export function basePolicyConfig(tokenizer: Pick<Tokenizer, 'size'> & Pick<PolicyConfig, 'endIds' | 'padId'>): PolicyConfig {
   return {
     vocabSize: tokenizer.size,
@@ -73,16 +93,21 @@ export function basePolicyConfig(tokenizer: Pick<Tokenizer, 'size'> & Pick<Polic
   };
 }
 
+/** One step of pretraining. */
 export interface PretrainMetrics {
   /** From 1. */
   readonly phase: number;
   /** Optimiser steps in the phase. */
   readonly step: number;
+  /** Cross entropy, nats a scored token. */
   readonly loss: number;
   /** Own tokens scored and all tokens read, since the phase began. */
   readonly scored_tokens: number;
+  /** Tokens that were read. */
   readonly tokens: number;
+  /** Of all gradients together, before clipping. */
   readonly grad_norm: number;
+  /** Of this step. */
   readonly learning_rate: number;
 }
 

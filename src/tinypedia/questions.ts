@@ -14,13 +14,17 @@ export type QuestionKind = 'oneHop' | 'paraphrase' | 'possessive' | 'twoHop' | '
 
 /** One look-up: what `relation` of `entity` is. */
 export interface Step {
+  /** Whose page. */
   readonly entity: string;
+  /** What is looked up on it. */
   readonly relation: Relation;
+  /** What it says. */
   readonly value: string;
 }
 
 /** `Question.metadata` of every Tinypedia question. */
 export interface TinypediaMetadata {
+  /** How the question was made. */
   readonly kind: QuestionKind;
   /** Searches that a perfect agent needs. */
   readonly hops: number;
@@ -28,6 +32,7 @@ export interface TinypediaMetadata {
   readonly chain: readonly Step[];
 }
 
+/** A question with the chain of facts that answers it. */
 export interface TinypediaQuestion extends Question {
   readonly metadata: TinypediaMetadata & Readonly<Record<string, unknown>>;
 }
@@ -42,6 +47,7 @@ export const MINI_SETS = [
   'musique-mini',
   'bamboogle-mini',
 ] as const;
+/** One of the classroom's seven sets. */
 export type MiniSet = (typeof MINI_SETS)[number];
 
 /** The shares of the kinds in each set (the classroom prototype's). */
@@ -80,6 +86,13 @@ export const RELATION_PAIRS: readonly (readonly [Relation, Relation])[] = RELATI
  * them by a draw from the question's own words, so sets share no question however long they are.
  *
  * @throws RangeError where `n` is no count, or the world has fewer such questions.
+ *
+ * @example
+ * ```ts
+ * import { makeQuestions, makeWorld } from 'search-e1/tinypedia';
+ *
+ * makeQuestions(makeWorld(1), 'hotpotqa-mini', 'eval', 2).map(({ metadata }) => metadata.hops); // [ 2, 2 ]
+ * ```
  */
 export function makeQuestions(world: World, set: MiniSet, half: Half, n: number): TinypediaQuestion[] {
   if (!Number.isInteger(n) || n < 0) throw new RangeError(`makeQuestions: expected a whole number of questions for ${set}, got ${n}`);

@@ -12,6 +12,7 @@ import { entityOf, lookUp, passageOf, RELATIONS, type Relation, type World } fro
 
 /** A piece of an episode after its prompt. */
 export interface TraceSegment {
+  /** What it says. */
   readonly text: string;
   /** Written by the policy; false for passages and feedback. */
   readonly own: boolean;
@@ -19,12 +20,17 @@ export interface TraceSegment {
   readonly scored: boolean;
 }
 
+/** An episode written by rule, for pretraining. */
 export interface Trace {
+  /** What is asked. */
   readonly question: TinypediaQuestion;
+  /** How it goes about it. */
   readonly style: TraceStyle;
   /** The prompt shows a reference attempt. */
   readonly privileged: boolean;
+  /** What the policy reads first. */
   readonly prompt: string;
+  /** In order. */
   readonly segments: readonly TraceSegment[];
 }
 
@@ -47,6 +53,7 @@ export const TRACE_KINDS: Shares<QuestionKind> = {
   fourHop: 0.07,
 };
 
+/** How traces are made. */
 export interface TraceOptions {
   /** Styles of plain traces. */
   readonly styles?: Shares<TraceStyle>;
@@ -58,9 +65,11 @@ export interface TraceOptions {
   readonly deviationShare?: number;
   /** Probability that a verifier repeats a search; default 0.9. */
   readonly repeatShare?: number;
+  /** The words of turns. Default: the classroom's. */
   readonly protocol?: Protocol;
 }
 
+/** How often each style is among the traces of pretraining. */
 export const TRACE_STYLES: Shares<TraceStyle> = {
   clean: 0.08,
   verifier: 0.26,
@@ -71,7 +80,18 @@ export const TRACE_STYLES: Shares<TraceStyle> = {
 };
 export const REFERENCE_STYLES: Shares<TraceStyle> = { clean: 0.55, verifier: 0.2, impatient: 0.15, sloppy: 0.1 };
 
-/** One supervised episode about `world`: a question of one of `kinds`, and an attempt at it in one of the styles. */
+/**
+ * One supervised episode about `world`: a question of one of `kinds`, and an attempt at it in one of the styles.
+ *
+ * @example
+ * ```ts
+ * import { random } from 'search-e1';
+ * import { makeTrace, makeWorld } from 'search-e1/tinypedia';
+ *
+ * const trace = makeTrace(makeWorld(1), { oneHop: 1 }, random(1, 'trace'), { styles: { clean: 1 } });
+ * trace.segments.some(({ text }) => text.includes('<answer>')); // true
+ * ```
+ */
 export function makeTrace(
   world: World,
   kinds: Shares<QuestionKind>,

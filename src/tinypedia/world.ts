@@ -63,12 +63,17 @@ export interface Entity {
   readonly facts: readonly Fact[];
 }
 
+/** An encyclopedia: entities, their facts, and a page on each. */
 export interface World {
+  /** What it was drawn from. */
   readonly seed: number;
+  /** People, places, works and firms. */
   readonly entities: readonly Entity[];
+  /** Names are unique. */
   readonly byName: ReadonlyMap<string, Entity>;
   /** One an entity, in the order of `entities`; its title is the entity's name. */
   readonly passages: readonly Passage[];
+  /** The page on an entity. */
   readonly passageByName: ReadonlyMap<string, Passage>;
 }
 
@@ -79,7 +84,17 @@ export interface WorldOptions {
   readonly tailShare?: number;
 }
 
-/** The encyclopedia of `seed`: 1,188 passages, or 594 for one half. The same seed gives the same world. */
+/**
+ * The encyclopedia of `seed`: 1,188 passages, or 594 for one half. The same seed gives the same world.
+ *
+ * @example
+ * ```ts
+ * import { makeWorld } from 'search-e1/tinypedia';
+ *
+ * const { entities, passageByName } = makeWorld(1);
+ * passageByName.get(entities[0].name)?.title === entities[0].name; // true
+ * ```
+ */
 export function makeWorld(seed: number, { half, tailShare = 1 }: WorldOptions = {}): World {
   const taken = new Set<string>();
   const makeEntities = (each: Half) => makeHalf(each, random(seed, 'tinypedia', each), taken, tailShare);
@@ -103,6 +118,13 @@ export function makeWorld(seed: number, { half, tailShare = 1 }: WorldOptions = 
  * World number `index` for training a base policy: one half, with one name in 40 that holds a rare word.
  *
  * Their seeds count up from 1000; lessons use smaller ones. Every rare word occurs in the first 20: a word that never does has no embedding.
+ *
+ * @example
+ * ```ts
+ * import { makePretrainingWorld } from 'search-e1/tinypedia';
+ *
+ * makePretrainingWorld(0).passages.length > 100; // true
+ * ```
  */
 export const makePretrainingWorld = (index: number): World => makeWorld(1000 + index, { half: 'train', tailShare: 0.1 });
 
