@@ -50,6 +50,7 @@ export function prepare({ force = false } = {}) {
   const next = join(root, `dist.next-${process.pid}`);
   try {
     run('the package', [bundler, '--out-dir', relative(root, next)]);
+    writeFileSync(join(next, 'NOTICES.txt'), notices());
     writeFileSync(join(next, '.built-from.json'), JSON.stringify(wanted));
     swapIn(next);
   } finally {
@@ -58,6 +59,25 @@ export function prepare({ force = false } = {}) {
   linkToItself();
   say(`built dist in ${((Date.now() - started) / 1000).toFixed(1)} s`);
   return true;
+}
+
+/** Packages that the bundle holds parts of (tsdown.config.ts), with their licences. */
+function notices() {
+  const packages = [
+    '@tensorflow/tfjs-core',
+    '@tensorflow/tfjs-backend-cpu',
+    '@tensorflow/tfjs-backend-webgpu',
+    'pure-rand',
+    'simple-statistics',
+    'stemmer',
+  ];
+  const parts = packages.map((name) => {
+    const folder = join(root, 'node_modules', name);
+    const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    const file = readdirSync(folder).find((each) => /^licen[cs]e(\.\w+)?$/i.test(each));
+    return `${name} ${version} (${license})\n${file ? `\n${readFileSync(join(folder, file), 'utf8').trim()}\n` : ''}`;
+  });
+  return `Parts of these packages are in the files of this folder.\n\n${parts.join('\n---\n\n')}`;
 }
 
 /** What scripts/build-kernels.mjs reads: itself, the AssemblyScript sources, and installed packages. */
